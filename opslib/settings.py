@@ -1,0 +1,96 @@
+"""Where things are: RUNBOOK_* variables, then `params/settings.yaml`, then defaults."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def _found(name: str) -> Path:
+    """The folder `name` of the current directory, else the one beside the package."""
+    here = Path.cwd() / name
+    return here if here.is_dir() else PROJECT / name
+
+
+class Settings(BaseSettings):
+    """The settings of one process.
+
+    Attributes
+    ----------
+    home : Path
+        `RUNBOOK_HOME`: records, the log, and (in `.state`) what the servers keep.
+    database_url : SecretStr or None
+        `RUNBOOK_DATABASE_URL`: a PostgreSQL (from 14) to use instead of the embedded one.
+    intake_token : SecretStr or None
+        `RUNBOOK_INTAKE_TOKEN`: the bearer token of the webhook.
+    token : SecretStr or None
+        `RUNBOOK_TOKEN`: who one is.
+    params, notebooks : Path
+        `RUNBOOK_PARAMS`, `RUNBOOK_NOTEBOOKS`: the folders of those names.
+    host, port : str, int
+        Where `runbook serve` listens.
+    cell_timeout_s, run_timeout_s : float
+        Upper bounds [s] of a cell and of a whole run where the runbook declares none.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RUNBOOK_", extra="ignore", yaml_file_encoding="utf-8")
+
+    home: Path = Path("outputs")
+    database_url: SecretStr | None = None
+    intake_token: SecretStr | None = None
+    token: SecretStr | None = None
+    params: Path = Field(default_factory=lambda: _found("params"))
+    notebooks: Path = Field(default_factory=lambda: _found("notebooks"))
+    host: str = "127.0.0.1"
+    port: int = 8600
+    cell_timeout_s: float = Field(default=60.0, gt=0)
+    run_timeout_s: float = Field(default=300.0, gt=0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then `params/settings.yaml`."""
+        folder = Path(os.environ.get("RUNBOOK_PARAMS") or _found("params"))
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, folder / "settings.yaml")
+
+    def model_post_init(self, _context: object) -> None:
+        """Make every path absolute, so that a change of folder changes nothing."""
+        self.home = self.home.expanduser().absolute()
+        self.params = self.params.expanduser().absolute()
+        self.notebooks = self.notebooks.expanduser().absolute()
+
+    @property
+    def state(self) -> Path:
+        """`HOME/.state`: database, keys, tokens and server files; readable by the owner alone."""
+        return self.home / ".state"
+
+    @cached_property
+    def runtime(self) -> Path:
+        """A short folder of the owner's for Unix sockets, whose paths may have at most 107 bytes."""
+        tag = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"runbook-{os.getuid()}-{tag}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise PermissionError(f"{folder} belongs to someone else or is open to others; remove it")
+        return folder
+
+    def make_home(self) -> None:
+        """Create the home, and its state folder for the owner alone."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        self.state.chmod(0o700)

@@ -1,0 +1,56 @@
+"""Fixtures of every test: a home of its own, with a real PostgreSQL behind it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from opslib import store
+from opslib.settings import Settings
+from opslib.store import embedded
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No RUNBOOK_* variable of the shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("RUNBOOK_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    """One embedded server for the whole session; its database `runbook` is migrated and kept empty."""
+    settings = Settings(home=tmp_path_factory.mktemp("server") / "home")
+    store.ensure(settings)
+    yield embedded.ensure(settings)
+    store.stop(settings)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, server: embedded.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """A fresh home and a fresh, migrated database for the role `worker`; processes started by a test find both."""
+    name = f"test_{secrets.token_hex(6)}"
+    maintenance = server.url("owner", "postgres")
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(embedded.DATABASE)))
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNBOOK_DATABASE_URL", server.url("worker", name))
+    settings = Settings()
+    settings.make_home()
+    yield settings
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def connection(settings: Settings) -> Iterator[store.Connection]:
+    """A connection of the role `worker`."""
+    with store.connect(settings) as connection:
+        yield connection
