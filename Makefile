@@ -1,0 +1,49 @@
+# `make` alone explains the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+UV_VERSION := 0.13.8
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test packages bench lock clean
+
+help:  ## what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready  ## the environment, from the lock file
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 setup")'
+	@echo "Setting up the environment from requirements.lock (once)..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/ready  ## alert, diagnosis, approval, fix, sealed record; KEEP=1 leaves everything running
+	@$(BIN)/python -m sandbox.demo
+
+check: .venv/ready  ## format, lint, types, fast tests; under 3 minutes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow and not acceptance"
+
+test: .venv/ready packages  ## every test, with the servers it needs
+	$(BIN)/python -m pytest -q
+
+packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
+	@sh .ci/packages
+
+bench: .venv/ready  ## figures against peers
+	$(BIN)/python -m bench
+
+lock:  ## the lock file anew, from pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+
+clean:  ## the environment, caches and what the demo left; records under outputs/ stay
+	-@test -x $(BIN)/runbook && $(BIN)/runbook sandbox down
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,112 @@
+"""One case: confirm the alert, examine each cause, conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from opslib.diagnosis.causes import Cause, Finding, evidence_of, examine
+from opslib.diagnosis.verdict import NONE_OF_THESE, CauseVerdict, Verdict
+
+UNSEEN_COSTS = 0.8  # the confidence keeps this share for each thing that could not be seen
+
+
+class _Ops(Protocol):
+    """What a case needs of `ops`."""
+
+    @property
+    def unseen(self) -> list[str]: ...
+
+    def conclude(self, verdict: Verdict) -> object: ...
+
+
+class Diagnosis:
+    """The case that a playbook builds.
+
+    Parameters
+    ----------
+    ops : Ops
+        Where the verdict goes, and what knows which looks failed.
+    causes : iterable of Cause
+        Those that the playbook can tell apart.
+    """
+
+    def __init__(self, ops: _Ops, causes: Iterable[Cause] = ()) -> None:
+        self.ops = ops
+        self.causes = {cause.key: cause for cause in causes}
+        self.findings: dict[str, Finding] = {}
+        self.confirmed: bool | None = None
+        self.symptom = ""
+        self.evidence: tuple[str, ...] = ()
+
+    def confirm(self, confirmed: bool | None, symptom: str, *facts: Any) -> None:
+        """Say whether the alert is true now.
+
+        Parameters
+        ----------
+        confirmed : bool or None
+            None where it could not be seen.
+        symptom : str
+            What is the case, in one sentence without a full stop.
+        *facts : Any
+            What was looked at.
+        """
+        self.confirmed = None if confirmed is None else bool(confirmed)
+        self.symptom = symptom
+        self.evidence = tuple(dict.fromkeys(mark for fact in facts for mark in evidence_of(fact)))
+
+    def examine(self, key: str, **facts: Any) -> Finding:
+        """Ask the question of one cause; facts that are None could not be looked at.
+
+        Raises
+        ------
+        KeyError
+            When the case knows no such cause.
+        """
+        self.findings[key] = examine(self.causes[key], facts)
+        return self.findings[key]
+
+    def verdict(self) -> Verdict:
+        """What follows from everything examined so far."""
+        unseen = list(self.ops.unseen)
+        if not self.confirmed:
+            known = self.confirmed is not None
+            summary = f"Nothing wrong: {self.symptom}." if known else f"Not known: {self.symptom}."
+            certainty = UNSEEN_COSTS ** len(unseen) if known else 0.0
+            return Verdict(confirmed=False, confidence=round(certainty, 3), unseen=unseen, summary=summary)
+        unexamined = [f"cause {key}" for key in self.causes if key not in self.findings]
+        ranked = sorted(self.findings.values(), key=lambda finding: -finding.likelihood)
+        causes = [
+            CauseVerdict(
+                key=item.cause.key,
+                likelihood=round(item.likelihood, 3),
+                because=item.because,
+                evidence=list(item.evidence),
+            )
+            for item in ranked
+        ]
+        holding = [item for item in ranked if item.likelihood > 0.5 and not item.unseen]
+        if holding:
+            names = " and ".join(item.cause.key for item in holding)
+            cause, likelihood = holding[0].cause.key, holding[0].likelihood
+            summary = f"{self.symptom}: {names} ({likelihood:.0%}), because {holding[0].because}."
+        else:
+            best = max((item.likelihood for item in ranked), default=0.0)
+            cause, likelihood = NONE_OF_THESE, 1.0 - best
+            summary = f"{self.symptom}: none of the known causes fits. Escalate with what was measured."
+        unseen += unexamined
+        confidence = likelihood * UNSEEN_COSTS ** len(unseen)
+        return Verdict(
+            confirmed=True,
+            cause=cause,
+            confidence=round(confidence, 3),
+            causes=causes,
+            unseen=unseen,
+            summary=summary,
+        )
+
+    def conclude(self) -> Verdict:
+        """The verdict, put on the record."""
+        verdict = self.verdict()
+        self.ops.conclude(verdict)
+        return verdict

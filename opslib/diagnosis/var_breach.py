@@ -1,0 +1,309 @@
+"""A11 var-breach: what each cause leaves behind, and how it is told from the others.
+
+Value at risk of a symbol is position times volatility, so a rise splits into the part that the position brought
+and the part that volatility brought: log(VaR/VaR₀) = log(|p|/|p₀|) + log(σ/σ₀). The four causes differ in that
+split, in how many symbols it concerns, in the age of the volatility estimates, and in whether a switch to a model
+that claims more than it delivers came first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from opslib.diagnosis.causes import Cause, Reason, reason
+from opslib.diagnosis.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOW_POINTS = 8  # "now" is the median of the newest points
+QUIET_SHARE = 0.4  # "before" is the median of the quietest part of the window
+
+
+def growth(var: pd.DataFrame, positions: pd.DataFrame) -> pd.DataFrame:
+    """How VaR, position and volatility of each symbol compare with the quiet part of the window.
+
+    Parameters
+    ----------
+    var : DataFrame, one column a symbol
+        VaR [% of NAV], a row an observation.
+    positions : DataFrame, one column a symbol
+        Positions [USD] over the same window.
+
+    Returns
+    -------
+    DataFrame, one row a symbol
+        `var` and `position` now, and `var_x`, `position_x`, `volatility_x`: the ratios now to before.
+    """
+    import numpy as np
+    import pandas as pd
+
+    held = positions.abs().reindex(var.index, method="nearest")
+    worst = var.max(axis=1)
+    quiet = worst <= worst.quantile(QUIET_SHARE)
+    now, before = var.tail(NOW_POINTS).median(), var[quiet].median()
+    held_now, held_before = held.tail(NOW_POINTS).median(), held[quiet].median()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table = pd.DataFrame(
+            {
+                "var": now,
+                "position": held_now,
+                "var_x": now / before,
+                "position_x": held_now / held_before,
+                "volatility_x": (now / held_now) / (before / held_before),
+            }
+        )
+    table = table.replace([np.inf, -np.inf], np.nan)
+    table.attrs["evidence"] = [mark for frame in (var, positions) if (mark := frame.attrs.get("evidence"))]
+    return table
+
+
+def estimates(
+    hash_: pd.DataFrame, realised: pd.Series, now: dt.datetime, symbols: list[str], stale_after_s: float
+) -> pd.DataFrame:
+    """The volatility estimates beside what the prices did.
+
+    Parameters
+    ----------
+    hash_ : DataFrame
+        Fields and values of `volatility_estimates`: a symbol's estimate, and `updated_at:<symbol>` [ms of the epoch].
+    realised : Series
+        Volatility of each symbol computed from its prices, in the unit of the estimates.
+    now : datetime
+        The time of the look.
+    symbols : list of str
+    stale_after_s : float
+        Age from which estimates are stale [s].
+
+    Returns
+    -------
+    DataFrame, one row a symbol
+        `estimate`, `realised`, `ratio` (realised to estimate) and `age_s` [s].
+    """
+    import pandas as pd
+
+    fields = dict(zip(hash_["field"], hash_["value"], strict=True))
+    estimate = pd.Series({symbol: float(fields.get(symbol, "nan")) for symbol in symbols})
+    updated = pd.Series({symbol: float(fields.get(f"updated_at:{symbol}", "nan")) for symbol in symbols})
+    table = pd.DataFrame(
+        {
+            "estimate": estimate,
+            "realised": realised.reindex(symbols),
+            "ratio": realised.reindex(symbols) / estimate,
+            "age_s": now.timestamp() - updated / 1000.0,
+        }
+    )
+    table.attrs["stale_after_s"] = stale_after_s
+    table.attrs["evidence"] = [mark for frame in (hash_, realised) if (mark := frame.attrs.get("evidence"))]
+    return table
+
+
+def claims(switches: pd.DataFrame, status: Mapping[str, Any], now: dt.datetime, window_s: float) -> pd.DataFrame:
+    """The model in charge of each symbol: when it took over, what it claims and what it delivers.
+
+    Parameters
+    ----------
+    switches : DataFrame
+        The stream `model.switch.log`: `time`, `symbol`, `to`.
+    status : mapping
+        `/api/status`, with `models.<symbol>.{name, confidence, hit_rate}`.
+    now : datetime
+    window_s : float
+        How far back a switch may lie to matter [s].
+
+    Returns
+    -------
+    DataFrame, one row a symbol
+        `model`, `confidence`, `hit_rate`, `gap` (claimed less delivered), `since_s` (NaN: no switch in the window).
+    """
+    import pandas as pd
+
+    table = pd.DataFrame.from_dict(dict(status["models"]), orient="index")[["name", "confidence", "hit_rate"]]
+    table = table.rename(columns={"name": "model"})
+    table["gap"] = table["confidence"].astype(float) - table["hit_rate"].astype(float)
+    table["since_s"] = float("nan")
+    for row in switches.sort_values("time").itertuples():
+        age = now.timestamp() - row.time.timestamp()
+        if age <= window_s and row.symbol in table.index and table.at[row.symbol, "model"] == row.to:
+            table.loc[row.symbol, "since_s"] = age
+    marks = (switches.attrs.get("evidence"), getattr(status, "evidence", None))
+    table.attrs["evidence"] = [mark for mark in marks if mark]
+    return table
+
+
+def agreement(
+    platform_var: pd.Series,
+    value_at_risk: Callable[..., Any],
+    expected_shortfall: Callable[..., Any],
+    positions: pd.Series,
+    returns: pd.DataFrame,
+    interval: float,
+    nav: float,
+) -> pd.DataFrame:
+    """The platform's VaR beside the engine's, two ways, and the expected shortfall.
+
+    Parameters
+    ----------
+    platform_var : Series
+        VaR of each symbol as the platform states it [% of NAV].
+    value_at_risk, expected_shortfall : callable
+        The engine's functions.
+    positions : Series
+        [USD], by symbol.
+    returns : DataFrame, one column a symbol
+    interval : float
+        Time between two returns [days].
+    nav : float
+        Net asset value [USD].
+
+    Returns
+    -------
+    DataFrame, one row a symbol and one for the book
+        `platform`, `parametric`, `historical`, `shortfall`, all in % of NAV, one day, 99 %.
+    """
+    import pandas as pd
+
+    symbols = list(positions.index)
+    facts = {"exposures": positions.to_numpy(), "returns": returns[symbols].to_numpy(), "interval": interval}
+    measures = {
+        "parametric": value_at_risk(**facts, decay=0.95),
+        "historical": value_at_risk(**facts, method="historical"),
+        "shortfall": expected_shortfall(**facts, decay=0.95),
+    }
+    table = pd.DataFrame({name: [*item.standalone, item.total] for name, item in measures.items()}) * 100.0 / nav
+    table.insert(0, "platform", [*platform_var.reindex(symbols), float("nan")])
+    table.index = pd.Index([*symbols, "book"])
+    return table
+
+
+def fixes(verdict: Verdict, *, kelly_fraction: float) -> list[tuple[str, dict[str, Any]]]:
+    """What to propose: the emergency reduction, and for stale estimates also their refresh."""
+    reduce = ("crypto.emergency-reduce", {"kelly_fraction": kelly_fraction, "reason": "VaR breach"})
+    stale = any(item.key == "stale-volatility" and item.likelihood > 0.5 for item in verdict.causes)
+    return [reduce, ("crypto.refresh-volatility", {})] if stale else [reduce]
+
+
+def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
+    """One position outgrew the others."""
+    top = rise["position_x"].fillna(0).idxmax()
+    others = float(rise["position_x"].drop(top).median())
+    excess = float(rise.at[top, "position_x"]) / others
+    share = float(rise.at[top, "position"] / rise["position"].sum())
+    reasons = [
+        reason(
+            f"position of {top} is {rise.at[top, 'position_x']:.2f} times what it was, the others' {others:.2f} times, "
+            f"and {share:.0%} of the book",
+            excess,
+            threshold=1.4,
+            decisive=1.8,
+        ),
+        reason(
+            f"{top} is {'the' if rise['var'].idxmax() == top else 'not the'} symbol with the highest VaR",
+            1.0 if rise["var"].idxmax() == top else 0.0,
+            threshold=0.5,
+            decisive=1.5,
+        ),
+    ]
+    if _overclaims(models.loc[top]):
+        reasons.append(Reason(f"its position follows a switch to {models.at[top, 'model']}, which over-claims", -3.0))
+    return reasons
+
+
+def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
+    """The market's volatility rose for all, and the estimates follow it."""
+    median = float(rise["volatility_x"].median())
+    lifted = float((rise["volatility_x"] > 1.25).mean())
+    return [
+        reason(f"volatility is {median:.2f} times what it was in the median", median, threshold=1.35, decisive=1.8),
+        reason(f"it rose for {lifted:.0%} of the symbols", lifted, threshold=0.55, decisive=0.9),
+        reason(
+            f"the estimates are {volatility['age_s'].median():.1f} s old and realised volatility is "
+            f"{volatility['ratio'].median():.2f} times them",
+            _staleness(volatility),
+            threshold=0.5,
+            decisive=0.0,
+        ),
+    ]
+
+
+def after_model_switch(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
+    """Positions grew after the router gave symbols to a model that claims more than it delivers."""
+    switched = models.index[models["since_s"].notna()]
+    if len(switched) == 0:
+        return [Reason("no switch of a model now in charge lies within the window", -3.0)]
+    grown = float(rise["position_x"].reindex(switched).median())
+    usual = models["gap"].drop(switched).median() if len(switched) < len(models) else 0.0
+    worst = models.loc[switched, "gap"].idxmax()
+    gap = float(models.at[worst, "gap"])
+    return [
+        reason(
+            f"{models.at[worst, 'model']} claims {models.at[worst, 'confidence']:.2f} and hits "
+            f"{models.at[worst, 'hit_rate']:.2f} (a gap of {gap:+.2f}, the others {usual:+.2f})",
+            gap,
+            threshold=0.15,
+            decisive=0.25,
+        ),
+        reason(
+            f"positions of {', '.join(switched)} are {grown:.2f} times what they were before the switch "
+            f"{models.loc[switched, 'since_s'].max():.0f} s ago",
+            grown,
+            threshold=1.25,
+            decisive=1.6,
+        ),
+    ]
+
+
+def stale_volatility(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
+    """Positions are sized by estimates that no longer follow the market."""
+    median = float(rise["volatility_x"].median())
+    return [
+        reason(
+            f"the estimates are {volatility['age_s'].median():.1f} s old and realised volatility is "
+            f"{volatility['ratio'].median():.2f} times them",
+            _staleness(volatility),
+            threshold=0.5,
+            decisive=1.0,
+        ),
+        reason(f"volatility is {median:.2f} times what it was in the median", median, threshold=1.2, decisive=1.5),
+    ]
+
+
+def _overclaims(model: pd.Series) -> bool:
+    return bool(model["gap"] > 0.15 and model["since_s"] == model["since_s"])
+
+
+def _staleness(volatility: pd.DataFrame) -> float:
+    """0 where estimates are fresh and agree with the market, 1 where they are old; more where they also disagree."""
+    old = float(volatility["age_s"].median()) / volatility.attrs["stale_after_s"]
+    apart = max(0.0, float(volatility["ratio"].median()) - 1.0)
+    return float(min(old, 2.0) / 2.0 + min(apart, 1.0) * (0.5 if old > 1 else 0.0))
+
+
+CAUSES = (
+    Cause(
+        "single-symbol",
+        "Did one position outgrow the others?",
+        single_symbol,
+        "reduce now, then lower the position limit of that symbol",
+    ),
+    Cause(
+        "all-symbols",
+        "Did volatility rise for all, with estimates that follow it?",
+        all_symbols,
+        "reduce now, then hold the global Kelly fraction at 0.15 until volatility falls",
+    ),
+    Cause(
+        "after-model-switch",
+        "Did a new model over-claim?",
+        after_model_switch,
+        "reduce now, then put a confidence penalty on the new model",
+    ),
+    Cause(
+        "stale-volatility",
+        "Are positions sized by stale volatility estimates?",
+        stale_volatility,
+        "reduce now, then refresh the volatility estimates",
+    ),
+)
