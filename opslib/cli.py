@@ -1,0 +1,96 @@
+"""The command `runbook`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from opslib.commands.output import err
+from opslib.errors import RunbookError, UsageError
+
+# Command -> (module under opslib.commands, attribute). Only the module of the command that is called is imported.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("list", "list_"),
+    "run": ("run", "run"),
+    "serve": ("serve", "serve"),
+    "worker": ("worker", "worker"),
+    "routes": ("routes", "app"),
+    "alerts": ("alerts", "alerts"),
+    "incidents": ("incidents", "incidents"),
+    "show": ("incidents", "show"),
+    "ack": ("incidents", "ack"),
+    "note": ("incidents", "note"),
+    "resolve": ("incidents", "resolve"),
+    "cancel": ("run", "cancel"),
+    "people": ("people", "app"),
+    "approve": ("actions", "approve"),
+    "reject": ("actions", "reject"),
+    "apply": ("actions", "apply"),
+    "undo": ("actions", "undo"),
+    "hold": ("actions", "hold"),
+    "verify": ("verify", "verify"),
+    "lab": ("lab", "lab"),
+    "doctor": ("doctor", "doctor"),
+}
+PLUGINS = "runbook.commands"  # entry points: commands that live outside opslib
+
+
+class Commands(TyperGroup):
+    """The commands, each loaded when it is called."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """In the order of their use, those from outside last."""
+        return [*COMMANDS, *sorted(point.name for point in entry_points(group=PLUGINS))]
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if name in COMMANDS:
+            module, attribute = COMMANDS[name]
+            return command(getattr(importlib.import_module(f"opslib.commands.{module}"), attribute), name)
+        for point in entry_points(group=PLUGINS, name=name):
+            return command(point.load(), name)
+        return None
+
+
+def command(target: Any, name: str) -> click.Command:
+    """A Typer app, or a function that is one command, as click's."""
+    if not isinstance(target, typer.Typer):
+        single = typer.Typer(add_completion=False)
+        single.command(name)(target)
+        target = single
+    found = get_command(target)
+    found.name = name
+    return found
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help="Executable runbooks for the on-call.")
+
+
+@app.callback()
+def _root() -> None:
+    """Executable runbooks: an alert becomes an executed, sealed notebook."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exit codes: 0 done, 1 failed or does not hold, 2 wrong usage or parameters."""
+    try:
+        get_command(app)(args=list(arguments) if arguments is not None else None)
+    except UsageError as error:
+        err.print(f"runbook: {error}", markup=False)
+        sys.exit(2)
+    except RunbookError as error:
+        err.print(f"runbook: {error}", markup=False)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("runbook: interrupted", markup=False)
+        sys.exit(130)

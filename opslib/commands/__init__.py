@@ -1,0 +1,1 @@
+"""The commands of `runbook`, a module a noun."""

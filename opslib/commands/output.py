@@ -1,0 +1,42 @@
+"""How commands speak: one JSON document on standard output, words for people there too, progress and errors beside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from opslib.canonical import plain
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """Print exactly one JSON document."""
+    sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, empty: str = "Nothing.") -> None:
+    """Print rows under their headings; text from outside is shown as text."""
+    lines = [[escape(printable(cell)) for cell in row] for row in rows]
+    if not lines:
+        out.print(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    out.print(table)
+
+
+def printable(value: object) -> str:
+    """`value` as text without control characters, so that nothing from outside drives the terminal."""
+    text = "" if value is None else str(value)
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)

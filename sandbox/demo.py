@@ -1,0 +1,273 @@
+"""`make demo`: an alert becomes a diagnosis, a plan, an approval, a fix and a sealed record, on real servers.
+
+Everything goes through the doors that a user has: the command line, the webhook, the HTTP interface.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from opslib.settings import Settings
+
+FAULT = "var-breach/single-symbol"
+RUNBOOK = [str(Path(sys.executable).parent / "runbook")]
+console = Console(highlight=False, soft_wrap=True)
+
+
+class DemoFailed(RuntimeError):
+    """A step of the demo did not come out as it should."""
+
+
+class Demo:
+    """One pass from alert to sealed record."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.began = time.monotonic()
+        self.serve: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Show what is being done, and how long it took."""
+        began = time.monotonic()
+        with console.status(f"{title}..."):
+            yield
+        console.print(f"[green]✓[/] {title} [dim]({time.monotonic() - began:.1f} s)[/]")
+
+    def runbook(self, *words: str) -> str:
+        """One `runbook` command; its standard output."""
+        done = subprocess.run([*RUNBOOK, *words], capture_output=True, text=True, timeout=170)
+        if done.returncode != 0:
+            raise DemoFailed(f"runbook {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def api(self, path: str, token: str | None = None, **body: Any) -> Any:
+        """Ask the service, or post to it."""
+        headers = {"authorization": f"Bearer {token or self.token('demo-l1')}"}
+        if body:
+            answer = httpx.post(f"{self.url}{path}", json=body["json"], headers=headers, timeout=30)
+        else:
+            answer = httpx.get(f"{self.url}{path}", headers=headers, timeout=30)
+        if answer.status_code >= 300:
+            raise DemoFailed(f"{path} answered {answer.status_code}: {answer.text[:500]}")
+        return answer.json()
+
+    def token(self, name: str) -> str:
+        """The token of one of the sandbox's people."""
+        return (self.settings.state / "tokens" / name).read_text("utf-8").strip()
+
+    def wait(self, what: str, seen: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+        """Ask again until there is an answer."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.serve is not None and self.serve.poll() is not None:
+                raise DemoFailed(f"`runbook serve` ended with {self.serve.returncode}; see {self.log}")
+            answer = seen()
+            if answer:
+                return answer
+            time.sleep(0.1)
+        raise DemoFailed(f"{what}: nothing after {timeout_s:.0f} s; see {self.log}")
+
+    @property
+    def log(self) -> Path:
+        """What `runbook serve` wrote."""
+        return self.settings.state / "serve.log"
+
+    def start_serve(self) -> None:
+        """`runbook serve` on port 8600, or on a free one."""
+        port = self.settings.port if _free(self.settings.port) else _any_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.settings.make_home()
+        with self.log.open("wb") as log:
+            self.serve = subprocess.Popen(
+                [*RUNBOOK, "serve", "--port", str(port), "--workers", "1"],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.wait("the service", self.ready)
+
+    def ready(self) -> bool:
+        """Whether the service takes alerts."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def var(self) -> dict[str, float]:
+        """VaR of each symbol now [% of NAV], from the platform's own metrics."""
+        text = httpx.get(f"{self.platform_api}/metrics", timeout=5).text
+        lines = [line for line in text.splitlines() if line.startswith("var_pct{")]
+        return {line.split('symbol="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
+
+    @property
+    def platform_api(self) -> str:
+        """Where the platform answers."""
+        state = json.loads((self.settings.state / "sandbox" / "crypto.json").read_text("utf-8"))
+        return str(state["endpoints"]["api"])
+
+    def deliver(self) -> None:
+        """Post the alert as Alertmanager does."""
+        symbol, value = max(self.var().items(), key=lambda item: item[1])
+        labels = {"alertname": "VarBreach", "platform": "crypto", "severity": "critical", "symbol": symbol}
+        alert = {
+            "status": "firing",
+            "labels": labels,
+            "annotations": {"summary": f"VaR of {symbol} is {value:.2f} % of NAV"},
+            "startsAt": datetime.now(UTC).isoformat(),
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "",
+        }
+        body = {
+            "version": "4",
+            "groupKey": '{}:{alertname="VarBreach"}',
+            "truncatedAlerts": 0,
+            "status": "firing",
+            "receiver": "runbooks",
+            "groupLabels": {"alertname": "VarBreach"},
+            "commonLabels": labels,
+            "commonAnnotations": {},
+            "externalURL": "",
+            "alerts": [alert],
+        }
+        intake = (self.settings.state / "intake-token").read_text("utf-8").strip()
+        self.api("/api/v1/alerts", token=intake, json=body)
+
+    def newest(self) -> dict[str, Any]:
+        """The newest incident of the platform, whole."""
+        incidents = self.api("/api/v1/incidents")["incidents"]
+        newest = max(incidents, key=lambda item: str(item["id"]))
+        incident: dict[str, Any] = self.api(f"/api/v1/incidents/{newest['id']}")
+        return incident
+
+    def finished(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The newest incident and its run, once that has ended."""
+        incident = self.newest()
+        ended = [run for run in incident["runs"] if run["ended_at"] and run["mode"] == "plan"]
+        return (incident, ended[-1]) if ended else None
+
+    def play(self) -> None:
+        """The whole way."""
+        with self.step("The service, the database, the recorder, a worker"):
+            self.start_serve()
+        with self.step("The crypto platform: Redis, prices, positions, risk"):
+            self.runbook("sandbox", "up", "crypto", "--no-monitoring")
+            self.runbook("sandbox", "heal")
+        known = {item["id"] for item in self.api("/api/v1/incidents")["incidents"]}
+        with self.step("Something breaks on the platform"):
+            self.runbook("sandbox", "break", FAULT)
+        with self.step("Alertmanager's message VarBreach arrives"):
+            delivered = time.monotonic()
+            self.deliver()
+            self.wait("an incident", lambda: self.newest()["id"] not in known)
+        with self.step("The notebook var-breach looks at the platform"):
+            incident, run = self.wait("the run", self.finished)
+        console.print(f"  [dim]{time.monotonic() - delivered:.1f} s from alert to verdict[/]")
+        self.show(run)
+        plan = incident["plans"][-1]
+        before = max(self.var().values())
+        with self.step(f"demo-l1 approves plan {plan['hash'][:12]} and it is applied"):
+            self.runbook("approve", incident["id"], "--plan", plan["hash"], "--as", "demo-l1", "--apply")
+        with self.step("VaR is back under its limit"):
+            after = self.wait("VaR under 1.8 %", lambda: (value := max(self.var().values())) < 1.8 and value)
+        with self.step("The record is sealed and verified"):
+            self.wait("the seal", lambda: self.verified(incident["id"]))
+        self.tell(incident["id"], run, before, after)
+
+    def verified(self, incident: str) -> bool:
+        """Whether the record is intact, all of it sealed."""
+        return subprocess.run([*RUNBOOK, "verify", incident], capture_output=True, timeout=60).returncode == 0
+
+    def show(self, run: dict[str, Any]) -> None:
+        """The verdict with its evidence."""
+        verdict = run["verdict"]
+        if run["state"] != "succeeded" or verdict is None:
+            raise DemoFailed(f"the run ended as {run['state']}: {run.get('error')}")
+        console.print(f"\n  [bold]{verdict['summary']}[/]\n")
+        for cause in verdict["causes"]:
+            evidence = ", ".join(cause["evidence"])
+            console.print(f"  {cause['likelihood']:4.0%}  {cause['key']:<20} {cause['because']} [dim][{evidence}][/]")
+        console.print()
+        if verdict["cause"] != FAULT.split("/")[1]:
+            raise DemoFailed(f"the notebook named {verdict['cause']}")
+
+    def tell(self, incident: str, run: dict[str, Any], before: float, after: float) -> None:
+        """The last lines: what happened and where it all is."""
+        record = self.settings.home / run["record"]
+        console.print(f"\n  incident   {incident}")
+        console.print(f"  cause      {run['verdict']['cause']}")
+        console.print(f"  VaR        {before:.2f} % before, {after:.2f} % after")
+        console.print(f"  notebook   {record}")
+        console.print(f"  page       {record.with_suffix('.html')}")
+        console.print(
+            f"  console    {self.url}/incidents/{incident}" + ("" if keep() else "   (KEEP=1 leaves it running)")
+        )
+        console.print(f"  record     {record.parent}: verified, {time.monotonic() - self.began:.0f} s in all")
+
+    def stop(self) -> None:
+        """End what was started."""
+        subprocess.run([*RUNBOOK, "sandbox", "down"], capture_output=True, timeout=60)
+        if self.serve is not None and self.serve.poll() is None:
+            self.serve.send_signal(signal.SIGTERM)
+            try:
+                self.serve.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.serve.kill()
+                self.serve.wait()
+
+
+def keep() -> bool:
+    """Whether everything is left running."""
+    return os.environ.get("KEEP", "") not in ("", "0")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.3)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    """Play the demo; what was started is ended unless KEEP=1."""
+    settings = Settings()
+    demo = Demo(settings)
+    try:
+        demo.play()
+        if keep():
+            console.print(f"\n  Sign in to the console with the token in {settings.state / 'tokens' / 'demo-l1'}")
+            console.print("  Stop it with `runbook sandbox down` and by ending `runbook serve`.")
+    except (DemoFailed, subprocess.TimeoutExpired, httpx.HTTPError) as error:
+        console.print(f"[red]✗ {error}[/]", markup=False)
+        demo.stop()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        demo.stop()
+        sys.exit(130)
+    if not keep():
+        demo.stop()
+
+
+if __name__ == "__main__":
+    main()
