@@ -64,7 +64,7 @@ def _state(system: str, answer: Any) -> tuple[str, str]:
         down = [str(row.get("instance", "")) for row in answer.to_dict("records") if float(row["value"]) == 0]
         return ("ok", f"{len(answer)} targets up") if not down else ("degraded", f"down: {', '.join(down)}")
     if system == "redis":
-        return "ok", str(answer)
+        return "ok", f"answers in {answer['took_ms']:g} ms"
     word = str(answer.get("status", "")) if isinstance(answer, Mapping) else str(answer)
     return ("ok", word) if word in ("healthy", "ok", "up") else (word or "unclear", str(dict(answer))[:SHOWN])
 
@@ -74,9 +74,9 @@ def changes(ops: Ops) -> pd.DataFrame | None:
     import pandas as pd
 
     status = ops.look("recent changes", ops.http.json, "/api/status") if ops.has("api") else None
-    if status is None or "changes" not in status:
+    if status is None or "config_changes" not in status:
         return None
-    return pd.DataFrame(status["changes"])
+    return pd.DataFrame(status["config_changes"])
 
 
 def symptom(alert: Mapping[str, Any], parts: pd.DataFrame, firing: pd.DataFrame | None) -> tuple[bool | None, str]:

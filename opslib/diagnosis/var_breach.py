@@ -18,7 +18,7 @@ from opslib.diagnosis.verdict import Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-NOW_POINTS = 8  # "now" is the median of the newest points
+NOW_POINTS = 3  # "now" is the median of the newest points
 QUIET_SHARE = 0.4  # "before" is the median of the quietest part of the window
 
 
@@ -108,7 +108,8 @@ def claims(switches: pd.DataFrame, status: Mapping[str, Any], now: dt.datetime, 
     switches : DataFrame
         The stream `model.switch.log`: `time`, `symbol`, `to`.
     status : mapping
-        `/api/status`, with `models.<symbol>.{name, confidence, hit_rate}`.
+        `/api/status`, with `symbols.<symbol>`: `model`, `confidence`, `hit_rate`, and the position limit, in force and
+        configured [USD].
     now : datetime
     window_s : float
         How far back a switch may lie to matter [s].
@@ -116,12 +117,14 @@ def claims(switches: pd.DataFrame, status: Mapping[str, Any], now: dt.datetime, 
     Returns
     -------
     DataFrame, one row a symbol
-        `model`, `confidence`, `hit_rate`, `gap` (claimed less delivered), `since_s` (NaN: no switch in the window).
+        `model`, `confidence`, `hit_rate`, `gap` (claimed less delivered), `since_s` (NaN: no switch in the window),
+        `limit_x` (position limit in force to configured).
     """
     import pandas as pd
 
-    table = pd.DataFrame.from_dict(dict(status["models"]), orient="index")[["name", "confidence", "hit_rate"]]
-    table = table.rename(columns={"name": "model"})
+    facts = pd.DataFrame.from_dict(dict(status["symbols"]), orient="index")
+    table = facts[["model", "confidence", "hit_rate"]].copy()
+    table["limit_x"] = facts["position_limit_usd"].astype(float) / facts["position_limit_configured_usd"].astype(float)
     table["gap"] = table["confidence"].astype(float) - table["hit_rate"].astype(float)
     table["since_s"] = float("nan")
     for row in switches.sort_values("time").itertuples():
@@ -206,6 +209,9 @@ def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
             decisive=1.5,
         ),
     ]
+    wider = float(models.at[top, "limit_x"])
+    text = f"its position limit is {wider:.2f} times the configured one"
+    reasons.append(reason(text, wider, threshold=1.1, decisive=1.6))
     if _overclaims(models.loc[top]):
         reasons.append(Reason(f"its position follows a switch to {models.at[top, 'model']}, which over-claims", -3.0))
     return reasons
@@ -215,17 +221,19 @@ def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
     """The market's volatility rose for all, and the estimates follow it."""
     median = float(rise["volatility_x"].median())
     lifted = float((rise["volatility_x"] > 1.25).mean())
-    return [
+    age, stale_after = _age(volatility)
+    reasons = [
         reason(f"volatility is {median:.2f} times what it was in the median", median, threshold=1.35, decisive=1.8),
         reason(f"it rose for {lifted:.0%} of the symbols", lifted, threshold=0.55, decisive=0.9),
         reason(
-            f"the estimates are {volatility['age_s'].median():.1f} s old and realised volatility is "
-            f"{volatility['ratio'].median():.2f} times them",
-            _staleness(volatility),
-            threshold=0.5,
-            decisive=0.0,
+            f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)", age, threshold=stale_after, decisive=0
         ),
     ]
+    if age > stale_after:
+        ratio = float(volatility["ratio"].median())
+        text = f"and stand still while realised volatility is {ratio:.2f} times them"
+        reasons.append(reason(text, ratio, threshold=1.2, decisive=0.9))
+    return reasons
 
 
 def after_model_switch(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
@@ -258,27 +266,24 @@ def after_model_switch(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]
 def stale_volatility(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
     """Positions are sized by estimates that no longer follow the market."""
     median = float(rise["volatility_x"].median())
-    return [
-        reason(
-            f"the estimates are {volatility['age_s'].median():.1f} s old and realised volatility is "
-            f"{volatility['ratio'].median():.2f} times them",
-            _staleness(volatility),
-            threshold=0.5,
-            decisive=1.0,
-        ),
-        reason(f"volatility is {median:.2f} times what it was in the median", median, threshold=1.2, decisive=1.5),
-    ]
+    age, stale_after = _age(volatility)
+    text = f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)"
+    reasons = [reason(text, age, threshold=stale_after, decisive=1.5 * stale_after)]
+    if age > stale_after:
+        ratio = float(volatility["ratio"].median())
+        reasons.append(reason(f"realised volatility is {ratio:.2f} times them", ratio, threshold=1.2, decisive=1.6))
+    text = f"volatility is {median:.2f} times what it was in the median"
+    reasons.append(reason(text, median, threshold=1.2, decisive=1.8))
+    return reasons
 
 
 def _overclaims(model: pd.Series) -> bool:
     return bool(model["gap"] > 0.15 and model["since_s"] == model["since_s"])
 
 
-def _staleness(volatility: pd.DataFrame) -> float:
-    """0 where estimates are fresh and agree with the market, 1 where they are old; more where they also disagree."""
-    old = float(volatility["age_s"].median()) / volatility.attrs["stale_after_s"]
-    apart = max(0.0, float(volatility["ratio"].median()) - 1.0)
-    return float(min(old, 2.0) / 2.0 + min(apart, 1.0) * (0.5 if old > 1 else 0.0))
+def _age(volatility: pd.DataFrame) -> tuple[float, float]:
+    """Age of the estimates, and the age from which they are stale [s]."""
+    return float(volatility["age_s"].median()), float(volatility.attrs["stale_after_s"])
 
 
 CAUSES = (

@@ -1,0 +1,123 @@
+"""Reasons add up, nothing unseen is guessed, and the verdict says what is known."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from opslib.diagnosis import Cause, Diagnosis, Reason, Verdict, reason
+from opslib.diagnosis.causes import BOUND
+
+WET = Cause(
+    "wet", "Is it wet?", lambda water: [reason(f"{water} mm of water", water, threshold=1, decisive=3)], "dry it"
+)
+HOT = Cause("hot", "Is it hot?", lambda heat: [reason(f"{heat} degrees", heat, threshold=40, decisive=60)], "cool it")
+
+
+class Seen(float):
+    """A fact with the evidence it was read from."""
+
+    evidence = "E007"
+
+
+def case(unseen: list[str] | None = None) -> Diagnosis:
+    return Diagnosis(SimpleNamespace(unseen=unseen or [], conclude=print), [WET, HOT])
+
+
+def test_a_reason_is_nothing_at_its_threshold_and_88_percent_where_decisive() -> None:
+    assert reason("", 1, threshold=1, decisive=3).weight == 0
+    assert 1 / (1 + math.exp(-reason("", 3, threshold=1, decisive=3).weight)) == pytest.approx(0.88, abs=0.01)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
+def test_no_reason_weighs_more_than_the_bound(value: float, threshold: float, decisive: float) -> None:
+    if threshold != decisive:
+        assert abs(reason("", value, threshold=threshold, decisive=decisive).weight) <= BOUND
+
+
+def test_a_value_that_is_no_number_weighs_nothing() -> None:
+    assert reason("", math.nan, threshold=1, decisive=3) == Reason("", 0.0)
+
+
+def test_a_reason_needs_two_levels() -> None:
+    with pytest.raises(ValueError, match="decisive must differ"):
+        reason("", 1, threshold=1, decisive=1)
+
+
+def test_the_likely_cause_is_named_with_its_evidence() -> None:
+    wet = case()
+    wet.confirm(True, "Something is wrong")
+    wet.examine("hot", heat=10.0)
+    wet.examine("wet", water=Seen(5.0))
+    verdict = wet.verdict()
+    assert (verdict.cause, verdict.causes[0].evidence) == ("wet", ["E007"])
+    assert verdict.summary == "Something is wrong: wet (87%), because 5.0 mm of water."
+    assert [item.key for item in verdict.causes] == ["wet", "hot"]
+
+
+def test_two_causes_may_hold() -> None:
+    both = case()
+    both.confirm(True, "Something is wrong")
+    both.examine("hot", heat=100.0)
+    both.examine("wet", water=5.0)
+    assert [item.likelihood > 0.5 for item in both.verdict().causes] == [True, True]
+
+
+def test_nothing_that_fits_is_none_of_these() -> None:
+    neither = case()
+    neither.confirm(True, "Something is wrong")
+    neither.examine("hot", heat=10.0)
+    neither.examine("wet", water=0.0)
+    assert neither.verdict().cause == "none-of-these"
+
+
+def test_what_was_not_seen_is_said_and_costs_confidence() -> None:
+    blind = case(["the heat (redis at x: connection refused)"])
+    blind.confirm(True, "Something is wrong")
+    finding = blind.examine("hot", heat=None)
+    blind.examine("wet", water=5.0)
+    verdict = blind.verdict()
+    assert finding.because == "could not be examined: heat not seen"
+    assert verdict.unseen == ["the heat (redis at x: connection refused)"]
+    assert verdict.confidence == pytest.approx(0.8 * 0.866, abs=0.01)
+    assert finding.likelihood < 0.25
+
+
+def test_an_unseen_cause_is_never_named() -> None:
+    blind = case(["everything"])
+    blind.confirm(True, "Something is wrong")
+    blind.examine("hot", heat=None)
+    assert blind.verdict().cause == "none-of-these"
+
+
+def test_a_cause_that_nobody_asked_about_is_unseen() -> None:
+    half = case()
+    half.confirm(True, "Something is wrong")
+    half.examine("wet", water=5.0)
+    assert half.verdict().unseen == ["cause hot"]
+
+
+@pytest.mark.parametrize(("confirmed", "beginning"), [(False, "Nothing wrong: "), (None, "Not known: ")])
+def test_an_alert_that_is_not_true_has_no_cause(confirmed: bool | None, beginning: str) -> None:
+    calm = case()
+    calm.confirm(confirmed, "all is calm")
+    calm.examine("wet", water=5.0)
+    verdict = calm.verdict()
+    assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])
+    assert verdict.summary == f"{beginning}all is calm."
+
+
+def test_the_display_shows_hostile_text_as_text() -> None:
+    evil = "<script>alert(1)</script>"
+    verdict = Verdict(confirmed=True, summary=evil, unseen=[evil])
+    assert "<script>" not in verdict._repr_html_()
+
+
+def test_a_verdict_has_no_other_fields() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Verdict.model_validate({"confirmed": True, "summary": "", "approved": True})

@@ -1,0 +1,72 @@
+"""A11 names the true cause, whatever symbol, intensity, timing and unrelated noise; and none on a healthy platform."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox.faults.catalogue import FAULTS
+from tests.diagnosis import simulation
+
+VAR_BREACH = sorted(fault for fault in FAULTS if fault.startswith("var-breach/"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("fault", VAR_BREACH)
+def test_the_cause_is_named_first_and_alone(fault: str, seed: int) -> None:
+    scene = simulation.scene(100 + seed)
+    simulation.break_(scene, fault, seed=seed, noise=seed % 3)
+    assert simulation.until_breach(scene)
+    scene.advance((2, 8, 24, 60)[seed])
+    verdict = simulation.diagnose(scene)
+    likely = [item.key for item in verdict.causes if item.likelihood > 0.5]
+    assert verdict.confirmed
+    assert verdict.cause == fault.split("/")[1]
+    assert likely == [verdict.cause]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("single-symbol", "stale-volatility"),
+        ("single-symbol", "all-symbols"),
+        ("after-model-switch", "stale-volatility"),
+    ],
+)
+def test_two_causes_at_once_are_both_likely(first: str, second: str) -> None:
+    scene = simulation.scene(7)
+    simulation.break_(scene, f"var-breach/{first}", f"var-breach/{second}", seed=1)
+    assert simulation.until_breach(scene)
+    scene.advance(30)
+    likely = {item.key for item in simulation.diagnose(scene).causes if item.likelihood > 0.5}
+    assert likely == {first, second}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_healthy_platform_has_no_cause(seed: int) -> None:
+    scene = simulation.scene(500 + seed)
+    scene.advance(60)
+    verdict = simulation.diagnose(scene)
+    assert not verdict.confirmed
+    assert verdict.cause is None
+    assert verdict.causes == []
+    assert verdict.summary.startswith("Nothing wrong: ")
+
+
+def test_volatility_of_one_symbol_alone_is_none_of_these() -> None:
+    scene = simulation.scene(11)
+    scene.platform.market.move_volatility([2], 8.0, 2)
+    assert simulation.until_breach(scene)
+    scene.advance(10)
+    verdict = simulation.diagnose(scene)
+    assert verdict.cause == "none-of-these"
+    assert "SOL-USD" in verdict.summary
+
+
+def test_a_position_that_fills_its_usual_limit_is_still_the_cause() -> None:
+    scene = simulation.scene(12)
+    scene.platform.edge_gain[2] = 3.0
+    scene.platform.limits[2] *= 3.0
+    scene.platform.parameters.position_limits_usd["SOL-USD"] *= 3.0
+    assert simulation.until_breach(scene)
+    scene.advance(10)
+    assert simulation.diagnose(scene).cause == "single-symbol"
