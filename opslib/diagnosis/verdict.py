@@ -63,7 +63,7 @@ class Verdict(BaseModel):
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td style='text-align:left'><b>{escape(item.key)}</b></td><td>{item.likelihood:.0%}</td>"
-            f"<td style='text-align:left'><meter min='0' max='1' value='{item.likelihood:.3f}'></meter></td>"
+            f"<td style='text-align:left'>{'█' * round(10 * item.likelihood):░<10}</td>"
             f"<td style='text-align:left'>{escape(item.because)}</td>"
             f"<td style='text-align:left'>{escape(', '.join(item.evidence))}</td></tr>"
             for item in self.causes
