@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside a peer, same machine, same run. Each is `python -m bench.NAME [--json]`."""

@@ -1,0 +1,143 @@
+"""Columns of options: what the public functions take, as flat arrays for the compiled loops, and their threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from engine._checks import FloatArray
+from engine.errors import EngineError, InvalidInput, NotFinite
+
+__all__ = ["SIGNS", "Batch", "DeviceMissing", "batch", "raise_first", "run", "sign_of"]
+
+_WORTH_A_THREAD = 2e-3  # seconds of work below which starting threads costs more than it saves
+SIGNS = {"call": 1.0, "put": -1.0}
+_NOT_NEGATIVE = {"spot", "expiry", "volatility"}
+
+
+class DeviceMissing(EngineError):
+    """There is no NVIDIA card with a driver here. Use device="auto" or "cpu", or a machine that has one."""
+
+
+class Batch(NamedTuple):
+    """Options as columns.
+
+    Attributes
+    ----------
+    columns : tuple of ndarray
+        Flat, contiguous; a constant is repeated to the length of a block.
+    steps : tuple of int
+        1 for a column of values, 0 for a constant.
+    shape : tuple of int
+        Shape of the result.
+    given : dict of str to ndarray
+        The arguments as they came, for messages.
+    """
+
+    columns: tuple[FloatArray, ...]
+    steps: tuple[int, ...]
+    shape: tuple[int, ...]
+    given: dict[str, FloatArray]
+
+    @property
+    def size(self) -> int:
+        """Number of options."""
+        return math.prod(self.shape)
+
+
+def sign_of(kind: ArrayLike) -> FloatArray | float:
+    """Return +1 for a call and -1 for a put."""
+    if isinstance(kind, str):
+        try:
+            return SIGNS[kind]
+        except KeyError:
+            raise InvalidInput("kind", f"is {kind!r}; must be 'call', 'put' or an array of +1 and -1") from None
+    return _numbers("kind", kind)
+
+
+def batch(block: int, **arguments: ArrayLike) -> Batch:
+    """Broadcast the arguments; constants become columns of length `block`."""
+    given = {name: _numbers(name, values) for name, values in arguments.items()}
+    shape: tuple[int, ...] = ()
+    for name, values in given.items():
+        try:
+            shape = np.broadcast_shapes(shape, values.shape)
+        except ValueError:
+            problem = f"has shape {values.shape}, which does not broadcast with {shape} of the arguments before it"
+            raise InvalidInput(name, problem) from None
+    columns = []
+    for values in given.values():
+        if values.size == 1:
+            columns.append(np.full(block, values.reshape(())))
+        else:
+            columns.append(np.ascontiguousarray(np.broadcast_to(values, shape)).reshape(-1))
+    steps = tuple(int(values.size != 1) for values in given.values())
+    return Batch(tuple(columns), steps, shape, given)
+
+
+def run(
+    kernel: Callable[..., Any], options: Batch, results: FloatArray, block: int, *, seconds_per_option: float
+) -> int:
+    """Run a block kernel over all options, on every core where there are many; return the sum of what it returns."""
+    n = options.size
+    parts = int(n * seconds_per_option / _WORTH_A_THREAD)
+    if parts < 2:
+        return int(kernel(options.columns, options.steps, results, 0, n) or 0)
+    from numba import config
+
+    threads: int = vars(config)["NUMBA_NUM_THREADS"]
+    workers = max(1, min(threads, parts))
+    length = max(block, -(-n // (4 * workers * block)) * block)
+
+    def part(first: int) -> int:
+        return int(kernel(options.columns, options.steps, results, first, min(first + length, n)) or 0)
+
+    # threads of this call alone: nothing is left behind that a fork or another thread could trip over
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(part, range(0, n, length)))
+
+
+def raise_first(given: dict[str, FloatArray]) -> None:
+    """Raise for the first value that no formula here accepts, with its place in its own argument."""
+    for name, values in given.items():
+        _reject(name, values, ~np.isfinite(values), "every value must be finite", NotFinite)
+        if name in _NOT_NEGATIVE:
+            _reject(name, values, values < 0.0, "must be at least 0", InvalidInput)
+        if name == "strike":
+            _reject(name, values, values <= 0.0, "must be above 0", InvalidInput)
+        if name == "kind":
+            _reject(name, values, np.abs(values) != 1.0, "must be +1 (call) or -1 (put)", InvalidInput)
+    for name, asset in (("rate", "strike"), ("dividend", "spot")):
+        with np.errstate(over="ignore"):
+            exponent = -given[name] * given["expiry"]
+            worth = given[asset] * np.exp(np.minimum(exponent, 700.0))
+        wrong = (exponent >= 700.0) | np.isinf(worth)
+        problem = f"times expiry is so far below 0 that the discounted {asset} overflows"
+        if wrong.any():
+            raise InvalidInput(name, problem, _place(wrong))
+
+
+def _reject(name: str, values: FloatArray, wrong: Any, rule: str, error: type[InvalidInput]) -> None:
+    if np.any(wrong):
+        place = _place(np.asarray(wrong))
+        raise error(name, f"is {values[place or ()]}; {rule}", place)
+
+
+def _place(wrong: Any) -> tuple[int, ...] | None:
+    first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+    return tuple(int(place) for place in first) or None
+
+
+def _numbers(name: str, values: ArrayLike) -> FloatArray:
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iufO":
+            raise TypeError(f"dtype is {array.dtype}")
+        return array.astype(np.float64, copy=False)
+    except (OverflowError, TypeError, ValueError) as problem:
+        raise InvalidInput(name, f"must hold numbers only ({problem})") from problem

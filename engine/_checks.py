@@ -1,0 +1,57 @@
+"""Checks of arguments, shared by the public functions; each names the first offender."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine.errors import InvalidInput, NotFinite
+
+FloatArray = NDArray[np.float64]
+
+
+def finite_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArray:
+    """Return `values` as a float64 array of the stated number of dimensions, all of them finite."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as problem:
+        raise InvalidInput(argument, f"must hold numbers only ({problem})") from problem
+    if array.ndim != dimensions:
+        raise InvalidInput(argument, f"must have {dimensions} dimension(s), has {array.ndim}")
+    if array.size == 0:
+        raise InvalidInput(argument, "is empty")
+    finite = np.isfinite(array)
+    if not finite.all():
+        first = np.unravel_index(int(np.argmin(finite)), array.shape)
+        index = tuple(int(place) for place in first)
+        raise NotFinite(argument, f"is {array[index]}; every value must be finite", index)
+    return array
+
+
+def positive_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArray:
+    """Return `values` as an array of finite numbers above zero."""
+    array = finite_array(argument, values, dimensions)
+    below = array <= 0.0
+    if below.any():
+        first = np.unravel_index(int(np.argmax(below)), array.shape)
+        index = tuple(int(place) for place in first)
+        raise InvalidInput(argument, f"is {array[index]}; must be above 0", index)
+    return array
+
+
+def positive(argument: str, value: float) -> float:
+    """Return `value` as a finite float above zero."""
+    number = float(value)
+    if not math.isfinite(number) or number <= 0.0:
+        raise InvalidInput(argument, f"is {value}; must be a finite number above 0")
+    return number
+
+
+def open_unit(argument: str, value: float) -> float:
+    """Return `value` as a float strictly between 0 and 1."""
+    number = float(value)
+    if not 0.0 < number < 1.0:
+        raise InvalidInput(argument, f"is {value}; must lie strictly between 0 and 1")
+    return number

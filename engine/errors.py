@@ -1,0 +1,62 @@
+"""Errors of the engine.
+
+    EngineError
+    |-- InvalidInput            a value, shape or parameter that no formula here accepts
+    |   `-- NotFinite           a nan or an infinity in an input array
+    `-- TooFewObservations      the series is too short for the figure that was asked for
+
+The docstring of a class is its default message and says what to do next; facts are attributes.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+__all__ = ["EngineError", "InvalidInput", "NotFinite", "TooFewObservations"]
+
+
+class EngineError(Exception):
+    """The engine could not compute what was asked. Read the message, correct the input and call again."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.getdoc(type(self)) or type(self).__name__)
+
+
+class InvalidInput(EngineError, ValueError):
+    """An input has a value or a shape that the formula does not accept. Correct the argument that is named.
+
+    Attributes
+    ----------
+    argument : str
+        Name of the argument at fault.
+    index : tuple of int or None
+        Position of the first offending element, None where the whole argument is wrong.
+    """
+
+    def __init__(self, argument: str, problem: str, index: tuple[int, ...] | None = None) -> None:
+        place = "" if index is None else f"[{', '.join(map(str, index))}]"
+        super().__init__(f"{argument}{place}: {problem}")
+        self.argument = argument
+        self.index = index
+
+
+class NotFinite(InvalidInput):
+    """An input holds a nan or an infinity. Drop or repair the element that is named."""
+
+
+class TooFewObservations(EngineError, ValueError):
+    """The series is too short for this figure. Give more observations or ask for a lower confidence.
+
+    Attributes
+    ----------
+    given, needed : int
+        Number of observations that came, and the least that would do.
+    """
+
+    def __init__(self, given: int, needed: int, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs at least {needed} observations and got {given}: "
+            "give a longer series or ask for a lower confidence"
+        )
+        self.given = given
+        self.needed = needed
