@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from opslib import store
 from opslib.settings import Settings
 
 FAULT = "var-breach/single-symbol"
@@ -102,6 +104,11 @@ class Demo:
             )
         self.wait("the service", self.ready)
 
+    def healthy_platform(self) -> None:
+        """The sandbox, up and as it should be."""
+        self.runbook("sandbox", "up", "crypto", "--no-monitoring")
+        self.runbook("sandbox", "heal")
+
     def ready(self) -> bool:
         """Whether the service takes alerts."""
         try:
@@ -121,62 +128,73 @@ class Demo:
         state = json.loads((self.settings.state / "sandbox" / "crypto.json").read_text("utf-8"))
         return str(state["endpoints"]["api"])
 
-    def deliver(self) -> None:
-        """Post the alert as Alertmanager does."""
+    def breach(self) -> dict[str, Any]:
+        """The alert that the platform's VaR gives cause for."""
         symbol, value = max(self.var().items(), key=lambda item: item[1])
-        labels = {"alertname": "VarBreach", "platform": "crypto", "severity": "critical", "symbol": symbol}
-        alert = {
+        return {
             "status": "firing",
-            "labels": labels,
+            "labels": {"alertname": "VarBreach", "platform": "crypto", "severity": "critical", "symbol": symbol},
             "annotations": {"summary": f"VaR of {symbol} is {value:.2f} % of NAV"},
             "startsAt": datetime.now(UTC).isoformat(),
             "endsAt": "0001-01-01T00:00:00Z",
             "generatorURL": "",
         }
+
+    def deliver(self, *alerts: dict[str, Any]) -> str | None:
+        """Post alerts as Alertmanager does; the incident that they belong to."""
         body = {
             "version": "4",
             "groupKey": '{}:{alertname="VarBreach"}',
             "truncatedAlerts": 0,
-            "status": "firing",
+            "status": alerts[0]["status"],
             "receiver": "runbooks",
             "groupLabels": {"alertname": "VarBreach"},
-            "commonLabels": labels,
+            "commonLabels": {},
             "commonAnnotations": {},
             "externalURL": "",
-            "alerts": [alert],
+            "alerts": alerts,
         }
         intake = (self.settings.state / "intake-token").read_text("utf-8").strip()
-        self.api("/api/v1/alerts", token=intake, json=body)
+        incidents = self.api("/api/v1/alerts", token=intake, json=body)["incidents"]
+        return str(incidents[0]) if incidents else None
 
-    def newest(self) -> dict[str, Any]:
-        """The newest incident of the platform, whole."""
-        incidents = self.api("/api/v1/incidents")["incidents"]
-        newest = max(incidents, key=lambda item: str(item["id"]))
-        incident: dict[str, Any] = self.api(f"/api/v1/incidents/{newest['id']}")
-        return incident
+    def settle(self) -> None:
+        """Close what an earlier demo left open: its alerts are over, since the platform was healed."""
+        now = datetime.now(UTC).isoformat()
+        for incident in self.api("/api/v1/incidents")["incidents"]:
+            if incident["state"] == "resolved" or incident["platform"] != "crypto":
+                continue
+            over = [
+                {"status": "resolved", "labels": alert["labels"], "annotations": {}, "generatorURL": ""}
+                | {"startsAt": alert["starts_at"], "endsAt": now}
+                for alert in incident["alerts"]
+            ]
+            if over:
+                self.deliver(*over)
+            self.runbook("resolve", incident["id"], "--as", "demo-l1", "--text", "The demo is over.")
 
-    def finished(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The newest incident and its run, once that has ended."""
-        incident = self.newest()
-        ended = [run for run in incident["runs"] if run["ended_at"] and run["mode"] == "plan"]
-        return (incident, ended[-1]) if ended else None
+    def finished(self, incident: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The incident and its run, once that has ended."""
+        whole: dict[str, Any] = self.api(f"/api/v1/incidents/{incident}")
+        runs = [run for run in whole["runs"] if run["mode"] == "plan"]
+        return (whole, runs[-1]) if runs and runs[-1]["ended_at"] else None
 
     def play(self) -> None:
         """The whole way."""
-        with self.step("The service, the database, the recorder, a worker"):
-            self.start_serve()
-        with self.step("The crypto platform: Redis, prices, positions, risk"):
-            self.runbook("sandbox", "up", "crypto", "--no-monitoring")
-            self.runbook("sandbox", "heal")
-        known = {item["id"] for item in self.api("/api/v1/incidents")["incidents"]}
+        with self.step("A crypto platform on Redis, and the service with its database, recorder and worker"):
+            with ThreadPoolExecutor() as together:
+                platform = together.submit(self.healthy_platform)
+                self.start_serve()
+                platform.result()
+            self.settle()
         with self.step("Something breaks on the platform"):
             self.runbook("sandbox", "break", FAULT)
         with self.step("Alertmanager's message VarBreach arrives"):
             delivered = time.monotonic()
-            self.deliver()
-            self.wait("an incident", lambda: self.newest()["id"] not in known)
+            alert = self.breach()
+            identifier = self.wait("an incident", lambda: self.deliver(alert))
         with self.step("The notebook var-breach looks at the platform"):
-            incident, run = self.wait("the run", self.finished)
+            incident, run = self.wait("the run", lambda: self.finished(identifier))
         console.print(f"  [dim]{time.monotonic() - delivered:.1f} s from alert to verdict[/]")
         self.show(run)
         plan = incident["plans"][-1]
@@ -185,7 +203,8 @@ class Demo:
             self.runbook("approve", incident["id"], "--plan", plan["hash"], "--as", "demo-l1", "--apply")
         with self.step("VaR is back under its limit"):
             after = self.wait("VaR under 1.8 %", lambda: (value := max(self.var().values())) < 1.8 and value)
-        with self.step("The record is sealed and verified"):
+        with self.step("The alert is over, the incident closed, its record sealed and verified"):
+            self.settle()
             self.wait("the seal", lambda: self.verified(incident["id"]))
         self.tell(incident["id"], run, before, after)
 
@@ -229,6 +248,7 @@ class Demo:
             except subprocess.TimeoutExpired:
                 self.serve.kill()
                 self.serve.wait()
+        store.stop(self.settings, force=False)
 
 
 def keep() -> bool:
@@ -259,7 +279,7 @@ def main() -> None:
             console.print(f"\n  Sign in to the console with the token in {settings.state / 'tokens' / 'demo-l1'}")
             console.print("  Stop it with `runbook sandbox down` and by ending `runbook serve`.")
     except (DemoFailed, subprocess.TimeoutExpired, httpx.HTTPError) as error:
-        console.print(f"[red]✗ {error}[/]", markup=False)
+        console.print(f"✗ {error}", style="red", markup=False)
         demo.stop()
         sys.exit(1)
     except KeyboardInterrupt:

@@ -1,0 +1,1 @@
+"""Trading platforms in a box, on real servers, and the faults that the inventory names."""

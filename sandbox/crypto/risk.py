@@ -1,0 +1,160 @@
+"""The risk side of the platform: volatility estimates, circuit breaker, position sizing and value at risk."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum
+from statistics import median
+
+import numpy as np
+
+from engine.risk import RiskMeasure, value_at_risk
+from sandbox.crypto.parameters import (
+    EDGE_REFERENCE_BPS,
+    ESTIMATOR_DECAY,
+    GROW_SHARE,
+    HALF_OPEN_CLEAN_STEPS,
+    HALF_OPEN_SHARE,
+    LATENCY_LIMIT_MS,
+    N_SYMBOLS,
+    NAV_USD,
+    SHRINK_SHARE,
+    STEP_DAYS,
+    SYMBOLS,
+    VAR_CONFIDENCE,
+    VAR_DECAY,
+    VAR_HORIZON_DAYS,
+    FloatArray,
+)
+
+
+class VolatilityEstimator:
+    """Exponentially weighted volatility per symbol, as published in `volatility_estimates`."""
+
+    def __init__(self, start: FloatArray) -> None:
+        self._variance = start**2
+        self._recent: deque[FloatArray] = deque(maxlen=60)
+        self.running = True
+        self.updated_ms = [0] * N_SYMBOLS
+
+    @property
+    def estimate(self) -> FloatArray:
+        """Estimates, per square root of a day."""
+        return np.sqrt(self._variance)
+
+    def observe(self, realised_variance: FloatArray, now_ms: int) -> None:
+        """Take in the realised variance of a step [1/day]; a stalled estimator keeps its old figure and time."""
+        self._recent.append(realised_variance)
+        if self.running:
+            self._variance = ESTIMATOR_DECAY * self._variance + (1.0 - ESTIMATOR_DECAY) * realised_variance
+            self.updated_ms = [now_ms] * N_SYMBOLS
+
+    def refresh(self, now_ms: int) -> None:
+        """Compute every estimate anew from the latest steps and let the estimator run again."""
+        weights = ESTIMATOR_DECAY ** np.arange(len(self._recent) - 1, -1, -1)
+        self._variance = np.asarray(weights @ np.array(self._recent) / weights.sum())
+        self.updated_ms = [now_ms] * N_SYMBOLS
+        self.running = True
+
+
+class BreakerState(IntEnum):
+    """States of the circuit breaker, with the values of the metric `circuit_breaker_state`."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+
+
+@dataclass(slots=True)
+class CircuitBreaker:
+    """Opens on a breach, is reset by hand to half open, and closes after enough clean steps."""
+
+    state: BreakerState = BreakerState.CLOSED
+    reason: str = ""
+    since_ms: int = 0
+    clean_steps: int = 0
+    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=20))
+
+    @property
+    def latency_ms(self) -> float:
+        """Median latency of the latest steps [ms]."""
+        return median(self._latencies) if self._latencies else 0.0
+
+    @property
+    def growth(self) -> float:
+        """Share of a normal increase that is allowed."""
+        return {BreakerState.CLOSED: 1.0, BreakerState.HALF_OPEN: HALF_OPEN_SHARE, BreakerState.OPEN: 0.0}[self.state]
+
+    def judge(self, largest_var_pct: float, limit_pct: float, latency_ms: float, now_ms: int) -> bool:
+        """Take in one step; return whether the state changed."""
+        self._latencies.append(latency_ms)
+        breach = ""
+        if largest_var_pct > limit_pct:
+            breach = f"VaR {largest_var_pct:.2f} % above {limit_pct:.2f} %"
+        elif len(self._latencies) >= 10 and self.latency_ms > LATENCY_LIMIT_MS:
+            breach = f"latency {self.latency_ms:.0f} ms above {LATENCY_LIMIT_MS:.0f} ms"
+        if breach:
+            if self.state is BreakerState.OPEN:
+                return False
+            self.move(BreakerState.OPEN, breach, now_ms)
+            return True
+        if self.state is BreakerState.HALF_OPEN:
+            self.clean_steps += 1
+            if self.clean_steps >= HALF_OPEN_CLEAN_STEPS:
+                self.move(BreakerState.CLOSED, f"{self.clean_steps} clean steps", now_ms)
+                return True
+        return False
+
+    def move(self, state: BreakerState, reason: str, now_ms: int) -> None:
+        """Go to `state`."""
+        self.state, self.reason, self.since_ms, self.clean_steps = state, reason, now_ms, 0
+
+
+class RiskHarmoniser:
+    """Sizes positions from edge, confidence and volatility, and measures their value at risk."""
+
+    def __init__(self, volatility: FloatArray) -> None:
+        self.positions = np.zeros(N_SYMBOLS)
+        self.targets = np.zeros(N_SYMBOLS)
+        self.covariance = np.diag(volatility**2 * STEP_DAYS)
+        self.measure: RiskMeasure | None = None
+
+    @property
+    def var_pct(self) -> FloatArray:
+        """Value at risk per symbol, 1 day, 99 % [% of NAV]."""
+        return np.zeros(N_SYMBOLS) if self.measure is None else self.measure.standalone * (100.0 / NAV_USD)
+
+    @property
+    def portfolio_var_pct(self) -> float:
+        """Value at risk of all positions together [% of NAV]."""
+        return 0.0 if self.measure is None else self.measure.total * (100.0 / NAV_USD)
+
+    def size(
+        self,
+        edge_bps: FloatArray,
+        confidence: FloatArray,
+        estimate: FloatArray,
+        kelly: float,
+        reference: float,
+        limits: FloatArray,
+        growth: float,
+    ) -> None:
+        """Move the positions towards NAV x Kelly x confidence x signal x (reference / estimate)^0.5."""
+        signal = edge_bps / EDGE_REFERENCE_BPS
+        wanted = NAV_USD * kelly * confidence * signal * np.sqrt(reference / estimate)
+        self.targets = np.minimum(np.maximum(wanted, 0.0), limits)
+        gap = self.targets - self.positions
+        self.positions = self.positions + np.where(gap > 0.0, GROW_SHARE * growth, SHRINK_SHARE) * gap
+
+    def measure_risk(self, ticks: FloatArray) -> None:
+        """Take in the ticks of a step and measure VaR from what the market really did lately."""
+        self.covariance = VAR_DECAY * self.covariance + (1.0 - VAR_DECAY) * (ticks.T @ ticks)
+        self.measure = value_at_risk(
+            self.positions,
+            covariance=self.covariance,
+            interval=STEP_DAYS,
+            horizon=VAR_HORIZON_DAYS,
+            confidence=VAR_CONFIDENCE,
+            symbols=SYMBOLS,
+        )

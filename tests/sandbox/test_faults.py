@@ -1,0 +1,182 @@
+"""Each fault shows where it should, is cured by the seed's action, and is gone after `heal`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from opslib.settings import Settings
+from sandbox import faults, state
+from sandbox.crypto import control
+from sandbox.crypto.parameters import SYMBOLS
+from sandbox.errors import ControlRefused, NotOurs, NotUp, UnknownFault
+from sandbox.faults import FAULTS
+from sandbox.faults.decoys import decoys
+from sandbox.state import State
+
+pytestmark = pytest.mark.slow
+
+CAUSES = ("single-symbol", "all-symbols", "after-model-switch", "stale-volatility")
+
+
+def wait_for(seen: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Return once `seen` holds."""
+    deadline = time.monotonic() + within_s
+    while not seen():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def var(api: httpx.Client) -> dict[str, float]:
+    return {name: symbol["var_pct"] for name, symbol in status(api)["symbols"].items()}
+
+
+def status(api: httpx.Client) -> dict[str, Any]:
+    document: dict[str, Any] = api.get("/api/status").json()
+    return document
+
+
+def positions_before(reader: redis.Redis) -> dict[str, float]:
+    """Mean position of each symbol at the beginning of the history."""
+    found = {}
+    for symbol in SYMBOLS:
+        fields = reader.hgetall(f"metrics:position_size_usd:{symbol}")
+        oldest = sorted(name for name in fields if name.isdigit())[:200]
+        found[symbol] = sum(float(fields[name]) for name in oldest) / len(oldest)
+    return found
+
+
+def test_the_inventory_is_covered() -> None:
+    assert set(FAULTS) == {f"var-breach/{cause}" for cause in CAUSES}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_a_fault_breaches_is_reduced_and_healed(
+    platform: State, api: httpx.Client, reader: redis.Redis, sandbox_home: Settings, cause: str
+) -> None:
+    usual = positions_before(reader)
+    lines: list[str] = []
+    result = faults.break_(sandbox_home, f"var-breach/{cause}", seed=11, decoys=1, progress=lines.append)
+    assert max(result["var_pct"].values()) > 1.8
+    assert lines
+    document = status(api)
+    symbols = document["symbols"]
+    raised = {name for name in SYMBOLS if symbols[name]["position_usd"] > 1.4 * usual[name]}
+    ages_s = [
+        (time.time() * 1000 - float(reader.hget("volatility_estimates", f"updated_at:{name}"))) / 1000
+        for name in SYMBOLS
+    ]
+    claims = {name for name in SYMBOLS if symbols[name]["confidence"] - symbols[name]["hit_rate"] > 0.2}
+    limits = {name for name in SYMBOLS if symbols[name]["position_limit_usd"] > 2_100_000 and len(raised) == 1}
+    if cause == "single-symbol":
+        assert len(raised) == 1
+        assert not claims
+        assert raised <= limits
+    elif cause == "after-model-switch":
+        assert claims
+        assert raised <= claims
+        new = {entry["symbol"] for _, entry in reader.xrevrange("model.switch.log", count=20)}
+        assert claims <= new
+    else:
+        assert not raised
+        assert not claims
+        assert (min(ages_s) > 5.0) == (cause == "stale-volatility")
+    reduced = api.post("/api/risk/emergency-reduce", content='{"kelly_fraction": 0.1, "reason": "VaR breach"}')
+    assert reduced.status_code == 200
+    wait_for(lambda: max(var(api).values()) < 1.8)
+    healed = faults.heal(sandbox_home)
+    assert healed["healthy"]
+    assert max(healed["var_pct"].values()) < 1.5
+    again = faults.heal(sandbox_home)
+    assert again["healthy"]
+    document = status(api)
+    assert (document["kelly_fraction"], document["config_changes"], len(document["models"])) == (0.25, [], 3)
+
+
+def test_no_name_of_a_fault_can_be_read(
+    platform: State, api: httpx.Client, reader: redis.Redis, sandbox_home: Settings
+) -> None:
+    faults.break_(sandbox_home, "var-breach/after-model-switch", seed=2, decoys=4)
+    seen = [api.get("/api/status").text, api.get("/metrics").text]
+    for key in reader.scan_iter():
+        kind = reader.type(key)
+        if kind == "string":
+            seen.append(f"{key} {reader.get(key)}")
+        elif kind == "hash":
+            seen.append(f"{key} {list(reader.hgetall(key))}")
+        else:
+            seen.append(f"{key} {reader.xrange(key)}")
+    logs = (state.file(sandbox_home).with_suffix("") / "logs").glob("*.log")
+    seen.extend(log.read_text("utf-8", errors="replace") for log in logs)
+    text = "\n".join(seen).lower()
+    for word in (*CAUSES, "var-breach", "fault", "decoy", "overconfident", "over-confident", "stale"):
+        assert word not in text, word
+
+
+def test_seeds_vary_symbol_intensity_and_timing() -> None:
+    for fault in FAULTS.values():
+        plans = [repr(fault(random.Random(seed))) for seed in range(12)]
+        assert len(set(plans)) == 12
+        assert repr(fault(random.Random(3))) == plans[3]
+    chosen = {FAULTS["var-breach/single-symbol"](random.Random(seed))[0].facts["symbol"] for seed in range(40)}
+    assert chosen == set(SYMBOLS)
+
+
+def test_decoys_breach_nothing(platform: State, api: httpx.Client, sandbox_home: Settings) -> None:
+    from sandbox.faults import inject
+
+    found = state.require(sandbox_home)
+    for step in decoys(random.Random(1), 4):
+        inject._make(found, step)
+    begun = time.monotonic()
+    wait_for(lambda: time.monotonic() > begun + 3.0)
+    document = status(api)
+    assert max(var(api).values()) < 1.5
+    assert document["circuit_breaker"]["state"] == "CLOSED"
+    assert document["kelly_fraction"] == 0.25
+    log = (state.file(sandbox_home).with_suffix("") / "logs" / "trading-system.log").read_text("utf-8")
+    assert "missed a heartbeat" in log
+    assert "Configuration reloaded: model_router" in log
+
+
+def test_an_unknown_fault_is_refused(sandbox_home: Settings) -> None:
+    with pytest.raises(UnknownFault, match="there is no fault 'var-breach/greed'; there are var-breach/after"):
+        faults.break_(sandbox_home, "var-breach/greed")
+
+
+def test_break_and_heal_refuse_what_carries_another_mark(platform: State, sandbox_home: Settings) -> None:
+    with redis.Redis.from_url(platform.endpoints.redis_admin) as admin:
+        admin.set("sandbox-id", "production")
+        try:
+            for act in (
+                lambda: faults.break_(sandbox_home, "var-breach/all-symbols"),
+                lambda: faults.heal(sandbox_home),
+            ):
+                with pytest.raises(NotOurs, match="does not carry the sandbox-id that `up` wrote"):
+                    act()
+        finally:
+            admin.set("sandbox-id", platform.sandbox_id)
+
+
+def test_the_control_channel_refuses_strangers_and_nonsense(platform: State) -> None:
+    with pytest.raises(NotOurs, match="Nothing was changed"):
+        control.ask(platform.control, "sandbox-other", "restore")
+    with pytest.raises(ControlRefused, match="there is no change 'explode'"):
+        control.ask(platform.control, platform.sandbox_id, "explode")
+    with pytest.raises(ControlRefused, match="unknown symbol 'DOGE'"):
+        control.ask(platform.control, platform.sandbox_id, "edge-gain", symbol="DOGE", gain=2.0)
+    with pytest.raises(ControlRefused, match="not understood"):
+        control.ask(platform.control, platform.sandbox_id, "edge-gain", gain=2.0)
+
+
+def test_nothing_can_be_broken_where_nothing_runs(home: Settings) -> None:
+    with pytest.raises(NotUp, match="runbook sandbox up crypto"):
+        faults.break_(home, "var-breach/all-symbols")
+    with pytest.raises(NotUp, match="runbook sandbox up crypto"):
+        faults.heal(home)

@@ -1,0 +1,107 @@
+"""The whole monitoring path on real servers, and the alert rules under promtool."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+import yaml
+
+from opslib.settings import PROJECT, Settings
+from sandbox import crypto, faults
+from sandbox.crypto import monitoring
+
+RULES = PROJECT / "deploy" / "prometheus"
+needs_servers = pytest.mark.skipif(
+    monitoring.available() is None, reason="needs Prometheus and Alertmanager (apt-get install prometheus-alertmanager)"
+)
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs promtool (apt-get install prometheus)"
+)
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, Queue[tuple[str, dict[str, Any]]]]]:
+    """A web hook: its address, and what was posted with which authorization."""
+    posted: Queue[tuple[str, dict[str, Any]]] = Queue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            posted.put((self.headers.get("authorization", ""), json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/api/v1/alerts", posted
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@needs_servers
+@pytest.mark.slow
+def test_a_breach_reaches_the_web_hook_and_resolves(
+    home: Settings, receiver: tuple[str, Queue[tuple[str, dict[str, Any]]]]
+) -> None:
+    address, posted = receiver
+    home.make_home()
+    (home.state / "intake-token").write_text("sesame", "utf-8")
+    found = crypto.up(home, monitored=True, webhook=address)
+    assert found.endpoints.prometheus
+    assert found.endpoints.alertmanager
+    faults.break_(home, "var-breach/single-symbol", seed=5)
+    authorization, body = posted.get(timeout=30.0)
+    assert authorization == "Bearer sesame"
+    assert (body["version"], body["status"]) == ("4", "firing")
+    (alert,) = body["alerts"]
+    labels = alert["labels"]
+    assert (labels["alertname"], labels["platform"], labels["severity"]) == ("VarBreach", "crypto", "critical")
+    assert set(labels) == {"alertname", "platform", "severity", "symbol"}
+    assert alert["annotations"]["runbook_url"] == "notebooks/alerts/var-breach.ipynb"
+    faults.heal(home)
+    while body["status"] != "resolved":
+        _, body = posted.get(timeout=30.0)
+    crypto.down(home)
+
+
+@needs_promtool
+@pytest.mark.parametrize("file", sorted((RULES / "tests").glob("*.yml")), ids=lambda path: path.stem)
+def test_rules_do_what_they_say(file: Path) -> None:
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_sandbox_rules_differ_from_the_seeds_in_windows_only() -> None:
+    def rules(path: Path) -> list[Any]:
+        groups = yaml.safe_load(path.read_text("utf-8"))["groups"]
+        return [
+            {key: value for key, value in rule.items() if key != "for"} for group in groups for rule in group["rules"]
+        ]
+
+    files = sorted(RULES.glob("*.rules.yml"))
+    assert files
+    for file in files:
+        assert rules(file) == rules(RULES / "sandbox" / file.name)
+
+
+def test_every_alert_names_a_runbook_and_has_a_test() -> None:
+    tests = "".join(path.read_text("utf-8") for path in (RULES / "tests").glob("*.yml"))
+    for file in RULES.glob("*.rules.yml"):
+        for group in yaml.safe_load(file.read_text("utf-8"))["groups"]:
+            for rule in group["rules"]:
+                assert rule["annotations"]["runbook_url"].startswith("notebooks/")
+                assert f"alertname: {rule['alert']}" in tests
