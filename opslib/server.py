@@ -1,0 +1,98 @@
+"""The server: intake, API and console in one application.
+
+`python -m opslib.server --host --port` runs it alone; `runbook serve` runs it with everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+
+import psycopg
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from opslib import api, console, intake
+from opslib.errors import RunbookError
+from opslib.settings import Settings
+from opslib.store import processes
+
+__all__ = ["create_app", "main"]
+
+SWEEP_S = 1.0
+_BEATS = 3
+_log = structlog.get_logger("server")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        housekeeping = asyncio.create_task(_keep_house(settings))
+        yield
+        housekeeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await housekeeping
+
+    app = FastAPI(
+        title="runbook",
+        summary="Executable runbooks: an alert becomes an executed, sealed notebook.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    api.install(app, settings)
+    app.include_router(console.router(settings))
+    return app
+
+
+async def _keep_house(settings: Settings) -> None:
+    """Every second: expire episodes, and say that the server is alive. Goes on while the database is away."""
+    process: processes.Process | None = None
+    turn = 0
+    try:
+        while True:
+            try:
+                await run_in_threadpool(intake.sweep, settings)
+                if process is None:
+                    process = await run_in_threadpool(processes.register, settings, "server")
+                elif turn % _BEATS == 0:
+                    await run_in_threadpool(process.beat)
+            except (RunbookError, psycopg.Error) as error:
+                _log.warning("housekeeping waits for the database", error=str(error).splitlines()[0])
+            turn += 1
+            await asyncio.sleep(SWEEP_S)
+    finally:
+        if process is not None:
+            with contextlib.suppress(RunbookError, psycopg.Error):
+                process.close()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until told to stop."""
+    settings = Settings()
+    parser = argparse.ArgumentParser(prog="python -m opslib.server", description=__doc__)
+    parser.add_argument("--host", default=settings.host)
+    parser.add_argument("--port", type=int, default=settings.port)
+    given = parser.parse_args(arguments)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    uvicorn.run(
+        create_app(settings),
+        host=given.host,
+        port=given.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+-- Runs: queued, claimed, alive, ended.
+
+-- name: create
+-- The next run of an incident, whose row stays locked so that numbers are given once.
+WITH incident AS (SELECT id FROM incidents WHERE id = %(incident)s FOR UPDATE)
+INSERT INTO runs (incident, number, runbook, platform, mode, requested, alert, requested_by, attempt, retry_of)
+SELECT incident.id, (SELECT coalesce(max(number), 0) + 1 FROM runs WHERE runs.incident = incident.id),
+       %(runbook)s, %(platform)s, %(mode)s, %(requested)s, %(alert)s, %(requested_by)s, %(attempt)s, %(retry_of)s
+FROM incident
+RETURNING id, number
+
+-- name: defer
+-- A job of the queue, in the caller's transaction: seen by workers when it commits.
+SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
+    %(queue)s, %(task)s, %(priority)s, NULL, NULL, %(arguments)s, NULL)::procrastinate_job_to_defer_v1])
+
+-- name: claim
+-- A waiting run becomes this process's own; nobody else gets it.
+UPDATE runs SET state = 'running', started_at = now(), heartbeat_at = now(), worker = %(worker)s
+WHERE id = %(run)s AND state = 'waiting'
+RETURNING *
+
+-- name: one
+-- One run with what is needed of its incident.
+SELECT runs.*, incidents.folder, incidents.opened_by, incidents.severity, incidents.state AS incident_state,
+       incidents.journal_seq, incidents.sealed_seq
+FROM runs JOIN incidents ON incidents.id = runs.incident
+WHERE runs.id = %(run)s
+
+-- name: begin
+-- What the run was given, and where its notebook is.
+UPDATE runs SET parameters = %(parameters)s, record = %(record)s WHERE id = %(run)s
+
+-- name: beat
+-- The run is alive.
+UPDATE runs SET heartbeat_at = now() WHERE id = %(run)s AND state = 'running'
+
+-- name: lock
+-- The run, so that one process alone ends it.
+SELECT id, state FROM runs WHERE id = %(run)s FOR UPDATE
+
+-- name: finish
+-- The terminal state, and the verdict with its plan.
+UPDATE runs SET state = %(state)s, error = %(error)s, ended_at = now(),
+    verdict = coalesce(%(verdict)s, verdict)
+WHERE id = %(run)s
+
+-- name: cancel_asked
+-- Who asked for the end of a run, and why.
+SELECT line::jsonb -> 'body' ->> 'person' AS person, line::jsonb -> 'body' ->> 'reason' AS reason
+FROM journal
+WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'cancel-requested'
+    AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s
+ORDER BY seq LIMIT 1
+
+-- name: unfinished
+-- The runs of an incident that wait or run.
+SELECT id, state FROM runs WHERE incident = %(incident)s AND state IN ('waiting', 'running') ORDER BY id
+
+-- name: announce_cancel
+-- Tell the process that executes a run to look for a request to cancel it.
+SELECT pg_notify('runbook_cancel', %(run)s::text)
+
+-- name: newest_verdict
+-- The last verdict that a run's notebook sent.
+SELECT line::jsonb -> 'body' -> 'verdict' AS verdict
+FROM journal
+WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'verdict'
+    AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s
+ORDER BY seq DESC LIMIT 1
+
+-- name: newest_plan
+-- The last plan that a run proposed.
+SELECT hash, state, document FROM plans WHERE run = %(run)s AND undo_of IS NULL ORDER BY proposed_at DESC LIMIT 1
+
+-- name: running
+-- Every run that says it runs, and how long ago it last did [s].
+SELECT id, incident, worker, extract(epoch FROM now() - heartbeat_at)::float8 AS silent_s
+FROM runs WHERE state = 'running' AND mode IN ('observe', 'plan')
+
+-- name: forgotten
+-- Waiting runs that no job will ever start: the job is gone, or the worker that took it stopped beating. One by hand
+-- that never had a job is executed by whoever asked for it.
+SELECT runs.id, incidents.severity FROM runs JOIN incidents ON incidents.id = runs.incident
+WHERE runs.state = 'waiting' AND runs.mode IN ('observe', 'plan')
+    AND runs.queued_at < now() - make_interval(secs => %(older_s)s)
+    AND (runs.requested_by = 'alert'
+         OR EXISTS (SELECT FROM procrastinate_jobs AS jobs
+                    WHERE jobs.task_name = %(task)s AND jobs.args ->> 'run' = runs.id::text))
+    AND NOT EXISTS (
+        SELECT FROM procrastinate_jobs AS jobs LEFT JOIN procrastinate_workers AS workers ON workers.id = jobs.worker_id
+        WHERE jobs.task_name = %(task)s AND jobs.args ->> 'run' = runs.id::text
+            AND (jobs.status = 'todo' OR (jobs.status = 'doing'
+                 AND workers.last_heartbeat > now() - make_interval(secs => %(older_s)s))))
+
+-- name: end_jobs
+-- The jobs of a run that a dead worker took are over.
+SELECT procrastinate_finish_job_v1(id, 'failed', false)
+FROM procrastinate_jobs WHERE task_name = %(task)s AND args ->> 'run' = %(run)s::text AND status = 'doing'
+
+-- name: answer_instead
+-- The alerts that a lost run was to answer are answered by the run that replaces it.
+UPDATE alerts SET run = %(new)s WHERE run = %(old)s
+
+-- name: follow
+-- What happened in a run since an entry, for whoever waits.
+SELECT seq, line::jsonb AS entry FROM journal
+WHERE incident = %(incident)s AND seq > %(after)s ORDER BY seq
+
+-- name: ended_in_journal
+-- How a run ended, where the journal knows before the run's row does.
+SELECT line::jsonb -> 'body' ->> 'state' AS state, line::jsonb -> 'body' ->> 'error' AS error
+FROM journal
+WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'run-ended'
+    AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s
+ORDER BY seq LIMIT 1
+
+-- name: closed
+-- Whether a seal covers the end of a run.
+SELECT EXISTS (
+    SELECT FROM journal JOIN incidents ON incidents.id = journal.incident
+    WHERE journal.incident = %(incident)s AND (line::jsonb ->> 'kind') = 'run-ended'
+        AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s AND incidents.sealed_seq >= journal.seq) AS closed
+
+-- name: retry
+-- The run that replaces a lost one.
+SELECT id FROM runs WHERE retry_of = %(run)s
+
+-- name: unclosed
+-- Runs that ended a while ago, within the last hour, of whose files the journal knows nothing.
+SELECT runs.id, runs.state, runs.error, runs.worker FROM runs
+WHERE runs.ended_at BETWEEN now() - interval '1 hour' AND now() - make_interval(secs => %(older_s)s)
+    AND runs.record IS NOT NULL AND runs.mode IN ('observe', 'plan')
+    AND NOT EXISTS (
+        SELECT FROM journal WHERE journal.incident = runs.incident AND (line::jsonb ->> 'kind') = 'file'
+            AND (line::jsonb -> 'body' ->> 'run')::bigint = runs.id)
