@@ -1,0 +1,163 @@
+"""What a notebook calls: `ops.redis`, `ops.http`, `ops.prometheus`, and what their answers are."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Asks(Protocol):
+    """What can call a probe by its name: `ops`."""
+
+    def probe(self, name: str, /, **arguments: Any) -> Any:
+        """The answer of a probe."""
+
+
+class Seen(dict[str, Any]):
+    """A JSON object that a probe saw; `evidence` is its id on the record."""
+
+    evidence: str = ""
+
+
+class SeenList(list[Any]):
+    """A JSON list that a probe saw; `evidence` is its id on the record."""
+
+    evidence: str = ""
+
+
+class SeenText(str):
+    """A text that a probe saw; `evidence` is its id on the record."""
+
+    evidence: str = ""
+
+
+def frame(arrow: bytes, evidence: str) -> pd.DataFrame:
+    """The table in an Arrow stream, its index set, its evidence named."""
+    import json
+
+    import pyarrow as pa
+
+    table = pa.ipc.open_stream(arrow).read_all()
+    head = json.loads((table.schema.metadata or {}).get(b"runbook", b"{}"))
+    found: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
+    if head.get("index"):
+        found = found.set_index(head["index"])
+    found.attrs["evidence"] = evidence
+    return found
+
+
+def seen(value: Any, evidence: str) -> Any:
+    """A JSON value that knows its evidence, where its kind can carry it."""
+    known: Seen | SeenList | SeenText
+    if isinstance(value, dict):
+        known = Seen(value)
+    elif isinstance(value, list):
+        known = SeenList(value)
+    elif isinstance(value, str):
+        known = SeenText(value)
+    else:
+        return value
+    known.evidence = evidence
+    return known
+
+
+class Redis:
+    """What the platform's Redis holds and how it is."""
+
+    def __init__(self, ops: Asks) -> None:
+        self._ops = ops
+
+    def ping(self) -> Seen:
+        """Whether it answers (`answers`), and in what time (`took_ms` [ms], the median of five)."""
+        seen: Seen = self._ops.probe("redis.ping")
+        return seen
+
+    def text(self, key: str) -> SeenText:
+        """The text under a key."""
+        found = self._ops.probe("redis.text", key=key)
+        text = SeenText(found["text"])
+        text.evidence = found.evidence
+        return text
+
+    def hash(self, key: str) -> pd.DataFrame:
+        """The fields of a hash: columns `field`, `value`, both text."""
+        return self._ops.probe("redis.hash", key=key)
+
+    def series(self, metric: str, symbols: Sequence[str]) -> pd.DataFrame:
+        """A metric over time: index `time` (UTC), one column a symbol.
+
+        Read from the TimeSeries module; where that is absent, from the hashes `metrics:<metric>:<symbol>`.
+        """
+        return self._ops.probe("redis.series", metric=metric, symbols=list(symbols))
+
+    def latest(self, metric: str, symbols: Sequence[str]) -> pd.Series[float]:
+        """The latest value of a metric, by symbol."""
+        frame = self._ops.probe("redis.latest", metric=metric, symbols=list(symbols))
+        values: pd.Series[float] = frame["value"].rename(metric)
+        values.attrs["evidence"] = frame.attrs["evidence"]
+        return values
+
+    def stream(self, key: str, count: int = 100) -> pd.DataFrame:
+        """The newest entries of a stream, oldest first: `id`, `time` (UTC), one column a field, as text."""
+        return self._ops.probe("redis.stream", key=key, count=count)
+
+    def info(self, section: str | None = None) -> pd.DataFrame:
+        """What `INFO` says, of one section or all: `field`, `value`, both text."""
+        return self._ops.probe("redis.info", section=section)
+
+    def slowlog(self, n: int = 20) -> pd.DataFrame:
+        """The slowest commands, newest first: `time` (UTC), `took_us`, `command`, `client`."""
+        return self._ops.probe("redis.slowlog", n=n)
+
+    def keys(self, pattern: str = "*", limit: int = 1000) -> pd.DataFrame:
+        """Keys by pattern, within a budget: `key`, `type`, `complete` (whether all of them were seen)."""
+        return self._ops.probe("redis.keys", pattern=pattern, limit=limit)
+
+
+class Http:
+    """What the platform's HTTP systems answer to GET."""
+
+    def __init__(self, ops: Asks) -> None:
+        self._ops = ops
+
+    def json(self, path: str, system: str = "api") -> Any:
+        """The JSON that a path answers: a `Seen` or `SeenList`."""
+        return self._ops.probe("http.json", path=path, system=system)
+
+    def text(self, path: str, system: str = "api") -> SeenText:
+        """The text that a path answers."""
+        seen: SeenText = self._ops.probe("http.text", path=path, system=system)
+        return seen
+
+    def health(self, path: str = "/health", system: str = "api") -> Seen:
+        """What the health page says, with `http_status` and `took_ms` [ms]; a bad status is an answer too."""
+        seen: Seen = self._ops.probe("http.health", path=path, system=system)
+        return seen
+
+    def metrics(self, path: str = "/metrics", system: str = "api") -> pd.DataFrame:
+        """The samples of a metrics page: `name`, one column a label, `value`."""
+        return self._ops.probe("http.metrics", path=path, system=system)
+
+
+class Prometheus:
+    """What Prometheus answers."""
+
+    def __init__(self, ops: Asks) -> None:
+        self._ops = ops
+
+    def query(self, promql: str, at: dt.datetime | str | float | None = None) -> pd.DataFrame:
+        """An instant query, now or at a time: one column a label, `value`, `time` (UTC)."""
+        when = at.astimezone(dt.UTC).isoformat() if isinstance(at, dt.datetime) else at
+        return self._ops.probe("prometheus.query", promql=promql, at=when)
+
+    def range(self, promql: str, minutes: float, step_s: float = 15.0) -> pd.DataFrame:
+        """A query over the last `minutes` [min], a point each `step_s` [s]: index `time` (UTC), one column a series."""
+        return self._ops.probe("prometheus.range", promql=promql, minutes=minutes, step_s=step_s)
+
+    def alerts(self) -> pd.DataFrame:
+        """The alerts that fire or are about to: `alertname`, `state`, `since`, `value`, one column a label."""
+        return self._ops.probe("prometheus.alerts")

@@ -1,0 +1,1 @@
+"""The record: recorder, evidence, redaction, journal, seals, log and the offline verifier."""

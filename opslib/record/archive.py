@@ -1,0 +1,196 @@
+"""Where records lie under RUNBOOK_HOME, and how a file gets there: whole, or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opslib.errors import RecordError
+from opslib.settings import Settings
+
+JOURNAL = "journal.jsonl"
+EVIDENCE = "evidence"
+LOG = "log"
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+INCIDENT = re.compile(r"INC-\d{4}-\d{6,}")
+SEAL = re.compile(r"seal-\d{4,}\.json")
+PART = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+_STALE_S = 60.0
+
+
+def folder(settings: Settings, incident: Mapping[str, Any]) -> Path:
+    """The folder of an incident, made when it is not there.
+
+    Parameters
+    ----------
+    settings : Settings
+    incident : mapping
+        A row of `incidents`; its `folder` is `YYYY-MM-DD/INC-YYYY-NNNNNN`.
+
+    Raises
+    ------
+    RecordError
+        When the row names another kind of folder, or the folder cannot be made.
+    """
+    date, _, name = str(incident["folder"]).partition("/")
+    if not (DATE.fullmatch(date) and INCIDENT.fullmatch(name)):
+        raise RecordError(f"{incident['folder']!r} is no place for a record")
+    path = settings.home / date / name
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be made: {error.strerror}", path=path) from error
+    return path
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> Path:
+    """Write a file so that a reader, or a crash, finds the old bytes or the new ones, never a part.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder exists.
+    data : bytes
+    mode : int
+        Permissions, less the process's umask.
+
+    Raises
+    ------
+    RecordError
+        When the disk is full or refuses; the file that was there is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError(f"{path} cannot be written: {error.strerror}", path=path) from error
+    return path
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file and wait until they are on the disk.
+
+    Raises
+    ------
+    RecordError
+        When the disk is full or refuses.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror}", path=path) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, wait_s: float = 30.0) -> Iterator[None]:
+    """Hold the lock of a file or folder within the block.
+
+    Parameters
+    ----------
+    path : Path
+        It exists; it need not be writable.
+    shared : bool
+        Together with other readers.
+    wait_s : float
+        How long to wait for it [s].
+
+    Raises
+    ------
+    RecordError
+        When another process keeps it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RecordError(f"{path} is locked by another process; try again", path=path) from None
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def files(folder: Path) -> list[str]:
+    """The names of all plain files in a record's folder, relative to it and sorted.
+
+    Links and other things that are no record are left out; `verify` names them.
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in names:
+            path = Path(place, name)
+            if path.is_file() and not path.is_symlink():
+                found.append(path.relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Remove what an interrupted write left a minute ago or earlier."""
+    for name in files(folder):
+        path = folder / name
+        if PART.fullmatch(path.name) and time.time() - path.stat().st_mtime > _STALE_S:
+            path.unlink(missing_ok=True)
+
+
+def key(settings: Settings, name: str, size: int = 32) -> bytes:
+    """A secret of the state folder, made on first use; the owner's alone.
+
+    Parameters
+    ----------
+    settings : Settings
+    name : str
+        File under `HOME/.state/keys`.
+    size : int
+        Random bytes of a new one; kept as hexadecimal text.
+    """
+    settings.make_home()
+    place = settings.state / "keys"
+    place.mkdir(mode=0o700, exist_ok=True)
+    path = place / name
+    if not path.exists():
+        temporary = place / f".{name}.{secrets.token_hex(6)}.part"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(size))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)  # the first one stays, whoever else tries
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return bytes.fromhex(path.read_text("ascii"))

@@ -1,0 +1,356 @@
+"""A recorder's session: what one run may ask, over a socket of its own with a name that cannot be guessed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import secrets
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg.types.json import Jsonb
+from pydantic import ValidationError
+
+from opslib import platforms, probes, store
+from opslib.canonical import canonical, plain
+from opslib.errors import ConfigurationError, NotFound, ProbeError, RecorderError, RunbookError, StoreError
+from opslib.record import archive, evidence, journal, redaction, spool, wire
+from opslib.settings import Settings
+from opslib.sql import queries
+
+ACTOR = "recorder"
+_MOST_NUMBERS = 10_000
+_AGAIN_S = 5.0
+_log = structlog.get_logger("opslib.recorder")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The run that a session serves; `alert` is the alert as delivered, redacted."""
+
+    incident: str
+    run: int
+    platform: str
+    runbook: str
+    mode: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    alert: dict[str, Any] | None = None
+
+
+class Scribe:
+    """Writes journal entries over one connection; into the spool while the database is away."""
+
+    def __init__(self, settings: Settings, incident: str) -> None:
+        self._settings = settings
+        self._incident = incident
+        self._connection: store.Connection | None = None
+        self._away_until = 0.0
+
+    def write(
+        self,
+        kind: str,
+        body: Mapping[str, Any],
+        at: dt.datetime | None = None,
+        also: Callable[[store.Connection], object] | None = None,
+    ) -> None:
+        """Write one entry, and what belongs into the same transaction.
+
+        Raises
+        ------
+        RecordError
+            When neither the database nor the spool can be written.
+        """
+        at = at or dt.datetime.now(dt.UTC)
+        if time.monotonic() >= self._away_until:
+            try:
+                spool.drain(self._settings, self._incident)
+                connection = self._open()
+                with connection.transaction():
+                    journal.append(connection, self._incident, kind, body, actor=ACTOR, at=at, settings=self._settings)
+                    if also is not None:
+                        also(connection)
+            except (StoreError, psycopg.OperationalError) as error:
+                _log.warning("the database is away; the journal is spooled", incident=self._incident, why=str(error))
+                self.close()
+                self._away_until = time.monotonic() + _AGAIN_S
+            else:
+                return
+        redacted = redaction.default(self._settings)(plain(dict(body)))
+        spool.add(self._settings, self._incident, kind, redacted, actor=ACTOR, at=at)
+
+    def _open(self) -> store.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = store.connect(self._settings, autocommit=True)
+        return self._connection
+
+    def read(self, query: str, **values: Any) -> dict[str, Any] | None:
+        """One row, or None where there is none or the database is away."""
+        try:
+            return self._open().execute(query, values).fetchone()
+        except (StoreError, psycopg.OperationalError):
+            self.close()
+            return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Session:
+    """Serves one run until it is closed.
+
+    Parameters
+    ----------
+    settings : Settings
+    subject : Subject
+
+    Attributes
+    ----------
+    path : Path
+        The socket; whoever knows its name may ask, and gets results alone.
+
+    Raises
+    ------
+    ConfigurationError
+        When the platform's file does not validate.
+    NotFound
+        When there is no such incident.
+    """
+
+    def __init__(self, settings: Settings, subject: Subject) -> None:
+        self.settings = settings
+        self.subject = subject
+        self._platform = platforms.load(settings, subject.platform)
+        self._scribe = Scribe(settings, subject.incident)
+        with store.transaction(settings) as connection:
+            row = connection.execute(queries("journal").incident, {"incident": subject.incident}).fetchone()
+            if row is None:
+                raise NotFound(f"there is no incident {subject.incident}")
+            pieces = connection.execute(queries("journal").evidence, {"incident": subject.incident}).fetchall()
+            journal.export(connection, settings, subject.incident)  # tells `verify` whose folder this is
+        self._folder = archive.folder(settings, row)
+        self._least = len(pieces)
+        self._seen = {str(piece["id"]) for piece in pieces if piece["run"] == subject.run}
+        self._closed = False
+        self._redact = redaction.default(settings)
+        self._ordinals: Counter[tuple[str, bytes]] = Counter()
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        place = settings.runtime / "ops"
+        place.mkdir(mode=0o700, exist_ok=True)
+        self.path = place / f"{secrets.token_hex(16)}.sock"
+        self._listener = listen(self.path)
+        threading.Thread(target=self._accept, name=f"session {subject.run}", daemon=True).start()
+
+    def close(self) -> None:
+        """Serve no longer: what is still being looked at leaves no trace any more."""
+        self.path.unlink(missing_ok=True)
+        for connection in (self._listener, *self._open):
+            shut(connection)
+        with self._lock:
+            self._closed = True
+            self._scribe.close()
+
+    def _must_be_open(self) -> None:
+        """Raise when the session has ended; the caller holds the lock."""
+        if self._closed:
+            raise RecorderError("the run has ended; nothing more goes on its record")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._open.add(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            while (message := wire.receive(connection)) is not None:
+                wire.send(connection, *self._answer(message[0]))
+        except (OSError, RecorderError) as error:
+            _log.info("a connection ended", run=self.subject.run, why=str(error))
+        finally:
+            self._open.discard(connection)
+            shut(connection)
+
+    def _answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        name = request.get("id")
+        try:
+            operation = _OPERATIONS.get(str(request.get("op")))
+            if operation is None:
+                raise RecorderError(f"there is no operation {request.get('op')!r}")
+            result, arrow = operation(self, request)
+        except RunbookError as error:
+            facts = {"evidence": error.facts["evidence"]} if "evidence" in error.facts else {}
+            failure = {"type": type(error).__name__, "message": self._redact(str(error)), **facts}
+            return {"id": name, "ok": False, "error": failure}, b""
+        except Exception as error:
+            _log.exception("an operation failed", run=self.subject.run, op=request.get("op"))
+            failure = {"type": "RecorderError", "message": self._redact(f"{type(error).__name__}: {error}")}
+            return {"id": name, "ok": False, "error": failure}, b""
+        return {"id": name, "ok": True, "result": result}, arrow
+
+    def _context(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        del request
+        return {**plain(asdict(self.subject)), **self._systems()}, b""
+
+    def _systems(self) -> dict[str, Any]:
+        try:
+            declared = self._platform.declared()
+        except ConfigurationError:
+            declared = {}
+        systems = sorted(name for name, url in declared.items() if url and not name.endswith("_admin"))
+        return {"systems": systems, "environment": self._platform.environment, "title": self._platform.title}
+
+    def _probe(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        arguments = request.get("arguments") or {}
+        name = str(request.get("probe"))
+        return self._see(name, arguments, lambda: self._call(name, arguments))
+
+    def _call(self, name: str, arguments: dict[str, Any]) -> Any:
+        system = str(arguments.get("system") or probes.registry.find(name).system)
+        try:
+            url = self._platform.endpoint(system, role="recorder")
+        except ConfigurationError as error:
+            raise ProbeError(str(error), system=system) from error
+        redaction.learn(url)
+        return probes.call(name, probes.Target(system, url), arguments)
+
+    def _now(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        del request
+        return self._see("clock.now", {}, lambda: dt.datetime.now(dt.UTC))
+
+    def _random(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        n = request.get("n")
+        if not isinstance(n, int) or not 0 < n <= _MOST_NUMBERS:
+            raise RecorderError(f"ask for 1 to {_MOST_NUMBERS:,} random numbers")
+        generator = random.SystemRandom()
+        return self._see("random.numbers", {"n": n}, lambda: [generator.random() for _ in range(n)])
+
+    def _see(self, name: str, arguments: dict[str, Any], look: Callable[[], Any]) -> tuple[dict[str, Any], bytes]:
+        """Look, put what was seen into the record, and hand out exactly that."""
+        redacted = self._redact(plain(arguments))
+        key = (name, canonical(redacted))
+        with self._lock:
+            self._ordinals[key] += 1
+            ordinal = self._ordinals[key]
+        at, start = dt.datetime.now(dt.UTC), time.perf_counter()
+        outcome: Any
+        try:
+            outcome = look()
+        except ProbeError as error:
+            outcome = error
+        except Exception as error:
+            _log.exception("a probe failed", run=self.subject.run, probe=name)
+            outcome = ProbeError(f"{name} failed: {type(error).__name__}: {error}")
+        took_ms = (time.perf_counter() - start) * 1000
+        subject = self.subject
+        call = evidence.Call(subject.incident, subject.run, name, redacted, ordinal, at, took_ms)
+        with self._lock:
+            self._must_be_open()
+            seen = evidence.write(self._folder, call, outcome, self._redact, self._least)
+            self._least = int(seen.entry["id"][1:])
+            self._seen.add(seen.entry["id"])
+            self._scribe.write("evidence", seen.entry, at)
+        if not seen.entry["ok"]:
+            raise ProbeError(seen.entry["error"], evidence=seen.entry["id"])
+        return {"evidence": seen.entry["id"], "value": seen.result}, seen.arrow
+
+    def _conclude(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        from opslib.diagnosis.verdict import Verdict
+
+        try:
+            concluded = Verdict.model_validate(request.get("verdict"))
+        except ValidationError as error:
+            raise RecorderError(f"the verdict does not validate: {error}") from error
+        # The plan of a run is the one that it proposed, never what its notebook says of one.
+        verdict = self._redact(plain(concluded.model_copy(update={"plan": None}).model_dump(mode="json")))
+        values = {"run": self.subject.run, "verdict": Jsonb(verdict)}
+
+        def keep(connection: store.Connection) -> None:
+            if connection.execute(queries("journal").set_verdict, values).fetchone() is None:
+                raise RecorderError("the run has ended; its verdict stands")
+
+        with self._lock:
+            self._must_be_open()
+            unknown = {name for cause in concluded.causes for name in cause.evidence} - self._seen
+            if unknown:
+                cited = ", ".join(sorted(unknown))
+                raise RecorderError(f"the verdict cites evidence that this run has not seen: {cited}")
+            self._scribe.write("verdict", {"run": self.subject.run, "verdict": verdict}, also=keep)
+        return verdict, b""
+
+    def _propose(self, request: dict[str, Any]) -> tuple[Any, bytes]:
+        from opslib.actions import plans
+
+        if self.subject.mode == "observe":
+            return None, b""
+        with self._lock:
+            self._must_be_open()
+        with store.transaction(self.settings) as connection:
+            plan = plans.propose(
+                self.settings,
+                connection,
+                run_id=self.subject.run,
+                actions=request.get("actions") or [],
+                reason=str(request.get("reason") or ""),
+                platform=self._platform,
+            )
+        return self._redact(plain(plan.as_json())), b""
+
+    def _apply(self, request: dict[str, Any]) -> tuple[Any, bytes]:
+        from opslib import people
+        from opslib.actions import approval
+
+        if self.subject.mode != "interactive":
+            raise RecorderError(
+                "a playbook proposes and never applies; a person applies from JupyterLab or the console"
+            )
+        redaction.learn(str(request.get("token")))
+        with store.connect(self.settings) as connection:
+            person = people.authenticate(connection, str(request.get("token")))
+        plan = approval.apply(self.settings, str(request.get("hash")), person, incident=self.subject.incident)
+        return self._redact(plain(plan.as_json())), b""
+
+
+_OPERATIONS: dict[str, Callable[[Session, dict[str, Any]], tuple[Any, bytes]]] = {
+    "hello": Session._context,
+    "context": Session._context,
+    "probe": Session._probe,
+    "now": Session._now,
+    "random": Session._random,
+    "conclude": Session._conclude,
+    "propose": Session._propose,
+    "apply": Session._apply,
+}
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket for the owner alone."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o600)  # its folder is the owner's alone already
+    listener.listen(16)
+    return listener
+
+
+def shut(connection: socket.socket) -> None:
+    """Close a socket, also under a thread that waits on it."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    finally:
+        connection.close()

@@ -1,0 +1,152 @@
+"""What a notebook is told of its run and of the plans that it proposes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from html import escape
+from typing import Any
+
+from opslib import figures
+
+
+class Context:
+    """The run that the notebook is part of.
+
+    Attributes
+    ----------
+    incident, run, platform, runbook, mode : str
+    parameters : dict
+        As resolved and validated.
+    alert : dict
+        As delivered, redacted; empty for a run by hand.
+    systems : tuple of str
+        What the platform has: `api`, `redis`, `prometheus`.
+    environment : str
+        production, staging or sandbox.
+    """
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.incident: str = facts["incident"]
+        self.run: int = facts["run"]
+        self.platform: str = facts["platform"]
+        self.runbook: str = facts["runbook"]
+        self.mode: str = facts["mode"]
+        self.parameters: dict[str, Any] = facts["parameters"]
+        self.alert: dict[str, Any] = facts.get("alert") or {}
+        self.systems: tuple[str, ...] = tuple(facts["systems"])
+        self.environment: str = facts["environment"]
+
+    def __repr__(self) -> str:
+        """One line: incident, runbook, platform, mode."""
+        return f"{self.incident}, run {self.run}: {self.runbook} on {self.platform} ({self.environment}), {self.mode}"
+
+
+class Plan(dict[str, Any]):
+    """A plan as proposed: what would change, what that does, who may approve it. Nothing has been changed."""
+
+    @property
+    def hash(self) -> str:
+        """What an approval names."""
+        return str(self["hash"])
+
+    @property
+    def state(self) -> str:
+        """The state when it was proposed."""
+        return str(self["state"])
+
+    @property
+    def actions(self) -> list[dict[str, Any]]:
+        """The actions, in the order in which they are applied."""
+        return list(self.get("actions") or [])
+
+    @property
+    def summary(self) -> str:
+        """What would be done, in one line."""
+        return "; ".join(str(action.get("summary") or action["action"]) for action in self.actions)
+
+    def __repr__(self) -> str:
+        """The plan in a few lines."""
+        lines = [f"plan {self.hash[:12]}: {self.state}, expires {_clock(self.get('expires_at'))}"]
+        for action in self.actions:
+            lines.append(f"  {action.get('summary') or action['action']}")
+            lines.append(f"    expected: {action.get('expected_effect', '')} (within {_seconds(action)})")
+            undo = action.get("undo") or {}
+            taken_back = f"{undo.get('kind', 'none')} ({undo.get('reason', '')})"
+            lines.append(f"    authority {action.get('authority')}; undo: {taken_back}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        parts = [
+            f"<p><b>Plan <code>{escape(self.hash[:12])}</code></b>: {escape(self.state)}, expires "
+            f"{escape(_clock(self.get('expires_at')))}. Nothing has been changed yet.</p>"
+        ]
+        for action in self.actions:
+            preview: dict[str, Any] = action.get("preview") or {}
+            parts.append(f"<p><b>{escape(str(action.get('summary') or action['action']))}</b>")
+            parts.append(f"<br>{escape(figures.effect(preview))}</p>" if figures.effect(preview) else "</p>")
+            parts.append(_changes(preview))
+            facts = {
+                "Expected": f"{action.get('expected_effect', '')}; within {_seconds(action)}",
+                "Touches": _facts(action.get("blast_radius")),
+                "Stays at risk": str(action.get("residual_risk") or "nothing known"),
+                "Who may approve": f"{action.get('authority')} or above",
+                "Undo": _undo(action),
+            }
+            if not preview.get("rows"):
+                facts["Preview"] = _facts(preview)
+            rows = "".join(
+                f"<tr><th style='text-align:left;white-space:nowrap'>{escape(name)}</th>"
+                f"<td style='text-align:left'>{escape(text)}</td></tr>"
+                for name, text in facts.items()
+                if text
+            )
+            parts.append(f"<table><tbody>{rows}</tbody></table>")
+        return "".join(parts)
+
+
+def _changes(preview: dict[str, Any]) -> str:
+    """The preview's rows as a table: what goes from where to where."""
+    table = figures.changes(preview)
+    if not table.rows:
+        return ""
+    left, right = "style='text-align:left'", "style='text-align:right;white-space:nowrap'"
+    heads = [f"<th {left}>{escape(name)}</th>" for name in table.plain]
+    heads += [f"<th {right}>{escape(name)}</th>" for name in table.pairs]
+    lines = []
+    for plain, pairs in table.rows:
+        cells = [f"<td {left}>{escape(text)}</td>" for text in plain]
+        cells += [f"<td {right}>{escape(now)} → <b>{escape(after)}</b></td>" for now, after in pairs]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _facts(value: Any) -> str:
+    """Facts in one line, with units and without brackets: `positions 5, notional 3.19 M USD`."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{figures.label(name)} {_facts(item) if isinstance(item, dict | list) else figures.measured(name, item)}"
+            for name, item in value.items()
+        )
+    if isinstance(value, list):
+        return ", ".join(_facts(item) for item in value)
+    return "" if value is None else figures.figure(value)
+
+
+def _clock(value: Any) -> str:
+    """The time of day of an RFC 3339 text."""
+    try:
+        moment = dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        return "at an unknown time"
+    return f"at {moment.astimezone(dt.UTC):%H:%M:%S} UTC"
+
+
+def _seconds(action: dict[str, Any]) -> str:
+    within = action.get("effect_within_s")
+    return f"{within:g} s" if isinstance(within, int | float) else "an unknown time"
+
+
+def _undo(action: dict[str, Any]) -> str:
+    undo = action.get("undo") or {}
+    kind = str(undo.get("kind", "none"))
+    return f"{'not possible' if kind == 'none' else 'possible'}: {undo.get('reason', '')}"
