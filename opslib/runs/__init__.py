@@ -1,0 +1,1 @@
+"""Runs: the catalogue of runbooks, their parameters, papermill's engine, confined kernels, queue and worker."""

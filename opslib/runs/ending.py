@@ -1,0 +1,196 @@
+"""The end of a run: one transaction writes the journal, then the state; then the record is closed and sealed."""
+
+# nbformat and nbconvert have no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg.types.json import Jsonb
+
+from opslib import incidents, store
+from opslib.canonical import file_digest, plain
+from opslib.errors import RecordError, RunbookError, StoreError
+from opslib.record import archive, journal
+from opslib.runs import html, notebook, queue
+from opslib.runs.formats import NotebookNode, nbformat
+from opslib.settings import Settings
+from opslib.sql import queries
+
+ATTEMPTS = 2
+_KEEP_TRYING_S = 10.0
+_log = structlog.get_logger(__name__)
+
+
+def end(settings: Settings, run: int, state: str, sentence: str, *, actor: str, again: bool = True) -> str:
+    """Give a run its terminal state, once; a run that is `lost` is queued again once.
+
+    Parameters
+    ----------
+    settings : Settings
+    run : int
+    state : str
+        A terminal state.
+    sentence : str
+        Why, where it is not `succeeded`.
+    actor : str
+        Who says so.
+    again : bool
+        Whether a lost run may be queued again.
+
+    Returns
+    -------
+    str
+        The state it has now: the one given, or the one it already had.
+
+    Raises
+    ------
+    RecordError
+        When neither the store nor the spool can be written.
+    """
+    deadline = time.monotonic() + _KEEP_TRYING_S
+    while True:
+        try:
+            journal.drain(settings)  # what happened while the store was away comes before the end
+            with store.transaction(settings) as connection:
+                return _end(connection, run, state, sentence, actor=actor, again=again)
+        except (StoreError, psycopg.OperationalError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def _end(connection: store.Connection, run: int, state: str, sentence: str, *, actor: str, again: bool) -> str:
+    sql = queries("runs")
+    row = connection.execute(sql.one, {"run": run}).fetchone()
+    if row is None:
+        raise RecordError(f"there is no run {run}")
+    connection.execute(queries("journal").lock_incident, {"incident": row["incident"]})
+    now = connection.execute(sql.lock, {"run": run}).fetchone()
+    if now is not None and now["state"] not in ("waiting", "running"):
+        return str(now["state"])
+    told = connection.execute(sql.ended_in_journal, {"incident": row["incident"], "run": run}).fetchone()
+    if told is not None:  # the store was away when it ended: the journal, which came from the spool, knows
+        state, sentence = told["state"], told["error"] or ""
+    else:
+        body = {"run": run, "state": state, "error": sentence or None}
+        journal.append(connection, row["incident"], "run-ended", body, actor=actor)
+    verdict = _verdict(connection, row)
+    values = {"run": run, "state": state, "error": sentence or None}
+    connection.execute(sql.finish, {**values, "verdict": None if verdict is None else Jsonb(plain(verdict))})
+    if state == "lost" and again and row["attempt"] < ATTEMPTS and row["mode"] in ("observe", "plan"):
+        _queue_again(connection, row)
+    by_hand = row["opened_by"] != "alert" and row["incident_state"] != "resolved"
+    if state == "succeeded" and by_hand and verdict and not verdict["confirmed"] and verdict["plan"] is None:
+        incidents.resolve(connection, row["incident"], actor, "Run by hand; nothing was found to be wrong.")
+    return state
+
+
+def _verdict(connection: store.Connection, row: dict[str, Any]) -> dict[str, Any] | None:
+    """What the notebook concluded, with the newest plan of the run."""
+    from opslib.actions import plans
+
+    found = connection.execute(
+        queries("runs").newest_verdict, {"incident": row["incident"], "run": row["id"]}
+    ).fetchone()
+    if found is None:
+        return None
+    proposed = plans.of_run(connection, row["id"])
+    return {**found["verdict"], "plan": proposed[-1].as_json() if proposed else None}
+
+
+def _queue_again(connection: store.Connection, row: dict[str, Any]) -> None:
+    """A runbook only reads, so a lost run is simply run once more; its alerts are answered by that."""
+    new = queue.create_run(
+        connection,
+        row["incident"],
+        runbook=row["runbook"],
+        platform=row["platform"],
+        mode=row["mode"],
+        requested=row["requested"],
+        alert=row["alert"],
+        requested_by=row["requested_by"],
+        attempt=row["attempt"] + 1,
+        retry_of=row["id"],
+    )
+    queue.defer(connection, new, severity=row["severity"])
+    connection.execute(queries("runs").answer_instead, {"old": row["id"], "new": new})
+
+
+def spool_end(settings: Settings, incident: str, run: int, state: str, sentence: str, *, actor: str) -> None:
+    """The store stayed away: the journal's spool knows how the run ended, and the reaper will read it there."""
+    body = {"run": run, "state": state, "error": sentence or None}
+    journal.record(settings, incident, "run-ended", body, actor=actor)
+
+
+def close_record(settings: Settings, run: int, executed: NotebookNode | None, state: str, sentence: str) -> None:
+    """Write the notebook's last version and its page, tell the journal of the files, and seal.
+
+    What fails here changes nothing of how the run ended; it is told in the log, and the next seal covers the rest.
+
+    Parameters
+    ----------
+    settings : Settings
+    run : int
+    executed : NotebookNode or None
+        None: as it was last saved.
+    state, sentence : str
+        As the journal has them.
+    """
+    from opslib.record import seal
+
+    try:
+        with store.connect(settings) as connection:
+            row = connection.execute(queries("runs").one, {"run": run}).fetchone()
+        if row is None or not row["record"]:
+            return
+        path = settings.home / row["record"]
+        if executed is None and path.is_file():
+            executed = nbformat.read(path, as_version=4)
+            _as_told(settings, executed, row["incident"], run)
+        if executed is not None:
+            written = _write(path, executed, state, sentence)
+            with store.transaction(settings) as connection:
+                _tell(connection, path.parent, row["incident"], run, written)
+        seal.seal(settings, row["incident"])
+    except (RunbookError, OSError, psycopg.Error, nbformat.reader.NotJSONError) as error:
+        _log.error("the record could not be closed", run=run, why=str(error))
+
+
+def _as_told(settings: Settings, executed: NotebookNode, incident: str, run: int) -> None:
+    """The state of each cell as the journal has it, which knows of cells that began after the last save."""
+    with store.connect(settings) as connection:
+        rows = connection.execute(queries("runs").follow, {"incident": incident, "after": 0}).fetchall()
+    told: dict[str, str] = {}
+    for entry in (row["entry"] for row in rows if row["entry"]["body"].get("run") == run):
+        if entry["kind"] == "cell-started":
+            told[entry["body"]["cell_id"]] = "running"
+        elif entry["kind"] == "cell-ended":
+            told[entry["body"]["cell_id"]] = entry["body"]["status"]
+    for cell in executed.cells:
+        facts = cell.metadata.setdefault("runbook", {})
+        if facts.get("status", "not-run") in ("running", "not-run") and cell.get("id") in told:
+            facts["status"] = told[cell.id]
+
+
+def _write(path: Path, executed: NotebookNode, state: str, sentence: str) -> list[Path]:
+    """The notebook and its page; returns these and the files with cut outputs."""
+    if executed.metadata.get("run", {}).get("state") == "running":
+        notebook.close(executed, state, sentence)
+    archive.write_atomic(path, nbformat.writes(executed).encode("utf-8", "replace"))
+    page = path.with_suffix(".html")
+    archive.write_atomic(page, html.render(executed).encode())
+    return [path, page, *sorted(path.parent.glob(f"{path.stem}.cell-*.txt.gz"))]
+
+
+def _tell(connection: store.Connection, folder: Path, incident: str, run: int, written: list[Path]) -> None:
+    entries = [
+        ("file", {"run": run, "path": file.relative_to(folder).as_posix(), "sha256": file_digest(file)})
+        for file in written
+    ]
+    journal.append_all(connection, incident, entries, actor="worker")

@@ -1,0 +1,176 @@
+"""What a cell prints and shows: merged as it comes, capped in the notebook, whole in a compressed file beside it."""
+
+# nbformat and nbconvert have no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from opslib.runs.formats import NotebookNode, v4
+
+CELL_BYTES = 2**20
+SIDE_BYTES = 2**30
+_SHOWN = ("display_data", "execute_result")
+
+
+class CellOutputs:
+    """The outputs of one cell.
+
+    Parameters
+    ----------
+    cell : NotebookNode
+        Its `outputs` are kept.
+    side_file : Path or None
+        Where the whole goes, gzip, once the notebook's share is full; None: what is cut is lost.
+    tell : callable
+        Gets each piece of text as it comes, for the journal.
+    redact : callable
+        Takes secrets out of a text before anything is kept.
+    limit : int
+        The notebook's share [bytes].
+    """
+
+    def __init__(
+        self,
+        cell: NotebookNode,
+        side_file: Path | None,
+        *,
+        tell: Callable[[str], None],
+        redact: Callable[[str], str],
+        limit: int = CELL_BYTES,
+    ) -> None:
+        self.cell = cell
+        cell.outputs = []
+        self._side_file = side_file
+        self._tell = tell
+        self._redact = redact
+        self._limit = limit
+        self._kept = 0
+        self._cut = 0
+        self._clear_next = False
+        self._stream: NotebookNode | None = None
+        self._pieces: list[str] = []
+        self._side: TextIO | None = None
+        self._side_left = SIDE_BYTES
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Take one message of the kernel; those that show nothing are passed over."""
+        kind, content = message["msg_type"], message["content"]
+        if kind == "clear_output":
+            self._clear_next = True
+            if not content.get("wait"):
+                self._clear()
+        elif kind == "stream":
+            self._clear_if_due()
+            self._add_text(str(content["name"]), self._redact(str(content["text"])))
+        elif kind in (*_SHOWN, "error"):
+            self._clear_if_due()
+            self._add(self._redacted(v4.output_from_msg(message)), (content.get("transient") or {}).get("display_id"))
+        elif kind == "update_display_data":
+            self._update(content)
+
+    def say(self, name: str, text: str) -> None:
+        """Add a remark of the engine's own, whatever the caps."""
+        self._finish_stream()
+        self.cell.outputs.append(v4.new_output("stream", name=name, text=text))
+
+    def settle(self) -> None:
+        """Bring `cell.outputs` up to date; before the notebook is saved."""
+        if self._stream is not None:
+            self._pieces = ["".join(self._pieces)]
+            self._stream["text"] = self._pieces[0]
+
+    def close(self) -> None:
+        """End the outputs: say what was cut and where the whole is."""
+        self._finish_stream()
+        for output in self.cell.outputs:
+            output.get("metadata", {}).pop("display_id", None)
+        if not self._cut:
+            return
+        where = "it is lost"
+        if self._side is not None and self._side_file is not None:
+            self._side.close()
+            where = f"the whole is in {self._side_file.name}"
+        self.say("stderr", f"\n[{self._cut:,} bytes of output cut here; {where}]\n")
+
+    def _add_text(self, name: str, text: str) -> None:
+        self._tell(text)
+        room = self._limit - self._kept
+        kept = text if len(text.encode()) <= room else text.encode()[: max(room, 0)].decode("utf-8", "ignore")
+        if kept:
+            if self._stream is None or self._stream["name"] != name:
+                self._finish_stream()
+                self._stream = v4.new_output("stream", name=name, text="")
+                self.cell.outputs.append(self._stream)
+            self._pieces.append(kept)
+            self._kept += len(kept.encode())
+        if len(kept) < len(text):
+            self._aside(text[len(kept) :])
+        elif self._side is not None:
+            self._side_write(text)
+
+    def _add(self, output: NotebookNode, display_id: str | None) -> None:
+        self._finish_stream()
+        size = len(json.dumps(output).encode())
+        text = "\n".join(output.get("traceback") or []) or str(output.get("data", {}).get("text/plain", ""))
+        self._tell(text + "\n")
+        if size > self._limit - self._kept:
+            self._aside(json.dumps(output) + "\n", size)
+            return
+        if display_id:
+            output.setdefault("metadata", {})["display_id"] = display_id
+        self.cell.outputs.append(output)
+        self._kept += size
+
+    def _update(self, content: dict[str, Any]) -> None:
+        """Replace what was shown under a display id."""
+        wanted = (content.get("transient") or {}).get("display_id")
+        for output in self.cell.outputs:
+            if wanted and output.get("metadata", {}).get("display_id") == wanted:
+                fresh = self._redacted(v4.new_output("display_data", data=content["data"]))
+                if len(json.dumps(fresh)) <= self._limit - self._kept:
+                    output["data"] = fresh["data"]
+                    self._kept += len(json.dumps(fresh))
+
+    def _clear_if_due(self) -> None:
+        if self._clear_next:
+            self._clear()
+
+    def _clear(self) -> None:
+        self._finish_stream()
+        self._clear_next = False
+        self.cell.outputs.clear()
+
+    def _finish_stream(self) -> None:
+        self.settle()
+        self._stream, self._pieces = None, []
+
+    def _aside(self, text: str, size: int | None = None) -> None:
+        """Keep in the side file what the notebook has no room for; the first time, all that came before too."""
+        self._cut += size if size is not None else len(text.encode())
+        if self._side is None and self._side_file is not None:
+            self._side = gzip.open(self._side_file, "wt", encoding="utf-8", compresslevel=1)  # noqa: SIM115  (closed by `close`)
+            self.settle()
+            for output in self.cell.outputs:
+                self._side_write(output["text"] if output.output_type == "stream" else json.dumps(output) + "\n")
+        self._side_write(text)
+
+    def _side_write(self, text: str) -> None:
+        if self._side is not None and self._side_left > 0:
+            self._side.write(text[: self._side_left])
+            self._side_left -= len(text)
+
+    def _redacted(self, output: NotebookNode) -> NotebookNode:
+        """The output with secrets taken out of every text in it."""
+        for name, data in output.get("data", {}).items():
+            if isinstance(data, str) and not name.startswith("image/p") and not name.startswith("image/j"):
+                output["data"][name] = self._redact(data)
+        if "traceback" in output:
+            output["traceback"] = [self._redact(line) for line in output["traceback"]]
+            output["evalue"] = self._redact(output["evalue"])
+        return output

@@ -1,0 +1,39 @@
+"""Which code a run is executed with: the commit, and the digest of the lock file."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from opslib.canonical import file_digest
+from opslib.settings import PROJECT
+
+_WAIT_S = 2.0
+
+
+def commit(folder: Path) -> str:
+    """The commit of the checkout that `folder` is in, with `+changes` where files differ from it; else `unknown`."""
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{head}+changes" if changed else head
+
+
+def lock() -> str:
+    """SHA-256 of the project's lock file; `unknown` where it was installed without one."""
+    path = PROJECT / "requirements.lock"
+    return file_digest(path) if path.is_file() else "unknown"
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_S,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout.strip()

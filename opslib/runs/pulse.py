@@ -1,0 +1,67 @@
+"""The pulse of a run: says that it is alive, and hears when somebody cancels it."""
+
+from __future__ import annotations
+
+import threading
+
+import psycopg
+
+from opslib import store
+from opslib.errors import StoreError
+from opslib.runs.cells import Stop
+from opslib.settings import Settings
+from opslib.sql import queries
+
+BEAT_S = 2.0
+_CHANNEL = "runbook_cancel"
+
+
+class Pulse:
+    """A thread that beats for a run every two seconds until closed; while the store is away it tries again.
+
+    Parameters
+    ----------
+    settings : Settings
+    incident : str
+    run : int
+    stop : Stop
+        Asked when somebody cancels the run.
+    """
+
+    def __init__(self, settings: Settings, incident: str, run: int, stop: Stop) -> None:
+        self._settings = settings
+        self._incident = incident
+        self._run = run
+        self._stop = stop
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="pulse", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the pulse."""
+        self._over.set()
+        self._thread.join(2 * BEAT_S)
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            try:
+                with store.connect(self._settings, autocommit=True) as connection:
+                    connection.execute(f"LISTEN {_CHANNEL}")
+                    while not self._over.is_set():
+                        self._beat(connection)
+            except (StoreError, psycopg.OperationalError):
+                self._over.wait(BEAT_S)
+
+    def _beat(self, connection: store.Connection) -> None:
+        sql = queries("runs")
+        connection.execute(sql.beat, {"run": self._run})
+        asked = connection.execute(sql.cancel_asked, {"incident": self._incident, "run": self._run}).fetchone()
+        if asked is not None:
+            why = f" ({asked['reason']})" if asked["reason"] else ""
+            self._stop.ask("cancelled", f"was stopped: {asked['person']} cancelled the run{why}.")
+        waited = 0.0
+        while waited < BEAT_S and not self._over.is_set():
+            for note in connection.notifies(timeout=0.2, stop_after=1):
+                if note.payload == str(self._run):
+                    return
+            waited += 0.2

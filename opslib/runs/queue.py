@@ -1,0 +1,144 @@
+"""The queue: a run and its job come to be in the caller's transaction, with whatever else it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from psycopg.types.json import Jsonb
+
+from opslib import store
+from opslib.canonical import plain
+from opslib.errors import NotFound
+from opslib.record import journal
+from opslib.sql import queries
+
+QUEUE = "runs"
+TASK = "opslib.runs.run"
+ACTOR = "queue"
+Mode = Literal["observe", "plan", "apply", "interactive"]
+_PRIORITY = {"critical": 100, "p0": 100, "p1": 80, "high": 60, "p2": 60, "warning": 40, "p3": 20, "info": 10}
+
+
+def create_run(
+    connection: store.Connection,
+    incident: str,
+    *,
+    runbook: str,
+    platform: str,
+    mode: Mode,
+    requested: Mapping[str, Any],
+    alert: Mapping[str, Any] | None,
+    requested_by: str,
+    attempt: int = 1,
+    retry_of: int | None = None,
+) -> int:
+    """A waiting run of an incident, numbered and journalled.
+
+    Parameters
+    ----------
+    connection : Connection
+        Its transaction holds the incident's row from here on.
+    incident : str
+    runbook, platform : str
+        Names; they are checked when the run starts.
+    mode : {"observe", "plan", "apply", "interactive"}
+    requested : mapping
+        Parameters given with the request.
+    alert : mapping or None
+        The alert as one document.
+    requested_by : str
+        Who asked: a person, or `alert`.
+    attempt, retry_of : int
+        For a run that replaces a lost one.
+
+    Returns
+    -------
+    int
+        The run's id.
+
+    Raises
+    ------
+    NotFound
+        When there is no such incident.
+    """
+    row = connection.execute(
+        queries("runs").create,
+        {
+            "incident": incident,
+            "runbook": runbook,
+            "platform": platform,
+            "mode": mode,
+            "requested": Jsonb(_storable(dict(requested))),
+            "alert": None if alert is None else Jsonb(_storable(dict(alert))),
+            "requested_by": requested_by,
+            "attempt": attempt,
+            "retry_of": retry_of,
+        },
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no incident {incident}; `runbook incidents` lists those there are")
+    body = {
+        "run": row["id"],
+        "number": row["number"],
+        "runbook": runbook,
+        "mode": mode,
+        "requested": dict(requested),
+        "attempt": attempt,
+        "retry_of": retry_of,
+    }
+    journal.append(connection, incident, "run-queued", body, actor=requested_by)
+    return int(row["id"])
+
+
+def _storable(value: Any) -> Any:
+    """JSON types without NUL, which PostgreSQL's JSON cannot hold; it becomes U+FFFD."""
+    if isinstance(value, dict):
+        return {_storable(str(name)): _storable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    found = plain(value)
+    return found.replace("\x00", "\ufffd") if isinstance(found, str) else found
+
+
+def defer(connection: store.Connection, run: int, *, severity: str) -> None:
+    """Put a run into the queue, in the caller's transaction; the graver the earlier."""
+    connection.execute(
+        queries("runs").defer,
+        {
+            "queue": QUEUE,
+            "task": TASK,
+            "priority": _PRIORITY.get(severity.strip().lower(), 30),
+            "arguments": Jsonb({"run": run}),
+        },
+    )
+
+
+def cancel(connection: store.Connection, incident: str, person: str, text: str = "") -> list[int]:
+    """Cancel the runs of an incident: one that waits ends here, one that runs is asked to end.
+
+    Returns
+    -------
+    list of int
+        The runs concerned; none when none waits or runs.
+
+    Raises
+    ------
+    NotFound
+        When there is no such incident.
+    """
+    sql = queries("runs")
+    if connection.execute(queries("journal").lock_incident, {"incident": incident}).fetchone() is None:
+        raise NotFound(f"there is no incident {incident}; `runbook incidents` lists those there are")
+    runs = connection.execute(sql.unfinished, {"incident": incident}).fetchall()
+    for run in runs:
+        body = {"run": run["id"], "person": person, "reason": text}
+        journal.append(connection, incident, "cancel-requested", body, actor=person)
+        if run["state"] == "waiting":
+            sentence = f"{person} cancelled it before it began." + (f" {text}" if text else "")
+            ended = {"run": run["id"], "state": "cancelled", "error": sentence}
+            journal.append(connection, incident, "run-ended", ended, actor=person)
+            connection.execute(sql.finish, {**ended, "verdict": None})
+        else:
+            connection.execute(sql.announce_cancel, {"run": run["id"]})
+    return [int(run["id"]) for run in runs]

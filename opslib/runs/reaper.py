@@ -1,0 +1,112 @@
+"""The reaper: a run whose process is gone is `lost`, never running for ever; a waiting run is never forgotten."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+
+import structlog
+
+from opslib import store
+from opslib.record import journal
+from opslib.runs import descendants, ending, queue
+from opslib.settings import Settings
+from opslib.sql import queries
+
+SILENT_S = 15.0
+FORGOTTEN_S = 10.0
+ABANDONED_S = 10.0
+UNCLOSED_S = 10.0
+CLOSE_AGAIN_S = 60.0
+ACTOR = "reaper"
+_log = structlog.get_logger(__name__)
+_tried: dict[int, float] = {}  # when this process last tried to close the record of a run [s, monotonic]
+
+
+def reap(settings: Settings) -> list[int]:
+    """End the runs whose process is gone, queue each again once, and defer waiting runs that no job will start.
+
+    Returns
+    -------
+    list of int
+        The runs that were lost.
+
+    Raises
+    ------
+    StoreError
+        When the store is away.
+    """
+    journal.drain(settings)
+    _sweep(settings)
+    with store.transaction(settings) as connection:
+        rows = connection.execute(queries("runs").running).fetchall()
+    lost = []
+    for row in rows:
+        why = _gone(row["worker"] or "", row["silent_s"])
+        if why and lose(settings, row["id"], why):
+            lost.append(row["id"])
+    _remind(settings)
+    _close(settings)
+    return lost
+
+
+def lose(settings: Settings, run: int, why: str) -> bool:
+    """End a run as lost, or as the journal already knows it ended; whether it is lost."""
+    sentence = f"{why} What it had saved until then is in the record."
+    state = ending.end(settings, run, "lost", sentence, actor=ACTOR)
+    with store.transaction(settings) as connection:
+        connection.execute(queries("runs").end_jobs, {"task": queue.TASK, "run": run})
+    ending.close_record(settings, run, None, state, sentence)
+    _log.warning("a run was lost", run=run, why=why, state=state)
+    return state == "lost"
+
+
+def _gone(worker: str, silent_s: float) -> str:
+    """Why a run's process is taken for gone; empty where it is not."""
+    host, _, rest = worker.partition("/")
+    process, _, born = rest.partition("/")
+    if host == socket.gethostname() and process.isdigit():
+        birth = descendants.birth(int(process))
+        if birth is None or str(birth) != born:
+            return f"The process that executed it ({worker.rpartition('/')[0]}) is gone."
+        return ""  # it lives: the store was away, or the machine is slow; the run has time-outs of its own
+    if silent_s > SILENT_S:
+        return f"The process that executed it ({worker.rpartition('/')[0]}) was silent for {silent_s:.0f} s."
+    return ""
+
+
+def _close(settings: Settings) -> None:
+    """Close the records that nobody closed: the process was killed just then, or the disk was full."""
+    with store.transaction(settings) as connection:
+        rows = connection.execute(queries("runs").unclosed, {"older_s": UNCLOSED_S}).fetchall()
+    for row in rows:
+        now = time.monotonic()
+        if now - _tried.get(row["id"], -CLOSE_AGAIN_S) >= CLOSE_AGAIN_S and _gone(row["worker"] or "", SILENT_S + 1):
+            _tried[row["id"]] = now
+            ending.close_record(settings, row["id"], None, row["state"], row["error"] or "")
+
+
+def _sweep(settings: Settings) -> None:
+    """Remove the scratch folders of kernels whose run was killed, once no process has named them for a while."""
+    for folder in settings.runtime.glob("kernel-*"):
+        mark = folder / "abandoned"
+        try:
+            if descendants.named(f"{folder}/"):
+                mark.unlink(missing_ok=True)
+            elif not mark.exists():
+                mark.touch()
+            elif time.time() - mark.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:
+            continue  # whoever had it has just removed it
+
+
+def _remind(settings: Settings) -> None:
+    """Defer again what waits without a job that could start it."""
+    values = {"task": queue.TASK, "older_s": FORGOTTEN_S}
+    with store.transaction(settings) as connection:
+        for row in connection.execute(queries("runs").forgotten, values).fetchall():
+            connection.execute(queries("runs").end_jobs, {"task": queue.TASK, "run": row["id"]})
+            queue.defer(connection, row["id"], severity=row["severity"])
+            _log.warning("a forgotten run was queued again", run=row["id"])

@@ -1,0 +1,180 @@
+"""The worker: takes runs from the queue and executes each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import procrastinate
+import psycopg
+import structlog
+from procrastinate.exceptions import ProcrastinateException
+
+from opslib import store
+from opslib.errors import RunbookError, StoreError
+from opslib.record.client import environment
+from opslib.runs import queue, reaper
+from opslib.settings import Settings
+from opslib.store import processes
+
+KIND = "worker"
+CONCURRENCY = 2
+_BEAT_S = 3.0
+_REAP_S = 5.0
+_AGAIN_S = 1.0
+_END_S = 15.0
+_log = structlog.get_logger(__name__)
+
+
+class NotTaken(RunbookError):
+    """The run was not executed to its end here; where it still waits it is queued again in a moment."""
+
+
+def alive(settings: Settings) -> bool:
+    """Whether a worker is alive, on this machine or another.
+
+    Raises
+    ------
+    StoreError
+        When the store is away.
+    """
+    with store.connect(settings) as connection:
+        return processes.alive(connection, KIND)
+
+
+def main(settings: Settings, *, concurrency: int = CONCURRENCY) -> int:
+    """Work until SIGTERM or SIGINT; runs that are going on then are lost, and queued again.
+
+    Raises
+    ------
+    StoreError
+        When the store cannot be reached at the start.
+    """
+    store.ensure(settings)
+    reaper.reap(settings)
+    return asyncio.run(Worker(settings, concurrency).work())
+
+
+class Worker:
+    """One worker process.
+
+    Parameters
+    ----------
+    settings : Settings
+    concurrency : int
+        How many runs at once.
+    """
+
+    def __init__(self, settings: Settings, concurrency: int = CONCURRENCY) -> None:
+        self._settings = settings
+        self._concurrency = concurrency
+        self._ending = asyncio.Event()
+        self._runs: dict[int, asyncio.subprocess.Process] = {}
+
+    async def work(self) -> int:
+        """Take runs until asked to end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ending.set)
+        upkeep = [asyncio.create_task(self._beat()), asyncio.create_task(self._reap())]
+        taking = asyncio.create_task(self._take())
+        await self._ending.wait()
+        taking.cancel()
+        for process in list(self._runs.values()):
+            process.terminate()
+        for task in (taking, *upkeep):
+            task.cancel()
+        await asyncio.gather(taking, *upkeep, return_exceptions=True)
+        await self._end_runs()
+        return 0
+
+    async def _take(self) -> None:
+        """The queue, connected to again whenever the store was away."""
+        while not self._ending.is_set():
+            try:
+                address = await asyncio.to_thread(store.url, self._settings, "worker")
+                connector = procrastinate.PsycopgConnector(conninfo=address, min_size=1, max_size=4, timeout=5)
+                app = procrastinate.App(connector=connector)
+                app.task(name=queue.TASK, queue=queue.QUEUE)(self._run)
+                async with app.open_async():
+                    await app.run_worker_async(
+                        queues=[queue.QUEUE],
+                        concurrency=self._concurrency,
+                        install_signal_handlers=False,
+                        fetch_job_polling_interval=2.0,
+                        update_heartbeat_interval=2.0,
+                        shutdown_graceful_timeout=0.1,
+                        delete_jobs="successful",
+                    )
+            except (RunbookError, ProcrastinateException, psycopg.Error, OSError) as error:
+                _log.warning("the queue is away; trying again", why=str(error).strip())
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _run(self, run: int) -> None:
+        """One job: outlives a lost connection to the queue, since the run writes its own end."""
+        await asyncio.shield(asyncio.ensure_future(self._execute(run)))
+
+    async def _execute(self, run: int) -> None:
+        if self._ending.is_set():
+            raise NotTaken
+        if run in self._runs:
+            return
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "opslib.runs.run",
+            str(run),
+            "--parent",
+            str(os.getpid()),
+            env=environment(self._settings),
+            cwd=Path(tempfile.gettempdir()),
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        self._runs[run] = process
+        try:
+            code = await process.wait()
+        finally:
+            del self._runs[run]
+        if code != 0:  # a job that failed is looked for when waiting runs are; one that succeeded is forgotten
+            await self._quietly(reaper.reap)
+            raise NotTaken(f"the process of run {run} ended with {code}")
+
+    async def _beat(self) -> None:
+        """Say that this worker is alive."""
+        process = processes.Process(self._settings, KIND)
+        try:
+            while True:
+                await self._quietly(lambda _: process.beat())
+                await asyncio.sleep(_BEAT_S)
+        finally:
+            await self._quietly(lambda _: process.close())
+
+    async def _reap(self) -> None:
+        while True:
+            await asyncio.sleep(_REAP_S)
+            await self._quietly(reaper.reap)
+
+    async def _quietly(self, step: Callable[[Settings], object]) -> None:
+        """A step that may fail while the store is away, and is tried again later."""
+        try:
+            await asyncio.to_thread(step, self._settings)
+        except (StoreError, psycopg.Error) as error:
+            _log.warning("the store is away", why=str(error).strip())
+
+    async def _end_runs(self) -> None:
+        """Wait for the runs to write their ends; kill what does not."""
+        running = list(self._runs.values())
+        if not running:
+            return
+        waiting = [asyncio.create_task(process.wait()) for process in running]
+        _, late = await asyncio.wait(waiting, timeout=_END_S)
+        if late:
+            for process in running:
+                if process.returncode is None:
+                    process.kill()
+        await asyncio.gather(*waiting)

@@ -1,0 +1,102 @@
+"""What the tests of runs share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from opslib import incidents, store
+from opslib.record import client, journal
+from opslib.runs import following, queue, run
+from opslib.settings import Settings
+
+
+def wait_for(condition: Callable[[], Any], within_s: float = 90.0) -> Any:
+    """Wait until something is so; a generous bound, only against hanging for ever."""
+    until = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < until, "it did not come to be"
+        time.sleep(0.05)
+    return found
+
+
+def execute(settings: Settings, name: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A run by hand, here; its row."""
+    _, number = run.start(settings, name, "test", given or {}, None, "plan", "ann")
+    run.execute(settings, number, inline=True)
+    return following.read(settings, number)
+
+
+def entries(settings: Settings, incident: str) -> list[dict[str, Any]]:
+    """The journal of an incident."""
+    with store.connect(settings) as connection:
+        return journal.entries(connection, incident)
+
+
+def statuses(settings: Settings, row: dict[str, Any]) -> dict[str, str]:
+    """The state of each code cell, by cell id."""
+    node = nbformat.read(settings.home / row["record"], as_version=4)
+    nbformat.validate(node)
+    return {cell.id: cell.metadata.runbook.status for cell in node.cells if cell.cell_type == "code"}
+
+
+def queued(settings: Settings, name: str, requested: dict[str, Any] | None = None) -> tuple[str, int]:
+    """An incident with a run and its job, as intake makes them."""
+    with store.transaction(settings) as connection:
+        row = incidents.open_incident(
+            connection,
+            platform="test",
+            runbook=name,
+            target=os.urandom(4).hex(),
+            severity="critical",
+            title="T",
+            opened_by="alert",
+        )
+        number = queue.create_run(
+            connection,
+            row["id"],
+            runbook=name,
+            platform="test",
+            mode="plan",
+            requested=requested or {},
+            alert={"labels": {}},
+            requested_by="alert",
+        )
+        queue.defer(connection, number, severity="critical")
+    return row["id"], number
+
+
+@contextmanager
+def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process, ended with SIGTERM if it still lives."""
+    command = "import sys; from opslib.runs import worker; from opslib.settings import Settings; "
+    command += "sys.exit(worker.main(Settings()))"
+    process = subprocess.Popen([sys.executable, "-c", command], env=client.environment(settings), cwd="/")
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def processes_of(text: str) -> list[int]:
+    """The living processes whose command line holds a text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if text in (entry / "cmdline").read_text().replace("\0", " "):
+                    found.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found

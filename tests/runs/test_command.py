@@ -1,0 +1,96 @@
+"""`runbook list`, `run` and `cancel` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from opslib.record import client
+from opslib.settings import Settings
+from tests.runs.support import worker
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+def runbook(settings: Settings, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from opslib.cli import main; main()", *words]
+    return subprocess.run(command, env=client.environment(settings), capture_output=True, text=True, timeout=120, **how)
+
+
+def document(name: str) -> Any:
+    return json.loads((SCHEMAS / name).read_text())
+
+
+def test_run_prints_one_document_and_exits_0_whatever_the_verdict(runs: Settings) -> None:
+    done = runbook(runs, "run", "breach", "--platform", "test", "-p", "count=4", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    jsonschema.validate(printed, document("run.json"))
+    assert set(printed) == {"incident", "runbook", "platform", "state", "record", "took_s", "verdict"}
+    assert printed["verdict"]["cause"] == "a"
+    assert Path(printed["record"]).is_file()
+    assert Path(printed["record"]).with_suffix(".html").is_file()
+
+
+def test_run_in_words_says_cause_and_record(runs: Settings) -> None:
+    done = runbook(runs, "run", "breach", "--platform", "test")
+    assert done.returncode == 0, done.stderr
+    for part in ("breach on test: succeeded", "A it is.", "90 %", "of this", "01-breach.html"):
+        assert part in done.stdout
+
+
+def test_failed_run_exits_1_and_says_where(runs: Settings) -> None:
+    done = runbook(runs, "run", "raises", "--platform", "test")
+    assert done.returncode == 1
+    assert "raised ValueError: the feed is 7 s old" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "nothing", "--platform", "test"], "there is no runbook 'nothing'"),
+        (["run", "breach", "--platform", "mars"], "there is no platform 'mars'"),
+        (["run", "breach", "--platform", "test", "-p", "count=x"], "count: must be int, not str 'x'"),
+        (["run", "breach", "--platform", "test", "-p", "count"], "-p takes NAME=VALUE, not 'count'"),
+        (["run", "breach", "--platform", "test", "-p", "count=1", "-p", "count=2"], "-p gives count more than once"),
+        (["run", "breach", "--platform", "test", "--alert", "/nowhere"], "--alert /nowhere: cannot be read as JSON"),
+        (["run", "breach", "--platform", "test", "--mode", "apply"], "apply"),
+    ],
+)
+def test_wrong_words_exit_2(runs: Settings, words: list[str], told: str) -> None:
+    done = runbook(runs, *words)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+def test_alert_of_a_webhook_body_is_handed_to_the_notebook(runs: Settings) -> None:
+    body = {"version": "4", "alerts": [{"labels": {"alertname": "X", "severity": "critical"}}]}
+    done = runbook(runs, "run", "healthy", "--platform", "test", "--alert", "-", "--json", input=json.dumps(body))
+    assert done.returncode == 0, done.stderr
+    shown = runbook(runs, "show", json.loads(done.stdout)["incident"], "--json")
+    found = json.loads(shown.stdout)
+    assert (found["severity"], found["state"]) == ("critical", "resolved")
+
+
+def test_run_waits_for_a_worker_where_one_is_alive(runs: Settings) -> None:
+    from opslib.runs import worker as work
+    from tests.runs.support import wait_for
+
+    with worker(runs):
+        wait_for(lambda: work.alive(runs))
+        done = runbook(runs, "run", "healthy", "--platform", "test", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "succeeded"
+
+
+def test_list_prints_every_runbook(runs: Settings) -> None:
+    done = runbook(runs, "list", "--json")
+    jsonschema.validate(json.loads(done.stdout), document("catalogue.json"))
+    assert "breach" in runbook(runs, "list").stdout
