@@ -1,0 +1,302 @@
+"""Who may approve, reject, apply and undo a plan, and what happens when they do.
+
+Every refusal is journalled and changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal
+
+from opslib import platforms, store
+from opslib.actions import holds, plans, policy, standing
+from opslib.actions.catalogue import ACTIONS, make
+from opslib.actions.documents import Document, Plan
+from opslib.actions.policy import LEVELS
+from opslib.errors import NotAllowed, PlanError, RunbookError
+from opslib.people import LEVEL, Person
+from opslib.record import journal, redaction
+from opslib.settings import Settings
+from opslib.sql import queries
+
+Decision = Literal["approve", "reject", "apply", "undo"]
+UNDOABLE = ("verified", "partial", "failed")
+
+
+def approve(settings: Settings, hash_: str, person: Person, reason: str = "", *, incident: str | None = None) -> Plan:
+    """Approve a plan; where policy wants two persons it stays proposed until the second one.
+
+    Parameters
+    ----------
+    settings : Settings
+    hash_ : str
+        The plan's hash, or an unambiguous beginning of at least 12 characters.
+    person : Person
+    reason : str
+    incident : str, optional
+        The incident that the plan must be of.
+
+    Raises
+    ------
+    NotAllowed
+        When the person's authority is not enough; says whose is.
+    PlanError
+        When the plan is not proposed, or its time has passed.
+    """
+    with _Step(settings, hash_, person, "approve", incident) as step:
+        step.must_be("proposed")
+        step.authority(initiator_may=False)
+        step.decide(reason)
+        rules = policy.load(settings)
+        needed = max(_approvers(rules, step.plan.document))
+        approved = approvers(step.connection, step.plan.hash)
+        if len(approved) >= needed:
+            step.move("approved", f"approved by {', '.join(approved)}")
+    return step.after()
+
+
+def reject(settings: Settings, hash_: str, person: Person, reason: str = "", *, incident: str | None = None) -> Plan:
+    """Reject a plan that is proposed or approved; it takes the authority that approving it takes.
+
+    Raises
+    ------
+    NotAllowed, PlanError
+        As `approve`.
+    """
+    with _Step(settings, hash_, person, "reject", incident) as step:
+        step.must_be("proposed", "approved")
+        step.authority(initiator_may=True)
+        step.decide(reason)
+        step.move("rejected", reason or f"rejected by {person.name}")
+    return step.after()
+
+
+def apply(settings: Settings, hash_: str, person: Person, reason: str = "", *, incident: str | None = None) -> Plan:
+    """Ask the applier to apply an approved plan; returns at once.
+
+    Raises
+    ------
+    NotAllowed, PlanError
+        As `approve`; also while the platform is on hold.
+    """
+    with _Step(settings, hash_, person, "apply", incident) as step:
+        step.must_be("approved")
+        step.authority(initiator_may=True)
+        stopped = held(step.connection, step.plan.document)
+        if stopped:
+            step.refuse(PlanError(stopped))
+        step.decide(reason)
+        step.connection.execute(queries("actions").announce, {"hash": step.plan.hash})
+    return step.after()
+
+
+def undo(settings: Settings, hash_: str, person: Person, reason: str = "", *, incident: str | None = None) -> Plan:
+    """Propose the plan that takes an applied one back; it needs an approval of its own.
+
+    Raises
+    ------
+    NotAllowed
+        When the person's authority is not enough to ask for it.
+    PlanError
+        When the plan was not applied, or an action of it cannot be undone.
+    ProbeError
+        When the platform cannot be examined.
+    """
+    with store.connect(settings) as connection:
+        plan = plans.load(connection, plans.find(connection, hash_, incident))
+    document = _undo_document(settings, plan, person, reason) if plan.state in UNDOABLE else None
+    with _Step(settings, plan.hash, person, "undo", incident) as step:
+        step.must_be(*UNDOABLE)
+        step.authority(initiator_may=True)
+        step.decide(reason)
+        if document is None:
+            step.refuse(PlanError(f"plan {plan.hash[:12]} has just been applied; ask again"))
+        else:
+            proposed = plans.keep(settings, step.connection, document, actor=person.name)
+    return proposed
+
+
+def approvers(connection: store.Connection, hash_: str) -> list[str]:
+    """Who has approved a plan, in order."""
+    rows = connection.execute(queries("actions").decisions, {"hash": hash_})
+    return [row["person"] for row in rows if row["decision"] == "approve"]
+
+
+def decisions(connection: store.Connection, hash_: str) -> list[dict[str, Any]]:
+    """What was decided about a plan, in order: person, role, decision, reason, decided_at."""
+    return connection.execute(queries("actions").decisions, {"hash": hash_}).fetchall()
+
+
+def sufficient(settings: Settings, connection: store.Connection, document: Document) -> bool:
+    """Whether the approvals that a plan has are enough now: policy in force, people who still have the authority."""
+    rules = policy.load(settings)
+    rows = [row for row in decisions(connection, document.hash) if row["decision"] == "approve"]
+    if any(row["role"] == "standing" for row in rows):
+        episodes = connection.execute(queries("actions").episodes, {"incident": document.incident}).fetchone() or {}
+        return standing.covering(rules, document, firing=episodes.get("firing") or [], held=False)[0] is not None
+    level = level_needed(document, rules)
+    facts = {"names": [row["person"] for row in rows]}
+    now = {
+        row["name"]: Person(row["name"], row["role"], row["platform"])
+        for row in connection.execute(queries("actions").people_now, facts)
+    }
+    people = {
+        row["person"]
+        for row in rows
+        if LEVEL.get(row["role"], 0) >= level
+        and row["person"] in now
+        and now[row["person"]].may(level, document.platform, document.environment)
+    }
+    if level > 1:
+        people.discard(document.initiator)
+    return len(people) >= max(_approvers(rules, document))
+
+
+def held(connection: store.Connection, document: Document) -> str | None:
+    """Why a hold stops this plan, or None: stopping new risk goes on."""
+    if all(action.stops_new_risk for action in document.actions):
+        return None
+    for row in holds.on(connection, document.platform):
+        where = row["platform"] or "every platform"
+        return f"{where} is on hold by {row['person']}: {row['reason']}; `runbook hold --release` lets it go on"
+    return None
+
+
+def level_needed(document: Document, rules: policy.Policy | None = None) -> int:
+    """The level of authority that a plan needs: the highest of its actions, then and under the policy `rules`."""
+    levels = [action.authority for action in document.actions]
+    if rules is not None:
+        levels += [rules.authority(ACTIONS[action.action], action.undo) for action in document.actions]
+    return max(LEVEL[level] for level in levels)
+
+
+def may_decide(
+    document: Document, person: Person, decision: Decision = "approve", rules: policy.Policy | None = None
+) -> str | None:
+    """Why a person may not decide about a plan, or None where they may."""
+    level = level_needed(document, rules)
+    if person.level == 0:
+        return f"{person.name} is a {person.role} and decides nothing"
+    if not person.may(level, document.platform, document.environment):
+        scope = f" on {person.platform}" if person.platform else ""
+        return f"{person.name} is {person.role}{scope}; it needs L{level} on {document.platform}"
+    if decision == "approve" and level > 1 and person.name == document.initiator:
+        return f"{person.name} started it; above L1 somebody else approves"
+    return None
+
+
+def who_could(connection: store.Connection, document: Document) -> list[str]:
+    """People who may approve a plan, with their roles."""
+    level = level_needed(document)
+    facts = {
+        "roles": list(LEVELS[level - 1 :]),
+        "platform": document.platform,
+        "environment": document.environment,
+    }
+    rows = connection.execute(queries("actions").who_could, facts)
+    return [f"{row['name']} ({row['role']})" for row in rows if level == 1 or row["name"] != document.initiator]
+
+
+def _approvers(rules: policy.Policy, document: Document) -> list[int]:
+    return [max(action.approvers, rules.approvers(action.action)) for action in document.actions]
+
+
+def _undo_document(settings: Settings, plan: Plan, person: Person, reason: str) -> Document:
+    """The plan that takes `plan` back, last action first, previewed now."""
+    for action in plan.document.actions:
+        if action.undo.kind != "inverse" or action.undo.action is None:
+            raise PlanError(f"{action.action} cannot be undone: {action.undo.reason}")
+    platform = platforms.load(settings, plan.platform)
+    inverse = [make(a.undo.action or "", a.undo.arguments or {}) for a in reversed(plan.document.actions)]
+    return plans.draw_up(
+        settings,
+        platform,
+        inverse,
+        incident=plan.incident,
+        run=plan.document.run,
+        initiator=person.name,
+        reason=redaction.default(settings)(reason) or f"undo of plan {plan.hash[:12]}",
+        undo_of=plan.hash,
+    )
+
+
+class _Step:
+    """One decision in one transaction: a refusal is journalled, committed, and then raised."""
+
+    def __init__(
+        self, settings: Settings, hash_: str, person: Person, decision: Decision, incident: str | None
+    ) -> None:
+        self.settings, self.person, self.decision = settings, person, decision
+        self.connection = store.connect(settings)
+        try:
+            self.plan = plans.locked(self.connection, plans.find(self.connection, hash_, incident))
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def __enter__(self) -> _Step:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        try:
+            if kind is None:
+                self.connection.commit()
+            else:
+                self.connection.rollback()
+        finally:
+            self.connection.close()
+
+    def must_be(self, *states: str) -> None:
+        """Refuse unless the plan is in one of these states; an overdue one expires."""
+        if self.plan.state in ("proposed", "approved") and self.plan.expires_at <= dt.datetime.now(dt.UTC):
+            self.move("expired", "its time has passed")
+            self.refuse(PlanError(f"plan {self.plan.hash[:12]} has expired; run the playbook again", state="expired"))
+        if self.plan.state not in states:
+            message = f"plan {self.plan.hash[:12]} is {self.plan.state}; only a plan that is {' or '.join(states)}"
+            self.refuse(PlanError(f"{message} can be the object of {self.decision!r}", state=self.plan.state))
+
+    def authority(self, *, initiator_may: bool) -> None:
+        """Refuse unless the person may decide this."""
+        rules = policy.load(self.settings)
+        problem = may_decide(self.plan.document, self.person, "apply" if initiator_may else "approve", rules)
+        if problem is not None:
+            could = ", ".join(who_could(self.connection, self.plan.document)) or "nobody who is known here"
+            self.refuse(NotAllowed(f"{problem}. Who could: {could}", who_could=could))
+
+    def refuse(self, error: RunbookError) -> None:
+        """Journal that it was refused and why, then raise."""
+        body = {
+            "hash": self.plan.hash,
+            "decision": self.decision,
+            "person": self.person.name,
+            "role": self.person.role,
+            "reason": str(error),
+        }
+        self._append("plan-refused", body)
+        self.connection.commit()
+        raise error
+
+    def decide(self, reason: str) -> None:
+        """Keep the decision and journal it; a second time by the same person changes nothing."""
+        facts = {
+            "hash": self.plan.hash,
+            "person": self.person.name,
+            "role": self.person.role,
+            "decision": self.decision,
+            "reason": redaction.default(self.settings)(reason),
+        }
+        if self.connection.execute(queries("actions").decide, facts).fetchone() is not None:
+            self._append("plan-decided", {**facts, "policy": policy.load(self.settings).digest})
+
+    def move(self, state: Any, reason: str) -> None:
+        """Bring the plan into its next state."""
+        told = redaction.default(self.settings)(reason)
+        plans.move(self.settings, self.connection, self.plan.hash, state, actor=self.person.name, reason=told)
+
+    def after(self) -> Plan:
+        """The plan after the decision."""
+        with store.connect(self.settings) as connection:
+            return plans.load(connection, self.plan.hash)
+
+    def _append(self, kind: str, body: dict[str, Any]) -> None:
+        journal.append(self.connection, self.plan.incident, kind, body, actor=self.person.name, settings=self.settings)

@@ -1,0 +1,202 @@
+"""No sequence of decisions, crashes, retries, drift and time applies what was not approved, twice, or too late."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from opslib import store
+from opslib.actions import applier, approval, crypto, plans
+from opslib.actions.applying import Apply, target_locks
+from opslib.actions.documents import Plan
+from opslib.errors import ActionFailed, NotAllowed, PlanError
+from opslib.incidents.opening import open_incident
+from opslib.sql import queries
+from tests.actions.world import World, begin_run
+
+PEOPLE = ("ann", "bob", "vera", "bot", "otto")
+MAY = ("ann", "bob")
+
+
+class Sequence(RuleBasedStateMachine):
+    """Plans of one incident, and what the platform was really asked to do."""
+
+    world: World
+    proposed = Bundle("proposed")
+
+    def __init__(self) -> None:
+        super().__init__()
+        world, platform = self.world, self.world.platform
+        platform.posts.clear()
+        platform.before_posts.clear()
+        platform.changes.clear()
+        platform.kelly, platform.hang_up, platform.refuse = 0.25, False, 0
+        with store.transaction(world.settings) as connection:
+            world.incident = open_incident(
+                connection,
+                platform="crypto",
+                runbook="var-breach",
+                target="",
+                severity="critical",
+                title="VarBreach",
+                opened_by="ann",
+            )["id"]
+        world.run = begin_run(world.settings, world.incident)
+        self.approved: set[str] = set()
+        self.ended: set[str] = set()
+        self.expected: dict[str, tuple[float, int]] = {}
+        self.seen = 0
+
+    @rule(target=proposed, kelly=st.sampled_from([0.05, 0.1, 0.15]))
+    def propose(self, kelly: float) -> str:
+        """A run proposes."""
+        if kelly >= self.world.platform.kelly:
+            self.world.platform.set_kelly(0.25)
+        plan = self.world.propose(kelly)
+        self.expected[plan.hash] = (self.world.platform.kelly, len(self.world.platform.changes))
+        return plan.hash
+
+    @rule(
+        plan=proposed, name=st.sampled_from(PEOPLE), decision=st.sampled_from(["approve", "apply", "apply", "reject"])
+    )
+    def decide(self, plan: str, name: str, decision: str) -> None:
+        """Somebody decides, who may or may not."""
+        before = self.world.plan(plan).state
+        try:
+            getattr(approval, decision)(self.world.settings, plan, self.world.person(name))
+        except (NotAllowed, PlanError):
+            assert self.world.plan(plan).state in (before, "expired")
+            return
+        assert name in MAY
+        if decision == "approve":
+            self.approved.add(plan)
+        if decision == "reject":
+            self.ended.add(plan)
+
+    @rule(plan=proposed, name=st.sampled_from(MAY))
+    def approve_and_request(self, plan: str, name: str) -> None:
+        """The usual way."""
+        self.decide(plan, name, "approve")
+        self.decide(plan, name, "apply")
+
+    @rule(plan=proposed)
+    def apply(self, plan: str) -> None:
+        """The applier takes it up, also again."""
+        self._note(applier.take_up(self.world.settings, plan, worker="applier-1"))
+
+    @rule(plan=proposed)
+    def apply_by_two_at_once(self, plan: str) -> None:
+        """Two appliers try the same plan at the same time."""
+        done: list[Plan | None] = []
+
+        def take_up() -> None:
+            done.append(applier.take_up(self.world.settings, plan, worker="applier-2"))
+
+        threads = [threading.Thread(target=take_up) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(one is not None for one in done) <= 1
+        for one in done:
+            self._note(one)
+
+    @rule(plan=proposed, point=st.sampled_from(["begun", "intended", "sent", "done"]))
+    def crash(self, plan: str, point: str) -> None:
+        """An applier dies at some point of an apply."""
+        self.approve_and_request(plan, "ann")
+        now = self.world.plan(plan)
+        if now.state != "approved":
+            return
+        with target_locks(self.world.settings, now.document.targets) as free:
+            apply = Apply(self.world.settings, now, "applier-that-dies")
+            if not free or not apply.begin() or point == "begun":
+                return
+            if point == "done":
+                apply.do()
+                return
+            apply.result["steps"].append({"action": apply.actions[0].name, "state": "intended", "at": ""})
+            apply._save_own()
+            if point == "sent":
+                with plans.context(apply.platform, "applier") as context, suppress(ActionFailed):
+                    apply.actions[0].apply(context, f"{plan}-0")
+
+    @rule()
+    def restart(self) -> None:
+        """An applier starts and takes up all that there is to do."""
+        with store.connect(self.world.settings) as connection:
+            rows = connection.execute(queries("actions").requested).fetchall()
+        waiting = [row["hash"] for row in rows if row["hash"] in self.expected]  # not of the sequence before
+        for plan in waiting:
+            self.apply(plan)
+
+    @rule(kelly=st.sampled_from([0.2, 0.25, 0.3]))
+    def drift(self, kelly: float) -> None:
+        """Somebody else changes the platform."""
+        with self.world.platform.lock:
+            self.world.platform.set_kelly(kelly)
+
+    @rule(plan=proposed)
+    def expire(self, plan: str) -> None:
+        """Its time passes."""
+        self.world.overdue(plan)
+        if self.world.plan(plan).state in ("proposed", "approved"):
+            self.ended.add(plan)
+
+    @rule(how=st.sampled_from(["well", "refuses", "hangs up"]))
+    def platform_behaves(self, how: str) -> None:
+        """The platform answers, refuses, or does what it is asked and hangs up."""
+        self.world.platform.refuse = 500 if how == "refuses" else 0
+        self.world.platform.hang_up = how == "hangs up"
+
+    @invariant()
+    def only_what_was_approved_once_in_time_and_as_planned(self) -> None:
+        """Look at every change that the platform was asked for since the last step."""
+        posts: list[Any] = self.world.platform.posts
+        keys = [key for _, _, key in posts]
+        assert len(keys) == len(set(keys))
+        for index in range(self.seen, len(posts)):
+            plan = posts[index][2].removesuffix("-0")
+            assert plan in self.approved
+            assert plan not in self.ended
+            kelly, changes = self.expected[plan]
+            assert self.world.platform.before_posts[index] == (kelly, changes)
+            self.ended.add(plan)
+        self.seen = len(posts)
+
+    def _note(self, plan: Plan | None) -> None:
+        if plan is not None:
+            assert plan.state in ("verified", "partial", "failed")
+            posted = any(key == f"{plan.hash}-0" for _, _, key in self.world.platform.posts)
+            assert posted or plan.state == "failed"
+
+
+@pytest.mark.slow
+def test_no_sequence_applies_without_approval_twice_or_after_drift(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crypto.EmergencyReduce, "effect_within_s", 0.01)
+    monkeypatch.setattr("opslib.actions.applying.POLL_S", 0.01)
+
+    class InThisWorld(Sequence):
+        """The sequence with the fixtures of this test."""
+
+    InThisWorld.world = world
+    run_state_machine_as_test(
+        InThisWorld,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+            database=None,
+            phases=(Phase.generate,),  # a sequence takes a second, too long to shrink it
+        ),
+    )
