@@ -1,0 +1,195 @@
+"""A run by hand in JupyterLab: one for every kernel, with an incident, evidence, an end and a seal like any other."""
+
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from opslib import incidents, people, platforms, store
+from opslib.canonical import file_digest, plain
+from opslib.jupyter import copies
+from opslib.record import archive, journal, redaction
+from opslib.record.client import running
+from opslib.runs import catalogue, descendants, ending, kernels, parameters, provenance, queue
+from opslib.runs.formats import NotebookNode, nbformat
+from opslib.settings import Settings
+from opslib.sql import queries
+
+ACTOR = "jupyter"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class InteractiveRun:
+    """A run whose cells a person executes.
+
+    Attributes
+    ----------
+    settings : Settings
+    path : Path
+        The working copy.
+    incident : str
+    run : int
+    record : Path
+        Where its notebook goes in the record.
+    ops_socket : str
+        The recorder's socket for the kernel.
+    """
+
+    settings: Settings
+    path: Path
+    incident: str
+    run: int
+    record: Path
+    facts: dict[str, Any]
+    ops_socket: str = ""
+    _held: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def open(cls, settings: Settings, path: Path, copy: copies.CopyOf, incident: str | None = None) -> InteractiveRun:
+        """Begin a run of a working copy, and a session with the recorder for it.
+
+        Parameters
+        ----------
+        settings : Settings
+        path : Path
+        copy : CopyOf
+        incident : str, optional
+            The incident of the kernel that is started again; a new one where it is left out.
+
+        Raises
+        ------
+        UsageError
+            When runbook, platform or parameters are wrong.
+        RecorderError, StoreError
+            When the recorder or the store cannot be reached.
+        """
+        runbook = catalogue.find(settings, copy.runbook)
+        resolved = parameters.resolve(runbook, platforms.load(settings, copy.platform), {}, None)
+        person = people.operator(settings)
+        with store.transaction(settings) as connection:
+            if incident is None:
+                row = incidents.open_incident(
+                    connection,
+                    platform=copy.platform,
+                    runbook=runbook.name,
+                    target="",
+                    severity=runbook.severity,
+                    title=f"{runbook.title}, by hand",
+                    opened_by=person,
+                )
+                incident = str(row["id"])
+            run = queue.create_run(
+                connection,
+                incident,
+                runbook=runbook.name,
+                platform=copy.platform,
+                mode="interactive",
+                requested={},
+                alert=None,
+                requested_by=person,
+            )
+            connection.execute(queries("runs").claim, {"run": run, "worker": me()})
+            row = connection.execute(queries("runs").one, {"run": run}).fetchone() or {}
+            record = archive.folder(settings, row) / f"{row['number']:02d}-{runbook.name}.ipynb"
+            values = {"run": run, "parameters": Jsonb(resolved), "record": record.relative_to(settings.home).as_posix()}
+            connection.execute(queries("runs").begin, values)
+            facts = {
+                **{name: row[name] for name in ("incident", "number", "runbook", "platform", "mode", "attempt")},
+                "run": run,
+                "parameters": resolved,
+                "notebook": file_digest(path),
+                "commit": provenance.commit(runbook.path.parent),
+                "lock": provenance.lock(),
+            }
+            body = facts | {"confinement": kernels.confinement()}
+            journal.append(connection, incident, "run-started", body, actor=person, settings=settings)
+        begun = cls(settings, path, incident, run, record, facts)
+        try:
+            recorder = begun._held.enter_context(running(settings))
+            subject = {name: facts[name] for name in ("incident", "run", "platform", "runbook", "mode", "parameters")}
+            begun.ops_socket = begun._held.enter_context(recorder.session(**subject)).socket_path
+        except BaseException as error:
+            begun.close(died=f"no session with the recorder: {error}")
+            raise
+        return begun
+
+    def close(self, *, died: str = "") -> None:
+        """End the session, put the notebook as it was last saved into the record, and seal.
+
+        Parameters
+        ----------
+        died : str
+            How the kernel died, where nobody asked it to end.
+        """
+        self._held.close()
+        book = self._saved()
+        state, sentence = ("kernel-died", died) if died else _outcome(book)
+        state = ending.end(self.settings, self.run, state, sentence, actor=ACTOR, again=False)
+        ending.close_record(self.settings, self.run, book, state, sentence)
+        _log.info("run ended", incident=self.incident, run=self.run, state=state)
+
+    def _saved(self) -> NotebookNode | None:
+        """The working copy as last saved, without secrets, each cell marked as it stands."""
+        try:
+            read = nbformat.read(self.path, as_version=4)
+        except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+            _log.error("the working copy cannot be read", path=str(self.path), why=str(error))
+            return None
+        book: NotebookNode = nbformat.from_dict(redaction.default(self.settings)(plain(read)))
+        for cell in book.cells:
+            cell.metadata["runbook"] = {**cell.metadata.get("runbook", {}), "status": _status(cell)}
+        book.metadata["run"] = {**plain(self.facts), "state": "running"}
+        return book
+
+
+def me() -> str:
+    """This process, named so that another one on this host can tell whether it still lives."""
+    return f"{socket.gethostname()}/{os.getpid()}/{descendants.birth(os.getpid())}"
+
+
+def end_forgotten(settings: Settings) -> int:
+    """End the interactive runs whose JupyterLab on this host is gone, as lost; returns how many."""
+    with store.connect(settings, autocommit=True) as connection:
+        rows = connection.execute(queries("lab").open_runs).fetchall()
+    lost = 0
+    for row in rows:
+        host, process, born = (str(row["worker"]) + "//").split("/")[:3]
+        if host != socket.gethostname() or not process.isdecimal() or str(descendants.birth(int(process))) == born:
+            continue
+        sentence = "JupyterLab ended before the run did."
+        ending.end(settings, row["id"], "lost", sentence, actor=ACTOR, again=False)
+        ending.close_record(settings, row["id"], None, "lost", sentence)
+        lost += 1
+    return lost
+
+
+def _status(cell: NotebookNode) -> str:
+    """How a cell stands in the saved notebook."""
+    if cell.cell_type != "code":
+        return "succeeded"
+    if any(output.output_type == "error" for output in cell.outputs):
+        return "failed"
+    return "succeeded" if cell.execution_count is not None or not cell.source.strip() else "not-run"
+
+
+def _outcome(book: NotebookNode | None) -> tuple[str, str]:
+    """The state of a run by hand, which succeeded only when the saved notebook shows that every cell did."""
+    if book is None:
+        return "failed", "its notebook could not be read when the kernel ended."
+    cells = [_status(cell) for cell in book.cells if cell.cell_type == "code"]
+    if "failed" in cells:
+        return "failed", f"{cells.count('failed')} of {len(cells)} cells ended with an error."
+    if "not-run" in cells:
+        ran = len(cells) - cells.count("not-run")
+        return "cancelled", f"The kernel was shut down when {ran} of {len(cells)} cells of the saved notebook had run."
+    return "succeeded", ""

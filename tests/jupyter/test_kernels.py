@@ -1,0 +1,134 @@
+"""Kernels of JupyterLab: each is a run on the record, and finds no secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from nbformat import NotebookNode
+
+from opslib.jupyter import copies, interactive, lab
+from opslib.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Open:
+    """A working copy that is open in JupyterLab, with its kernel."""
+
+    path: Path
+    book: NotebookNode
+    manager: KernelManager
+    client: BlockingKernelClient
+
+    def run(self, cell: NotebookNode) -> str:
+        """Execute a cell; what it put out, as text."""
+        cell.outputs = []
+
+        def keep(message: dict[str, Any]) -> None:
+            if message["header"]["msg_type"] in ("stream", "error", "display_data", "execute_result"):
+                cell.outputs.append(nbformat.v4.output_from_msg(message))
+
+        reply = self.client.execute_interactive(cell.source, output_hook=keep, timeout=120)
+        cell.execution_count = reply["content"].get("execution_count")
+        return str(cell.outputs)
+
+    def run_all(self) -> None:
+        """Run All, then save."""
+        for cell in self.book.cells:
+            if cell.cell_type == "code":
+                self.run(cell)
+        nbformat.write(self.book, self.path)
+
+
+@contextmanager
+def opened(settings: Settings, name: str = "crypto/status.ipynb") -> Iterator[Open]:
+    """Open a working copy; its kernel is shut down at the end of the block."""
+    path = lab.ready(settings, browser=False).folder / name
+    folder = settings.state / "lab" / "share" / "kernels"
+    specs = KernelSpecManager(kernel_dirs=[str(folder)], ensure_native_kernel=False)
+    manager = KernelManager(kernel_name=copies.KERNEL, kernel_spec_manager=specs)
+    manager.start_kernel(env={**os.environ, "JPY_SESSION_NAME": str(path), "RUNBOOK_TOKEN": "rb_secret"})
+    client = manager.blocking_client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=120)
+        yield Open(path, nbformat.read(path, as_version=4), manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+
+
+def test_run_all_is_a_sealed_run(lab_settings: Settings, rows: Any) -> None:
+    with opened(lab_settings) as one:
+        one.run_all()
+        assert "kelly 0.25 1.5" in str(one.book.cells)
+        assert rows("SELECT state, mode FROM runs") == [{"state": "running", "mode": "interactive"}]
+    (run,) = rows("SELECT * FROM runs")
+    assert run["state"] == "succeeded"
+    assert run["verdict"]["summary"] == "Nothing is wrong."
+    record = lab_settings.home / run["record"]
+    assert "kelly 0.25" in record.read_text()
+    assert record.with_suffix(".html").exists()
+    assert list(record.parent.glob("seal-*.json"))
+    kinds = [json.loads(line)["kind"] for line in (record.parent / "journal.jsonl").read_text().splitlines()]
+    assert {"run-queued", "run-started", "evidence", "verdict", "run-ended", "file"} <= set(kinds)
+
+
+def test_kernel_finds_no_secret_and_an_unfinished_run_is_no_success(lab_settings: Settings, rows: Any) -> None:
+    secret = lab_settings.state / "keys" / "recorder-control"
+    with opened(lab_settings) as one:
+        told = one.run(nbformat.v4.new_code_cell(f"import os\nprint(sorted(os.environ))\nopen({str(secret)!r}).read()"))
+        assert "RUNBOOK_OPS_SOCKET" in told
+        assert "RUNBOOK_TOKEN" not in told
+        assert "PermissionError" in told
+    assert secret.exists()
+    (run,) = rows("SELECT state, error FROM runs")
+    assert run["state"] == "cancelled"
+    assert "0 of 4 cells" in run["error"]
+
+
+def test_kernel_that_was_killed_is_told_as_such(lab_settings: Settings, rows: Any) -> None:
+    with opened(lab_settings) as one:
+        one.client.execute("import os\nos._exit(9)")
+        while one.manager.is_alive():
+            time.sleep(0.1)
+    assert rows("SELECT state FROM runs") == [{"state": "kernel-died"}]
+
+
+def test_restarted_kernel_is_another_run_of_the_same_incident(lab_settings: Settings, rows: Any) -> None:
+    with opened(lab_settings) as one:
+        one.client.stop_channels()
+        one.manager.restart_kernel()
+        one.client = one.manager.blocking_client()
+        one.client.start_channels()
+        one.client.wait_for_ready(timeout=120)
+        one.run_all()
+        one.client.stop_channels()
+    runs = rows("SELECT number, state, incident FROM runs ORDER BY number")
+    assert [run["state"] for run in runs] == ["cancelled", "succeeded"]
+    assert len({run["incident"] for run in runs}) == 1
+
+
+def test_lab_that_was_killed_leaves_no_run_that_runs(lab_settings: Settings, rows: Any) -> None:
+    path = copies.prepare(lab_settings) / "crypto" / "status.ipynb"
+    run = interactive.InteractiveRun.open(lab_settings, path, copies.CopyOf("status", "crypto"))
+    run._held.close()
+    assert interactive.end_forgotten(lab_settings) == 0
+    with interactive.store.transaction(lab_settings) as connection:
+        gone = interactive.me().rsplit("/", 1)[0] + "/1"
+        connection.execute("UPDATE runs SET worker = %s", [gone])
+    assert interactive.end_forgotten(lab_settings) == 1
+    assert rows("SELECT state FROM runs") == [{"state": "lost"}]
