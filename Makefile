@@ -27,10 +27,10 @@ check: .venv/ready  ## format, lint, types, fast tests; under 3 minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow and not acceptance"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not acceptance"
 
 test: .venv/ready packages  ## every test, with the servers it needs
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 	@sh .ci/packages

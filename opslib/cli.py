@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-import click
+import structlog
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -46,11 +46,11 @@ PLUGINS = "runbook.commands"  # entry points: commands that live outside opslib
 class Commands(TyperGroup):
     """The commands, each loaded when it is called."""
 
-    def list_commands(self, _context: click.Context) -> list[str]:
+    def list_commands(self, _context: Any) -> list[str]:
         """In the order of their use, those from outside last."""
         return [*COMMANDS, *sorted(point.name for point in entry_points(group=PLUGINS))]
 
-    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+    def get_command(self, _context: Any, name: str) -> Any:
         """The command of that name, or None."""
         if name in COMMANDS:
             module, attribute = COMMANDS[name]
@@ -60,7 +60,7 @@ class Commands(TyperGroup):
         return None
 
 
-def command(target: Any, name: str) -> click.Command:
+def command(target: Any, name: str) -> Any:
     """A Typer app, or a function that is one command, as click's."""
     if not isinstance(target, typer.Typer):
         single = typer.Typer(add_completion=False)
@@ -81,6 +81,7 @@ def _root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit codes: 0 done, 1 failed or does not hold, 2 wrong usage or parameters."""
+    structlog.configure(logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr))
     try:
         get_command(app)(args=list(arguments) if arguments is not None else None)
     except UsageError as error:

@@ -19,6 +19,8 @@ from opslib.sql import queries
 ROLES = ("viewer", "L1", "L2", "L3", "L4", "machine")
 LEVEL = {"viewer": 0, "machine": 0, "L1": 1, "L2": 2, "L3": 3, "L4": 4}
 INTAKE = "intake"
+# Who else acts on the record: no person may be taken for one of them.
+RESERVED = ("alert", "applier", "jupyter", "operator", "policy", "recorder", "server", "signer", "spool", "worker")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
 
 
@@ -82,6 +84,8 @@ def add(
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name: use small letters, digits and . _ @ -")
+    if name in RESERVED or name.startswith("applier-"):
+        raise UsageError(f"{name!r} is a name of the service's own; take another")
     if role not in ROLES:
         raise UsageError(f"{role!r} is no role: use one of {', '.join(ROLES)}")
     token = token or f"rb_{secrets.token_urlsafe(32)}"

@@ -61,7 +61,7 @@ def against_limit(
     for place, value in enumerate(latest.to_numpy()):
         now.annotate(f"{value:.2f}", (place, value), ha="center", va="bottom", fontsize=8)
     for axes in (over_time, now):
-        _levels(axes, warning, limit)
+        _levels(axes, warning, limit, named=axes is over_time)
     low, high = series.index[0], series.index[-1]
     for name, moment in (marks or {}).items():
         if low <= moment <= high:
@@ -72,24 +72,28 @@ def against_limit(
     over_time.set(ylabel=quantity, xlabel="time [UTC]", ylim=(0, max(1.15 * float(series.max().max()), 1.15 * limit)))
     over_time.xaxis.set_major_formatter(_clock())
     if above:
-        over_time.legend(loc="upper left", fontsize=8, frameon=False)
+        over_time.legend(loc="upper left", ncols=len(above), fontsize=8, frameon=False)
     now.set_title("now", fontsize=9)
     plt.close(figure)
     return figure
 
 
-def _levels(axes: Axes, warning: float, limit: float) -> None:
-    """Draw the warning level and the limit, named at the left edge."""
+def _levels(axes: Axes, warning: float, limit: float, *, named: bool) -> None:
+    """Draw the warning level and the limit; where `named`, the higher one's name above it and the lower one's below."""
     for value, name, colour in ((warning, "warning", WARNING), (limit, "limit", LIMIT)):
         axes.axhline(value, color=colour, lw=1.2, ls="--")
-        axes.annotate(
-            f"{name} {value:g}",
-            (0, value),
-            xycoords=("axes fraction", "data"),
-            fontsize=7,
-            va="bottom",
-            color="#555555",
-        )
+        if named:
+            above = value >= max(warning, limit)
+            axes.annotate(
+                f"{name} {value:g}",
+                (0.01, value),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 2 if above else -2),
+                textcoords="offset points",
+                fontsize=8,
+                va="bottom" if above else "top",
+                color="#333333",
+            )
     axes.spines[["top", "right"]].set_visible(False)
 
 

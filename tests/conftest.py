@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def settings(tmp_path: Path, server: embedded.Server, monkeypatch: pytest.Monkey
     settings = Settings()
     settings.make_home()
     yield settings
+    shutil.rmtree(settings.runtime, ignore_errors=True)
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from opslib import store
 from opslib.commands.output import out, print_json
@@ -47,7 +48,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="One JSON document"
     else:
         for check in checks:
             mark = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "broken": "[red]✗[/]"}[check.state]
-            out.print(mark, f"[bold]{check.name:<14}[/]", check.detail, soft_wrap=True)
+            out.print(mark, f"[bold]{check.name:<14}[/]", escape(check.detail))
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,11 +30,24 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, emp
         out.print(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=place == 0)  # the first one is what is copied
     for line in lines:
         table.add_row(*line)
     out.print(table)
+
+
+def say(text: str, *, indent: int = 0, style: str = "") -> None:
+    """Print a sentence: on a terminal wrapped between words, elsewhere in one line."""
+    if not text:
+        return
+    margin = " " * indent
+    lines = printable(text).split("\n")
+    if out.is_terminal:
+        width = max(20, min(out.width, 120) - indent)
+        lines = [part for line in lines for part in textwrap.wrap(line, width, break_on_hyphens=False) or [""]]
+    for line in lines:
+        out.print(f"{margin}{line}", style=style or None, markup=False)
 
 
 def printable(value: object) -> str:

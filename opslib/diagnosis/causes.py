@@ -121,6 +121,11 @@ class Finding:
         return "; ".join(against or speaking)
 
     @property
+    def strongest(self) -> str:
+        """The reason that weighs most for the cause."""
+        return max(self.reasons, key=lambda item: item.weight).text if self.reasons else self.because
+
+    @property
     def answer(self) -> str:
         """`yes`, `no` or `not seen`."""
         if self.unseen:
@@ -136,12 +141,14 @@ class Finding:
 
     def __repr__(self) -> str:
         """The finding as two lines of text."""
-        return f"{self.cause.question} {self.answer.upper()} ({self.likelihood:.0%}): {self.because}\n-> {self.branch}"
+        likelihood = f"{100 * self.likelihood:.0f} %"
+        return f"{self.cause.question} {self.answer.upper()} ({likelihood}): {self.because}\n-> {self.branch}"
 
     def _repr_html_(self) -> str:
         mark = {"yes": "●", "no": "○", "not seen": "?"}[self.answer]
         return (
-            f"<p><b>{mark} {escape(self.answer)}</b>, likelihood {self.likelihood:.0%}: {escape(self.because)}.<br>"
+            f"<p><b>{mark} {escape(self.answer)}</b>, likelihood {100 * self.likelihood:.0f} %: "
+            f"{escape(self.because)}.<br>"
             f"→ <i>{escape(self.branch)}</i></p>"
         )
 

@@ -85,11 +85,15 @@ class Diagnosis:
             )
             for item in ranked
         ]
+        cause: str | None
         holding = [item for item in ranked if item.likelihood > 0.5 and not item.unseen]
         if holding:
             names = " and ".join(item.cause.key for item in holding)
             cause, likelihood = holding[0].cause.key, holding[0].likelihood
-            summary = f"{self.symptom}: {names} ({likelihood:.0%}), because {holding[0].because}."
+            summary = f"{self.symptom}: {names} ({100 * likelihood:.0f} %), because {holding[0].strongest}."
+        elif unexamined or any(item.unseen for item in ranked):
+            cause, likelihood = None, 0.0
+            summary = f"{self.symptom}. The cause is not known: not everything that could tell it was seen."
         else:
             best = max((item.likelihood for item in ranked), default=0.0)
             cause, likelihood = NONE_OF_THESE, 1.0 - best

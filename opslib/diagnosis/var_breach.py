@@ -13,13 +13,27 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, reason
-from opslib.diagnosis.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NOW_POINTS = 3  # "now" is the median of the newest points
-QUIET_SHARE = 0.4  # "before" is the median of the quietest part of the window
+QUIET_SHARE = 0.2  # "before" is the median of the quietest part of the window
+
+
+def latest(var: pd.DataFrame | None, status: Mapping[str, Any] | None, symbols: list[str]) -> pd.Series | None:
+    """The newest VaR of each symbol [% of NAV]: from the series, else from what the platform says of itself."""
+    import pandas as pd
+
+    if var is not None:
+        newest = var.ffill().iloc[-1]
+        newest.attrs["evidence"] = var.attrs.get("evidence")
+        return newest
+    if status is None:
+        return None
+    newest = pd.Series({symbol: float(status["symbols"][symbol]["var_pct"]) for symbol in symbols})
+    newest.attrs["evidence"] = getattr(status, "evidence", None)
+    return newest
 
 
 def growth(var: pd.DataFrame, positions: pd.DataFrame) -> pd.DataFrame:
@@ -179,13 +193,6 @@ def agreement(
     table.insert(0, "platform", [*platform_var.reindex(symbols), float("nan")])
     table.index = pd.Index([*symbols, "book"])
     return table
-
-
-def fixes(verdict: Verdict, *, kelly_fraction: float) -> list[tuple[str, dict[str, Any]]]:
-    """What to propose: the emergency reduction, and for stale estimates also their refresh."""
-    reduce = ("crypto.emergency-reduce", {"kelly_fraction": kelly_fraction, "reason": "VaR breach"})
-    stale = any(item.key == "stale-volatility" and item.likelihood > 0.5 for item in verdict.causes)
-    return [reduce, ("crypto.refresh-volatility", {})] if stale else [reduce]
 
 
 def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:

@@ -30,7 +30,8 @@ class Verdict(BaseModel):
     confirmed : bool
         Whether the alert is true now. A healthy platform yields no cause and no plan.
     cause : str or None
-        The most likely cause above one half, `none-of-these` when the alert is true and nothing fits, else None.
+        The most likely cause above one half; `none-of-these` when the alert is true and nothing fits; None when it is
+        not true, or when what could tell was not seen.
     confidence : float
         How sure the conclusion is, less for what could not be seen.
     causes : list of CauseVerdict
@@ -56,19 +57,21 @@ class Verdict(BaseModel):
     def __repr__(self) -> str:
         """The summary, then the causes, a line each."""
         lines = [self.summary]
-        lines += [f"  {item.likelihood:4.0%}  {item.key}: {item.because}" for item in self.causes]
+        lines += [f"  {100 * item.likelihood:3.0f} %  {item.key}: {item.because}" for item in self.causes]
         lines += [f"  not seen: {item}" for item in self.unseen]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td style='text-align:left'><b>{escape(item.key)}</b></td><td>{item.likelihood:.0%}</td>"
-            f"<td style='text-align:left'>{'█' * round(10 * item.likelihood):░<10}</td>"
+            f"<tr><td style='text-align:left;white-space:nowrap'><b>{escape(item.key)}</b></td>"
+            f"<td style='white-space:nowrap'>{100 * item.likelihood:.0f} %</td>"
+            f"<td style='text-align:left;white-space:nowrap'>{'█' * round(10 * item.likelihood) or '▏'}</td>"
             f"<td style='text-align:left'>{escape(item.because)}</td>"
-            f"<td style='text-align:left'>{escape(', '.join(item.evidence))}</td></tr>"
+            f"<td style='text-align:left'>{escape(' '.join(item.evidence))}</td></tr>"
             for item in self.causes
         )
-        head = "<tr><th>cause</th><th>likelihood</th><th></th><th>because</th><th>evidence</th></tr>"
+        left = "<th style='text-align:left'>"
+        head = f"<tr>{left}cause</th><th>likelihood</th><th></th>{left}because</th>{left}evidence</th></tr>"
         unseen = "".join(f"<li>{escape(item)}</li>" for item in self.unseen)
         return (
             f"<p><b>{escape(self.summary)}</b></p>"

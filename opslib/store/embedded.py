@@ -19,7 +19,6 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ DATABASE = "runbook"
 START_S = 30.0
 
 _held: dict[Path, int] = {}
-_supervisors: list[subprocess.Popen[bytes]] = []  # started by this process; polled, so that none is left a zombie
+_supervisors: list[int] = []  # started by this process; asked after, so that none is left a zombie
 
 
 @dataclass(frozen=True)
@@ -148,19 +147,21 @@ def _supervise(settings: Settings) -> None:
     if descriptor is None:
         return
     try:
-        with (folder(settings) / "server.log").open("ab") as log:
-            _supervisors[:] = [process for process in _supervisors if process.poll() is None]
-            process = subprocess.Popen(
-                [sys.executable, "-m", "opslib.store.supervisor", str(settings.home), str(descriptor)],
-                pass_fds=[descriptor],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-            _supervisors.append(process)
+        os.set_inheritable(descriptor, True)
+        log = str(folder(settings) / "server.log")
+        _supervisors[:] = [pid for pid in _supervisors if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "opslib.store.supervisor", str(settings.home), str(descriptor)],
+            {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        _supervisors.append(pid)
     finally:
         os.close(descriptor)
 

@@ -160,6 +160,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
     os.set_inheritable(int(sys.argv[2]), False)
+    os.chdir("/")
     supervisor.run()
 
 

@@ -56,7 +56,7 @@ def test_the_likely_cause_is_named_with_its_evidence() -> None:
     wet.examine("wet", water=Seen(5.0))
     verdict = wet.verdict()
     assert (verdict.cause, verdict.causes[0].evidence) == ("wet", ["E007"])
-    assert verdict.summary == "Something is wrong: wet (87%), because 5.0 mm of water."
+    assert verdict.summary == "Something is wrong: wet (87 %), because 5.0 mm of water."
     assert [item.key for item in verdict.causes] == ["wet", "hot"]
 
 
@@ -92,7 +92,10 @@ def test_an_unseen_cause_is_never_named() -> None:
     blind = case(["everything"])
     blind.confirm(True, "Something is wrong")
     blind.examine("hot", heat=None)
-    assert blind.verdict().cause == "none-of-these"
+    blind.examine("wet", water=0.0)
+    verdict = blind.verdict()
+    assert (verdict.cause, verdict.confidence) == (None, 0.0)
+    assert "not everything that could tell it was seen" in verdict.summary
 
 
 def test_a_cause_that_nobody_asked_about_is_unseen() -> None:
