@@ -1,7 +1,7 @@
 """Risk mathematics of the playbooks; knows nothing of incidents."""
 
-from engine.errors import EngineError, InvalidInput, NotFinite, TooFewObservations
-from engine.pricing import DeviceMissing, Greeks, european, implied_volatility, implied_volatility_reason
+from engine.errors import DeviceMissing, EngineError, InvalidInput, NotFinite, TooFewObservations
+from engine.pricing import Greeks, european, implied_volatility, implied_volatility_reason
 from engine.risk import RiskMeasure, expected_shortfall, kelly_for_var, kelly_fraction, value_at_risk
 from engine.volatility import ChangePoint, Trend, change_point, realised_volatility, trend
 

@@ -55,3 +55,19 @@ def open_unit(argument: str, value: float) -> float:
     if not 0.0 < number < 1.0:
         raise InvalidInput(argument, f"is {value}; must lie strictly between 0 and 1")
     return number
+
+
+def covariance_matrix(values: ArrayLike | None, n_symbols: int) -> FloatArray:
+    """Return a checked covariance matrix."""
+    matrix = finite_array("covariance", values if values is not None else [], 2)
+    if matrix.shape != (n_symbols, n_symbols):
+        raise InvalidInput("covariance", f"has shape {matrix.shape}, must be {(n_symbols, n_symbols)}")
+    tolerance = 1e-10 * float(np.abs(matrix).max())
+    uneven = np.abs(matrix - matrix.T) > tolerance
+    if uneven.any():
+        row, column = (int(place) for place in np.unravel_index(int(np.argmax(uneven)), matrix.shape))
+        raise InvalidInput("covariance", "is not symmetric", (row, column))
+    lowest = float(np.linalg.eigvalsh(matrix)[0])
+    if lowest < -tolerance * n_symbols:
+        raise InvalidInput("covariance", f"is not positive semidefinite (lowest eigenvalue {lowest:.3g})")
+    return matrix

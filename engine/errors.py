@@ -3,6 +3,7 @@
     EngineError
     |-- InvalidInput            a value, shape or parameter that no formula here accepts
     |   `-- NotFinite           a nan or an infinity in an input array
+    |-- DeviceMissing           a card was asked for by name and there is none
     `-- TooFewObservations      the series is too short for the figure that was asked for
 
 The docstring of a class is its default message and says what to do next; facts are attributes.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 
-__all__ = ["EngineError", "InvalidInput", "NotFinite", "TooFewObservations"]
+__all__ = ["DeviceMissing", "EngineError", "InvalidInput", "NotFinite", "TooFewObservations"]
 
 
 class EngineError(Exception):
@@ -60,3 +61,7 @@ class TooFewObservations(EngineError, ValueError):
         )
         self.given = given
         self.needed = needed
+
+
+class DeviceMissing(EngineError):
+    """There is no NVIDIA card with a driver here. Use device="auto" or "cpu", or a machine that has one."""

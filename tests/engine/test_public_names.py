@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,8 @@ import pytest
 import engine
 from engine.errors import EngineError
 
-
-def test_the_public_names_are_these() -> None:
-    assert engine.__all__ == [
+PINNED = {
+    "engine": [
         "ChangePoint",
         "DeviceMissing",
         "EngineError",
@@ -35,11 +35,35 @@ def test_the_public_names_are_these() -> None:
         "realised_volatility",
         "trend",
         "value_at_risk",
-    ]
-    assert all(hasattr(engine, name) for name in engine.__all__)
+    ],
+    "engine.pricing": ["Greeks", "european", "implied_volatility", "implied_volatility_reason"],
+    "engine.risk": [
+        "ChangePoint",
+        "RiskMeasure",
+        "Trend",
+        "change_point",
+        "expected_shortfall",
+        "kelly_for_var",
+        "kelly_fraction",
+        "trend",
+        "value_at_risk",
+    ],
+}
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(engine.__path__, "engine.")
+    if not module.ispkg and not module.name.rpartition(".")[2].startswith("_") and module.name != "engine.errors"
+]
 
 
-@pytest.mark.parametrize("module", ["engine.pricing", "engine.risk", "engine.volatility"])
+@pytest.mark.parametrize("package", PINNED)
+def test_the_public_names_are_these(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__all__ == PINNED[package]
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_examples_are_true(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0

@@ -1,4 +1,4 @@
-"""Scalar formulas for what `engine._formulas` leaves out: limits, wings, and prices near their bounds.
+"""Scalar formulas for what `engine.pricing._formulas` leaves out: limits, wings, and prices near their bounds.
 
 Plain branches and the C library's functions; rare, so never vectorised. The same source runs as Python.
 
@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from engine._formulas import Formulas
+from engine.pricing._formulas import Formulas
 
 __all__ = ["Limits", "make"]
 
@@ -27,7 +27,7 @@ _INFINITY = math.inf
 
 
 class Limits(NamedTuple):
-    """The compiled functions; arguments and results are those of `engine._formulas.Formulas`.
+    """The compiled functions; arguments and results are those of `engine.pricing._formulas.Formulas`.
 
     `bounds` takes ``(spot, strike, expiry, rate, dividend, sign)``, to the price without volatility, that with an
     infinite one, and the logarithm of forward over strike.

@@ -7,8 +7,6 @@ References
 .. [1] P. Jorion, *Value at Risk*, 3rd ed., ch. 5 and 7: delta-normal VaR (eq. 5.5) and component VaR (eq. 7.29).
 .. [2] C. Acerbi and D. Tasche, "On the coherence of expected shortfall", Journal of Banking & Finance 26 (2002),
    eq. 4.1 (definition used for the historical method), doi:10.1016/S0378-4266(02)00283-2.
-.. [3] E. O. Thorp, "The Kelly criterion in blackjack, sports betting, and the stock market", ch. 9 of *Handbook of
-   Asset and Liability Management* (2006), eq. 7.4 and 8.2, doi:10.1016/B978-044453248-0.50015-0.
 """
 
 from __future__ import annotations
@@ -22,10 +20,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, finite_array, open_unit, positive, positive_array
+from engine._checks import FloatArray, covariance_matrix, finite_array, open_unit, positive
 from engine.errors import InvalidInput, TooFewObservations
 
-__all__ = ["Method", "RiskMeasure", "expected_shortfall", "kelly_for_var", "kelly_fraction", "value_at_risk"]
+__all__ = ["Method", "RiskMeasure", "expected_shortfall", "value_at_risk"]
 
 Method = Literal["parametric", "historical"]
 
@@ -170,95 +168,6 @@ def expected_shortfall(
     )
 
 
-def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction: float = 1.0) -> float | FloatArray:
-    """Return the growth-optimal share of capital, mean over variance [3]_.
-
-    Parameters
-    ----------
-    expected_return : float or array_like, shape (n_symbols,)
-        Expected excess return per period.
-    variance : float or array_like
-        Variance of the return over the same period: a scalar, one per symbol (symbols sized each alone), or a
-        covariance of shape (n_symbols, n_symbols) (sized together).
-    fraction : float
-        Share of full Kelly to bet, above 0.
-
-    Returns
-    -------
-    float or ndarray
-        A scalar for scalars. Negative is short; above 1 is leverage. Nothing is capped.
-
-    Raises
-    ------
-    InvalidInput
-        A nan, a variance that is not above 0, shapes that do not match, a singular covariance.
-
-    Examples
-    --------
-    >>> from engine import kelly_fraction
-    >>> kelly_fraction(0.01, 0.04)
-    0.25
-    """
-    share = positive("fraction", fraction)
-    spread = np.asarray(variance, dtype=np.float64)
-    if spread.ndim == 2:
-        mean = finite_array("expected_return", expected_return, 1)
-        matrix = _covariance(spread, mean.size)
-        try:
-            return np.asarray(share * np.linalg.solve(matrix, mean), dtype=np.float64)
-        except np.linalg.LinAlgError as problem:
-            raise InvalidInput("variance", "is singular: drop a symbol that repeats another") from problem
-    mean = finite_array("expected_return", expected_return, np.ndim(expected_return))
-    spread = positive_array("variance", spread, spread.ndim)
-    if mean.ndim and spread.ndim and mean.shape != spread.shape:
-        raise InvalidInput("variance", f"has shape {spread.shape}, expected_return has {mean.shape}")
-    result = share * mean / spread
-    return float(result) if np.ndim(result) == 0 else np.asarray(result, dtype=np.float64)
-
-
-def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float = 0.0) -> float:
-    """Return the Kelly fraction at which every VaR is at most the limit.
-
-    Positions, and with them VaR, are proportional to the fraction while nothing else caps them, so the largest VaR
-    decides: ``kelly * limit * (1 - margin) / max(var)``.
-
-    Parameters
-    ----------
-    limit : float
-        Highest VaR allowed, in the unit of `var`.
-    var : float or array_like
-        VaR at present, per symbol or in total; at least one above 0.
-    kelly : float
-        Fraction in force while `var` was measured, above 0.
-    margin : float
-        Share of the limit to leave free, from 0 up to but not 1.
-
-    Returns
-    -------
-    float
-        May exceed `kelly` where there is room; cap it by policy.
-
-    Raises
-    ------
-    InvalidInput
-        A figure out of its range, or no VaR above 0.
-
-    Examples
-    --------
-    >>> from engine import kelly_for_var
-    >>> kelly_for_var(2.0, [1.0, 4.0], 0.25)
-    0.125
-    """
-    ceiling = positive("limit", limit)
-    current = positive("kelly", kelly)
-    if not 0.0 <= margin < 1.0:
-        raise InvalidInput("margin", f"is {margin}; must be at least 0 and below 1")
-    worst = float(finite_array("var", np.atleast_1d(np.asarray(var)), 1).max())
-    if worst <= 0.0:
-        raise InvalidInput("var", f"has no value above 0 (largest is {worst}); there is no loss to bound")
-    return current * ceiling * (1.0 - margin) / worst
-
-
 def _measure(
     measure: str,
     exposures: ArrayLike,
@@ -297,27 +206,11 @@ def _measure(
         if observations is not None:
             matrix = _second_moments(observations, decay)
         else:
-            matrix = _covariance(covariance, positions.size)
+            matrix = covariance_matrix(covariance, positions.size)
         figures = _parametric(positions, matrix * scale, level, expected)
     total, standalone, contributions = figures
     count = None if observations is None else observations.shape[0]
     return RiskMeasure(measure, total, standalone, contributions, method, level, days, count, names)
-
-
-def _covariance(values: ArrayLike | None, n_symbols: int) -> FloatArray:
-    """Return a checked covariance matrix."""
-    matrix = finite_array("covariance", values if values is not None else [], 2)
-    if matrix.shape != (n_symbols, n_symbols):
-        raise InvalidInput("covariance", f"has shape {matrix.shape}, must be {(n_symbols, n_symbols)}")
-    tolerance = 1e-10 * float(np.abs(matrix).max())
-    uneven = np.abs(matrix - matrix.T) > tolerance
-    if uneven.any():
-        row, column = (int(place) for place in np.unravel_index(int(np.argmax(uneven)), matrix.shape))
-        raise InvalidInput("covariance", "is not symmetric", (row, column))
-    lowest = float(np.linalg.eigvalsh(matrix)[0])
-    if lowest < -tolerance * n_symbols:
-        raise InvalidInput("covariance", f"is not positive semidefinite (lowest eigenvalue {lowest:.3g})")
-    return matrix
 
 
 def _second_moments(returns: FloatArray, decay: float | None) -> FloatArray:
@@ -366,7 +259,7 @@ def _historical(
 def _largest_losses(positions: FloatArray, returns: FloatArray, count: int) -> FloatArray:
     """The largest losses of each symbol in descending order, shape (n_symbols, count)."""
     if returns.size > _LARGE:
-        from engine._kernels import largest_losses
+        from engine.risk._kernels import largest_losses
 
         return largest_losses(returns, positions, count)
     losses = np.partition(-returns * positions, returns.shape[0] - count, axis=0)[returns.shape[0] - count :]

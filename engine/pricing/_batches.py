@@ -11,17 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine._checks import FloatArray
-from engine.errors import EngineError, InvalidInput, NotFinite
+from engine.errors import InvalidInput, NotFinite
 
-__all__ = ["SIGNS", "Batch", "DeviceMissing", "batch", "raise_first", "run", "sign_of"]
+__all__ = ["SIGNS", "Batch", "batch", "raise_first", "run", "sign_of"]
 
 _WORTH_A_THREAD = 2e-3  # seconds of work below which starting threads costs more than it saves
 SIGNS = {"call": 1.0, "put": -1.0}
 _NOT_NEGATIVE = {"spot", "expiry", "volatility"}
-
-
-class DeviceMissing(EngineError):
-    """There is no NVIDIA card with a driver here. Use device="auto" or "cpu", or a machine that has one."""
 
 
 class Batch(NamedTuple):

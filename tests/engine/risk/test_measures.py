@@ -22,7 +22,7 @@ from engine import (
     kelly_fraction,
     value_at_risk,
 )
-from engine.risk import Method
+from engine.risk.measures import Method
 
 MEASURES = (value_at_risk, expected_shortfall)
 

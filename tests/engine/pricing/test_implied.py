@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine import InvalidInput, NotFinite, european, implied_volatility, implied_volatility_reason
-from tests.engine.references import exact_price
+from tests.engine.pricing.references import exact_price
 
 EPSILON = float(np.finfo(np.float64).eps)
 

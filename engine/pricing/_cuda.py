@@ -1,4 +1,4 @@
-"""The formulas of `engine._formulas` on an NVIDIA card.
+"""The formulas of `engine.pricing._formulas` on an NVIDIA card.
 
 What the formulas leave out comes back as nan, for the CPU to compute.
 """
@@ -13,9 +13,10 @@ from typing import Any
 import numba.cuda
 import numpy as np
 
-from engine import _formulas
-from engine._batches import Batch, DeviceMissing
 from engine._checks import FloatArray
+from engine.errors import DeviceMissing
+from engine.pricing import _formulas
+from engine.pricing._batches import Batch
 
 cuda: Any = numba.cuda  # untyped
 

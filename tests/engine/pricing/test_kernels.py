@@ -18,8 +18,10 @@ from numba import njit
 from scipy import special
 
 import engine
-from engine import _formulas, _limits, european
-from engine._pricing_kernels import _FAST, BLOCK, _build, exponential, logarithm
+from engine import european
+from engine._compile import FAST, exponential, logarithm
+from engine.pricing import _formulas, _limits
+from engine.pricing._kernels import BLOCK, _build
 
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -79,7 +81,7 @@ def test_compiled_formulas_agree_with_the_same_source_as_python(arguments: tuple
 @pytest.mark.parametrize("name", ["european_block", "implied_block"])
 def test_the_loops_are_vectors(name: str) -> None:
     # compiled anew: code from the cache cannot be read
-    kernel = njit(fastmath=_FAST, error_model="numpy")(getattr(_build(""), name).py_func)
+    kernel = njit(fastmath=FAST, error_model="numpy")(getattr(_build(""), name).py_func)
     columns = tuple(np.ones(BLOCK) for _ in range(7))
     shape = (9, BLOCK) if name == "european_block" else (BLOCK,)
     kernel(columns, (1,) * 7, np.empty(shape), 0, BLOCK)
@@ -105,9 +107,9 @@ def test_the_same_source_runs_as_a_cuda_kernel(tmp_path: Path) -> None:
 import json
 import numpy as np
 from engine import european
-from engine._batches import batch
-from engine import _cuda
-from engine._pricing_kernels import BLOCK
+from engine.pricing._batches import batch
+from engine.pricing import _cuda
+from engine.pricing._kernels import BLOCK
 
 rng = np.random.default_rng(3)
 spot, strike, expiry = rng.uniform(50, 150, 40), rng.uniform(50, 150, 40), rng.uniform(0.02, 3, 40)

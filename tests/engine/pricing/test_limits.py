@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Greeks, european
-from tests.engine.references import exact_greeks, scales
+from tests.engine.pricing.references import exact_greeks, scales
 
 EPSILON = float(np.finfo(np.float64).eps)
 INFINITY = math.inf

@@ -1,7 +1,7 @@
 """Scalar formulas without branches, written once and compiled for every device.
 
 `make` takes a compiler and the two functions that differ between devices. What it returns covers the range in which
-these formulas are exact to rounding; outside it the first result is nan, and `engine._limits` has the answer.
+these formulas are exact to rounding; outside it the first result is nan, and `engine.pricing._limits` has the answer.
 
 References
 ----------

@@ -1,0 +1,106 @@
+"""Kelly sizing of positions.
+
+References
+----------
+.. [1] E. O. Thorp, "The Kelly criterion in blackjack, sports betting, and the stock market", ch. 9 of *Handbook of
+   Asset and Liability Management* (2006), eq. 7.4 and 8.2, doi:10.1016/B978-044453248-0.50015-0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from engine._checks import FloatArray, covariance_matrix, finite_array, positive, positive_array
+from engine.errors import InvalidInput
+
+__all__ = ["kelly_for_var", "kelly_fraction"]
+
+
+def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction: float = 1.0) -> float | FloatArray:
+    """Return the growth-optimal share of capital, mean over variance [1]_.
+
+    Parameters
+    ----------
+    expected_return : float or array_like, shape (n_symbols,)
+        Expected excess return per period.
+    variance : float or array_like
+        Variance of the return over the same period: a scalar, one per symbol (symbols sized each alone), or a
+        covariance of shape (n_symbols, n_symbols) (sized together).
+    fraction : float
+        Share of full Kelly to bet, above 0.
+
+    Returns
+    -------
+    float or ndarray
+        A scalar for scalars. Negative is short; above 1 is leverage. Nothing is capped.
+
+    Raises
+    ------
+    InvalidInput
+        A nan, a variance that is not above 0, shapes that do not match, a singular covariance.
+
+    Examples
+    --------
+    >>> from engine import kelly_fraction
+    >>> kelly_fraction(0.01, 0.04)
+    0.25
+    """
+    share = positive("fraction", fraction)
+    spread = np.asarray(variance, dtype=np.float64)
+    if spread.ndim == 2:
+        mean = finite_array("expected_return", expected_return, 1)
+        matrix = covariance_matrix(spread, mean.size)
+        try:
+            return np.asarray(share * np.linalg.solve(matrix, mean), dtype=np.float64)
+        except np.linalg.LinAlgError as problem:
+            raise InvalidInput("variance", "is singular: drop a symbol that repeats another") from problem
+    mean = finite_array("expected_return", expected_return, np.ndim(expected_return))
+    spread = positive_array("variance", spread, spread.ndim)
+    if mean.ndim and spread.ndim and mean.shape != spread.shape:
+        raise InvalidInput("variance", f"has shape {spread.shape}, expected_return has {mean.shape}")
+    result = share * mean / spread
+    return float(result) if np.ndim(result) == 0 else np.asarray(result, dtype=np.float64)
+
+
+def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float = 0.0) -> float:
+    """Return the Kelly fraction at which every VaR is at most the limit.
+
+    Positions, and with them VaR, are proportional to the fraction while nothing else caps them, so the largest VaR
+    decides: ``kelly * limit * (1 - margin) / max(var)``.
+
+    Parameters
+    ----------
+    limit : float
+        Highest VaR allowed, in the unit of `var`.
+    var : float or array_like
+        VaR at present, per symbol or in total; at least one above 0.
+    kelly : float
+        Fraction in force while `var` was measured, above 0.
+    margin : float
+        Share of the limit to leave free, from 0 up to but not 1.
+
+    Returns
+    -------
+    float
+        May exceed `kelly` where there is room; cap it by policy.
+
+    Raises
+    ------
+    InvalidInput
+        A figure out of its range, or no VaR above 0.
+
+    Examples
+    --------
+    >>> from engine import kelly_for_var
+    >>> kelly_for_var(2.0, [1.0, 4.0], 0.25)
+    0.125
+    """
+    ceiling = positive("limit", limit)
+    current = positive("kelly", kelly)
+    if not 0.0 <= margin < 1.0:
+        raise InvalidInput("margin", f"is {margin}; must be at least 0 and below 1")
+    worst = float(finite_array("var", np.atleast_1d(np.asarray(var)), 1).max())
+    if worst <= 0.0:
+        raise InvalidInput("var", f"has no value above 0 (largest is {worst}); there is no loss to bound")
+    return current * ceiling * (1.0 - margin) / worst
