@@ -14,6 +14,7 @@ from html import escape
 from typing import Any
 
 BOUND = 3.0  # the most that one reason weighs [log-odds]: 20 to 1
+SURE = 2.2  # log-odds, 9 to 1, that a cause needs either way when a part of what could tell it is missing
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,16 @@ class Reason:
         What was measured, in words with units.
     weight : float
         Log-odds for (positive) or against (negative) the cause.
+    missing : str
+        What could not be measured for want of something to compare with; empty where it was measured.
     """
 
     text: str
     weight: float
+    missing: str = ""
 
 
-def reason(text: str, value: float, *, threshold: float, decisive: float) -> Reason:
+def reason(text: str, value: float, *, threshold: float, decisive: float, missing: str = "") -> Reason:
     """Weigh a value: 0 at the threshold, +2 (88 %) where it is decisive, linear, bounded by `BOUND` both ways.
 
     Parameters
@@ -40,7 +44,9 @@ def reason(text: str, value: float, *, threshold: float, decisive: float) -> Rea
     text : str
         What was measured, with its unit and threshold.
     value, threshold, decisive : float
-        In one unit; `decisive` on that side of the threshold which speaks for the cause.
+        In one unit; `decisive` on that side of the threshold which speaks for the cause. A value of nan weighs nothing.
+    missing : str
+        What a value of nan means: the thing that was not there to compare with.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def reason(text: str, value: float, *, threshold: float, decisive: float) -> Rea
     if decisive == threshold:
         raise ValueError("decisive must differ from threshold")
     if math.isnan(value):
-        return Reason(text, 0.0)
+        return Reason(text, 0.0, missing)
     return Reason(text, max(-BOUND, min(BOUND, 2.0 * (value - threshold) / (decisive - threshold))))
 
 
@@ -154,12 +160,21 @@ class Finding:
 
 
 def examine(cause: Cause, facts: Mapping[str, Any]) -> Finding:
-    """Ask one cause's question of the facts; a fact that is None could not be looked at."""
+    """Ask one cause's question of the facts; a fact that is None could not be looked at.
+
+    Where a part of what could tell the cause is missing, the rest has to be `SURE`; else the cause stays unexamined.
+    """
     unseen = tuple(name.replace("_", " ") for name, value in facts.items() if value is None)
     evidence = tuple(dict.fromkeys(identifier for value in facts.values() for identifier in evidence_of(value)))
     if unseen:
         return Finding(cause, evidence=evidence, unseen=unseen)
-    return Finding(cause, tuple(cause.test(**facts)), evidence)
+    finding = Finding(cause, tuple(cause.test(**facts)), evidence)
+    missing = tuple(dict.fromkeys(item.missing for item in finding.reasons if item.missing))
+    if not missing:
+        return finding
+    if abs(finding.log_odds) < SURE:
+        return Finding(cause, evidence=evidence, unseen=missing)
+    return Finding(cause, tuple(item for item in finding.reasons if not item.missing), evidence)
 
 
 def evidence_of(fact: Any) -> tuple[str, ...]:

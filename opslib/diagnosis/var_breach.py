@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOW_POINTS = 3  # "now" is the median of the newest points
-QUIET_SHARE = 0.2  # "before" is the median of the quietest part of the window
+QUIET_SHARE = 0.2  # "before" is the median of the quietest part of the window, as far as it is healthy
+NO_BASELINE = "a healthy stretch to compare with"
 
 
 def latest(var: pd.DataFrame | None, status: Mapping[str, Any] | None, symbols: list[str]) -> pd.Series | None:
@@ -36,8 +37,10 @@ def latest(var: pd.DataFrame | None, status: Mapping[str, Any] | None, symbols: 
     return newest
 
 
-def growth(var: pd.DataFrame, positions: pd.DataFrame) -> pd.DataFrame:
+def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.DataFrame:
     """How VaR, position and volatility of each symbol compare with the quiet part of the window.
+
+    A breach that is older than the window leaves nothing healthy to compare with: the ratios are then nan.
 
     Parameters
     ----------
@@ -45,6 +48,8 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame) -> pd.DataFrame:
         VaR [% of NAV], a row an observation.
     positions : DataFrame, one column a symbol
         Positions [USD] over the same window.
+    warning : float
+        The level above which VaR is not healthy [% of NAV].
 
     Returns
     -------
@@ -56,9 +61,11 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame) -> pd.DataFrame:
 
     held = positions.abs().reindex(var.index, method="nearest")
     worst = var.max(axis=1)
-    quiet = worst <= worst.quantile(QUIET_SHARE)
-    now, before = var.tail(NOW_POINTS).median(), var[quiet].median()
-    held_now, held_before = held.tail(NOW_POINTS).median(), held[quiet].median()
+    quiet = (worst <= worst.quantile(QUIET_SHARE)) & (worst <= warning)
+    now, held_now = var.tail(NOW_POINTS).median(), held.tail(NOW_POINTS).median()
+    before = held_before = pd.Series(np.nan, index=var.columns)
+    if quiet.sum() >= NOW_POINTS:
+        before, held_before = var[quiet].median(), held[quiet].median()
     with np.errstate(divide="ignore", invalid="ignore"):
         table = pd.DataFrame(
             {
@@ -197,8 +204,9 @@ def agreement(
 
 def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
     """One position outgrew the others."""
-    top = rise["position_x"].fillna(0).idxmax()
-    others = float(rise["position_x"].drop(top).median())
+    grown = rise["position_x"].dropna()
+    top = rise["var"].idxmax() if grown.empty else grown.idxmax()
+    others = _median(rise["position_x"].drop(top))
     excess = float(rise.at[top, "position_x"]) / others
     share = float(rise.at[top, "position"] / rise["position"].sum())
     reasons = [
@@ -208,6 +216,7 @@ def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
             excess,
             threshold=1.4,
             decisive=1.8,
+            missing=NO_BASELINE,
         ),
         reason(
             f"{top} is {'the' if rise['var'].idxmax() == top else 'not the'} symbol with the highest VaR",
@@ -226,12 +235,21 @@ def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
 
 def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
     """The market's volatility rose for all, and the estimates follow it."""
-    median = float(rise["volatility_x"].median())
-    lifted = float((rise["volatility_x"] > 1.25).mean())
+    median = _median(rise["volatility_x"])
+    risen = rise["volatility_x"].dropna()
+    lifted = float((risen > 1.25).mean()) if len(risen) else float("nan")
     age, stale_after = _age(volatility)
     reasons = [
-        reason(f"volatility is {median:.2f} times what it was in the median", median, threshold=1.35, decisive=1.8),
-        reason(f"it rose for {lifted:.0%} of the symbols", lifted, threshold=0.55, decisive=0.9),
+        reason(
+            f"volatility is {median:.2f} times what it was in the median",
+            median,
+            threshold=1.35,
+            decisive=1.8,
+            missing=NO_BASELINE,
+        ),
+        reason(
+            f"it rose for {lifted:.0%} of the symbols", lifted, threshold=0.55, decisive=0.9, missing=NO_BASELINE
+        ),
         reason(
             f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)", age, threshold=stale_after, decisive=0
         ),
@@ -248,7 +266,7 @@ def after_model_switch(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]
     switched = models.index[models["since_s"].notna()]
     if len(switched) == 0:
         return [Reason("no switch of a model now in charge lies within the window", -3.0)]
-    grown = float(rise["position_x"].reindex(switched).median())
+    grown = _median(rise["position_x"].reindex(switched))
     usual = models["gap"].drop(switched).median() if len(switched) < len(models) else 0.0
     worst = models.loc[switched, "gap"].idxmax()
     gap = float(models.at[worst, "gap"])
@@ -266,13 +284,14 @@ def after_model_switch(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]
             grown,
             threshold=1.25,
             decisive=1.6,
+            missing=NO_BASELINE,
         ),
     ]
 
 
 def stale_volatility(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
     """Positions are sized by estimates that no longer follow the market."""
-    median = float(rise["volatility_x"].median())
+    median = _median(rise["volatility_x"])
     age, stale_after = _age(volatility)
     text = f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)"
     reasons = [reason(text, age, threshold=stale_after, decisive=1.5 * stale_after)]
@@ -280,8 +299,13 @@ def stale_volatility(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reaso
         ratio = float(volatility["ratio"].median())
         reasons.append(reason(f"realised volatility is {ratio:.2f} times them", ratio, threshold=1.2, decisive=1.6))
     text = f"volatility is {median:.2f} times what it was in the median"
-    reasons.append(reason(text, median, threshold=1.2, decisive=1.8))
+    reasons.append(reason(text, median, threshold=1.2, decisive=1.8, missing=NO_BASELINE))
     return reasons
+
+
+def _median(values: pd.Series) -> float:
+    """The median of what is there; nan of nothing."""
+    return float(values.median()) if values.notna().any() else float("nan")
 
 
 def _overclaims(model: pd.Series) -> bool:

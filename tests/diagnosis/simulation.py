@@ -89,7 +89,7 @@ def diagnose(scene: Scene) -> Verdict:
         columns=["time", "symbol", "to"],
     )
     status = {"symbols": {name: _symbol(platform, place) for place, name in enumerate(SYMBOLS)}}
-    rise = var_breach.growth(var, positions)
+    rise = var_breach.growth(var, positions, WARNING)
     volatility = var_breach.estimates(hash_, realised, now, list(SYMBOLS), STALE_AFTER_S)
     models = var_breach.claims(switches, status, now, 300.0)
     case = Diagnosis(SimpleNamespace(unseen=[]), var_breach.CAUSES)

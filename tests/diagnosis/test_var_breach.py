@@ -70,3 +70,17 @@ def test_a_position_that_fills_its_usual_limit_is_still_the_cause() -> None:
     assert simulation.until_breach(scene)
     scene.advance(10)
     assert simulation.diagnose(scene).cause == "single-symbol"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("fault", VAR_BREACH)
+def test_a_breach_older_than_the_window_is_never_given_a_wrong_name(fault: str, seed: int) -> None:
+    scene = simulation.scene(100 + seed)
+    simulation.break_(scene, fault, seed=seed)
+    assert simulation.until_breach(scene)
+    scene.advance(len(scene.platform.history))
+    verdict = simulation.diagnose(scene)
+    assert not verdict.confirmed or verdict.cause in (None, fault.split("/")[1])
+    if verdict.confirmed and verdict.cause is None:
+        assert "cause is not known" in verdict.summary
+        assert any("a healthy stretch to compare with" in item.because for item in verdict.causes)
