@@ -106,8 +106,8 @@ def changes(preview: Mapping[str, Any]) -> Changes:
     plain = [name for name in names if name not in pairs and name.removesuffix(_AFTER) not in pairs]
     plain.sort(key=lambda name: isinstance(rows[0][name], int | float))
     return Changes(
-        tuple(_heading(name) for name in plain),
-        tuple(_heading(name) for name in pairs),
+        tuple(heading(name) for name in plain),
+        tuple(heading(name) for name in pairs),
         tuple(
             (
                 tuple(measured(name, row.get(name), unit=False) for name in plain),
@@ -152,7 +152,8 @@ def _pair(name: str, before: Mapping[str, Any], after: Mapping[str, Any], item: 
     return [(name, before.get(item)), (name + _AFTER, after.get(item))]
 
 
-def _heading(name: str) -> str:
+def heading(name: str) -> str:
+    """A name as the heading of a column, with its unit in brackets."""
     sign = unit_of(name)
     return f"{label(name)} [{sign}]" if sign else label(name)
 

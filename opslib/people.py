@@ -21,6 +21,7 @@ LEVEL = {"viewer": 0, "machine": 0, "L1": 1, "L2": 2, "L3": 3, "L4": 4}
 INTAKE = "intake"
 # Who else acts on the record: no person may be taken for one of them.
 RESERVED = ("alert", "applier", "jupyter", "operator", "policy", "recorder", "server", "signer", "spool", "worker")
+UNPROVEN = " (no token)"  # after the name of a machine's user, which proves nobody's identity; no person's name has it
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
 
 
@@ -200,4 +201,13 @@ def operator(settings: Settings) -> str:
     """A name for what is done by hand without authority: the token's owner, else the user of this machine."""
     if settings.token is not None:
         return current(settings).name
-    return getpass.getuser()
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = ""
+    return (user or "operator") + UNPROVEN
+
+
+def anybody(initiator: str) -> bool:
+    """Whether a run's initiator may have been any of the people: started by hand without a token, or in JupyterLab."""
+    return initiator.endswith(UNPROVEN) or initiator == "jupyter"

@@ -15,6 +15,8 @@ from typing import Any
 
 from opslib.actions.documents import Plan
 from opslib.canonical import file_digest
+from opslib.figures import heading, label, measured
+from opslib.incidents.wording import stamp
 from opslib.record import archive
 from opslib.runs import html as pages
 from opslib.runs.formats import NotebookNode, nbformat, v4
@@ -127,8 +129,8 @@ def _summary(
         ("Reason for it", plan.document.reason),
         ("Approved by", ", ".join(approved)),
         ("Apply requested by", ", ".join(asked)),
-        ("Began", result.get("began_at", "")),
-        ("Ended", result.get("ended_at", "")),
+        ("Began", stamp(result.get("began_at"))),
+        ("Ended", stamp(result.get("ended_at"))),
         ("Outcome", f"{state}: {reason}"),
     ]
     title = "; ".join(action.summary for action in plan.document.actions)
@@ -147,14 +149,17 @@ def _observed(observations: Iterable[Mapping[str, Any]]) -> list[str]:
         shown.append(key)
         lines += ["", f"**{_plain(target['kind'])} {_plain(target['name'])}** ({_plain(target['uid'])})", ""]
         fields = {**target["fields"], "configuration": target["generation"]}
-        lines += _table(("Field", "Value"), [(name, _number(value)) for name, value in fields.items()])
+        lines += _table(("Field", "Value"), [(label(name), measured(name, value)) for name, value in fields.items()])
         measures = seen["measures"]
         if measures:
             first = next(iter(measures.values()))
             names = {item for values in measures.values() for item in values}
             items = sorted(names, key=lambda name: (-first.get(name, 0.0), name))
-            rows = [(item, *(_number(values.get(item)) for values in measures.values())) for item in items]
-            lines += ["", *_table(("", *measures), rows)]
+            rows = [
+                (item, *(measured(name, values.get(item), unit=False) for name, values in measures.items()))
+                for item in items
+            ]
+            lines += ["", *_table(("", *map(heading, measures)), rows)]
     return lines
 
 
@@ -163,7 +168,7 @@ def _done(plan: Plan, result: Mapping[str, Any]) -> list[str]:
     for planned, step in zip(plan.document.actions, result.get("steps", []), strict=False):
         told = step.get("error") or json.dumps(step.get("answer", {}), sort_keys=True)
         given = json.dumps(planned.arguments, sort_keys=True)
-        rows.append((step["at"], step["action"], given, step["state"], told[:500]))
+        rows.append((stamp(step["at"]), step["action"], given, step["state"], told[:500]))
     if not rows:
         return ["", "Nothing was done."]
     return ["", *_table(("At", "Action", "Arguments", "State", "Answer"), rows)]
@@ -251,9 +256,3 @@ def _plain(value: object) -> str:
     """Text that means nothing to Markdown or HTML."""
     text = html.escape(" ".join(str(value).split()), quote=False)
     return "".join(f"\\{char}" if char in "\\`*_[]|#!~$" else char for char in text)
-
-
-def _number(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "-" if value is None else str(value)
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

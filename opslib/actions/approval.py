@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Literal
 
-from opslib import platforms, store
+from opslib import people, platforms, store
 from opslib.actions import holds, plans, policy, standing
 from opslib.actions.catalogue import ACTIONS, make
 from opslib.actions.documents import Document, Plan
@@ -48,9 +48,8 @@ def approve(settings: Settings, hash_: str, person: Person, reason: str = "", *,
         step.authority(initiator_may=False)
         step.decide(reason)
         rules = policy.load(settings)
-        needed = max(_approvers(rules, step.plan.document))
         approved = approvers(step.connection, step.plan.hash)
-        if len(approved) >= needed:
+        if len(approved) >= approvers_needed(rules, step.plan.document):
             step.move("approved", f"approved by {', '.join(approved)}")
     return step.after()
 
@@ -140,7 +139,7 @@ def sufficient(settings: Settings, connection: store.Connection, document: Docum
         row["name"]: Person(row["name"], row["role"], row["platform"])
         for row in connection.execute(queries("actions").people_now, facts)
     }
-    people = {
+    able = {
         row["person"]
         for row in rows
         if LEVEL.get(row["role"], 0) >= level
@@ -148,8 +147,8 @@ def sufficient(settings: Settings, connection: store.Connection, document: Docum
         and now[row["person"]].may(level, document.platform, document.environment)
     }
     if level > 1:
-        people.discard(document.initiator)
-    return len(people) >= max(_approvers(rules, document))
+        able.discard(document.initiator)
+    return len(able) >= approvers_needed(rules, document)
 
 
 def held(connection: store.Connection, document: Document) -> str | None:
@@ -168,6 +167,14 @@ def level_needed(document: Document, rules: policy.Policy | None = None) -> int:
     if rules is not None:
         levels += [rules.authority(ACTIONS[action.action], action.undo) for action in document.actions]
     return max(LEVEL[level] for level in levels)
+
+
+def approvers_needed(rules: policy.Policy, document: Document) -> int:
+    """How many have to approve; above L1 two, where the one who started it may be any of them."""
+    wanted = [max(action.approvers, rules.approvers(action.action)) for action in document.actions]
+    if level_needed(document, rules) > 1 and people.anybody(document.initiator):
+        wanted.append(2)
+    return max(wanted)
 
 
 def may_decide(
@@ -195,10 +202,6 @@ def who_could(connection: store.Connection, document: Document) -> list[str]:
     }
     rows = connection.execute(queries("actions").who_could, facts)
     return [f"{row['name']} ({row['role']})" for row in rows if level == 1 or row["name"] != document.initiator]
-
-
-def _approvers(rules: policy.Policy, document: Document) -> list[int]:
-    return [max(action.approvers, rules.approvers(action.action)) for action in document.actions]
 
 
 def _undo_document(settings: Settings, plan: Plan, person: Person, reason: str) -> Document:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from opslib.actions.action import Action, ActionArguments, Check, Context, Description, Observation
 from opslib.actions.documents import Bounds, Target, Undo
 from opslib.errors import PlanError, ProbeError
+from opslib.figures import amount
 
 SEED_ALERT_PCT = 1.8  # 90 % of the VaR limit of 2.0 %, where the platform's file names no other
 _GROWTH_S = 15.0  # positions that may grow have grown by then
@@ -204,8 +205,9 @@ class EmergencyReduce(_Crypto):
             expected_effect=f"largest VaR of a symbol falls from {preview['before']:.2f} % to about "
             f"{preview['after']:.2f} % of NAV (alert at {preview['limit']:g} %)",
             blast_radius={"positions": len(preview["rows"]), "notional_usd": round(sold, 2)},
-            residual_risk=f"about {sold:,.0f} USD of positions are sold at the market; the rest, about "
-            f"{gross - sold:,.0f} USD, stays exposed; the cause is not removed; new orders go on at the smaller size",
+            residual_risk=f"about {amount(sold)} USD of positions are sold at the market; the rest, about "
+            f"{amount(gross - sold)} USD, stays exposed; the cause is not removed; "
+            "new orders go on at the smaller size",
             undo=Undo(
                 kind="inverse",
                 reason="sets the Kelly fraction back; a plan of its own, never automatic, since it adds risk",
@@ -258,7 +260,7 @@ class SetKelly(_Crypto):
             expected_effect=f"largest VaR of a symbol goes from {preview['before']:.2f} % to about "
             f"{preview['after']:.2f} % of NAV (alert at {preview['limit']:g} %)",
             blast_radius={"positions": len(preview["rows"]), "notional_usd": round(abs(change), 2)},
-            residual_risk=f"positions {'grow' if change > 0 else 'shrink'} by about {abs(change):,.0f} USD; "
+            residual_risk=f"positions {'grow' if change > 0 else 'shrink'} by about {amount(abs(change))} USD; "
             "if the cause of the alert is still there, VaR passes its limit again",
             undo=Undo(
                 kind="inverse",

@@ -107,12 +107,14 @@ def _redis(_settings: Settings) -> Check:
 
 
 def _confinement(_settings: Settings) -> Check:
-    from opslib.runs import landlock
+    from opslib.runs import landlock, seccomp
 
-    version = landlock.abi()
-    if version:
-        return Check("confinement", "ok", f"Landlock {version}: a kernel reads no secret and reaches no server")
-    detail = "no Landlock in this Linux: a kernel runs with a bare environment only; use a Linux from 5.13"
+    version, filtered = landlock.abi(), seccomp.available()
+    if version and filtered:
+        return Check("confinement", "ok", f"Landlock {version}, seccomp: a kernel reads no secret, reaches no server")
+    lacking = " and ".join(["no Landlock"] * (not version) + ["no seccomp"] * (not filtered))
+    rest = "a bare environment only" if not (version or filtered) else "the other alone"
+    detail = f"{lacking} in this Linux: a kernel is kept in by {rest}; use a Linux from 5.13 with both"
     return Check("confinement", "missing", detail)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json as jsonlib
 import sys
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ def run(
     document = _alert(alert) if alert is not None else None
     parameters.resolve(runbook, platforms.load(settings, platform), given, document)
     by_worker = worker.alive(settings)
-    who = _who(settings)
+    who = people.operator(settings)
     incident, number = runs.start(settings, name, platform, given, document, mode, who, defer=by_worker)
     with _progress(settings, incident, runbook):
         row = None
@@ -105,17 +104,6 @@ def _alert(source: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UsageError(f"--alert {source}: holds no alert; an alert is a JSON object with `labels`")
     return document
-
-
-def _who(settings: Settings) -> str:
-    """Who asks: the person of RUNBOOK_TOKEN, else the user of this machine."""
-    if settings.token is not None:
-        return people.current(settings, None).name
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = ""
-    return "operator" if user in ("", "alert") else user
 
 
 def _result(settings: Settings, row: dict[str, Any]) -> dict[str, Any]:

@@ -247,9 +247,7 @@ def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
             decisive=1.8,
             missing=NO_BASELINE,
         ),
-        reason(
-            f"it rose for {lifted:.0%} of the symbols", lifted, threshold=0.55, decisive=0.9, missing=NO_BASELINE
-        ),
+        reason(f"it rose for {lifted:.0%} of the symbols", lifted, threshold=0.55, decisive=0.9, missing=NO_BASELINE),
         reason(
             f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)", age, threshold=stale_after, decisive=0
         ),

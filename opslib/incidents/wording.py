@@ -292,6 +292,14 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"Applies are on hold on {of('platform', 'every platform')}{because}"
         case "hold-released":
             return f"The hold on {of('platform', 'every platform')} is released by {of('released_by', of('person'))}"
+        case "record-altered":
+            told = "is gone" if body.get("found") is None else "was put there by somebody else"
+            told = told if body.get("expected") is None or body.get("found") is None else "is not as it was written"
+            return f"THE RECORD WAS ALTERED: {of('file')} {told}"
+        case "record-restored":
+            return f"THE RECORD WAS ALTERED: {of('file')} was not as it was written, and is written again{tail('why')}"
+        case "file-found":
+            return f"A file without an entry of its own was found and taken into the record: {of('path')}"
         case "cancel-requested":
             return f"{of('person')} asks the run to end{because}"
     return f"{spoken(kind).capitalize()}: {json.dumps(body, ensure_ascii=False)}"

@@ -46,6 +46,16 @@ def test_what_adds_risk_needs_l2_and_not_the_initiator(world: World) -> None:
     assert approval.approve(world.settings, plan.hash, world.person("ben")).state == "approved"
 
 
+@pytest.mark.parametrize("by", ["root (no token)", "jupyter"])
+def test_above_l1_two_approve_what_anybody_may_have_started(world: World, by: str) -> None:
+    run = begin_run(world.settings, world.incident, by=by)
+    world.platform.set_kelly(0.1)
+    plan = world.propose(0.12, "crypto.set-kelly", run)
+    assert approval.approve(world.settings, plan.hash, world.person("bob")).state == "proposed"
+    assert approval.approve(world.settings, plan.hash, world.person("bob")).state == "proposed"
+    assert approval.approve(world.settings, plan.hash, world.person("ben")).state == "approved"
+
+
 def test_what_cannot_be_undone_needs_one_level_more(world: World) -> None:
     from opslib.actions import plans
 
