@@ -35,13 +35,17 @@ test: .venv/ready packages  ## every test, with the servers it needs
 packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 	@sh .ci/packages
 
-bench: .venv/ready  ## figures against peers
+bench: .venv/ready  ## figures against peers, which it installs
+	@$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r bench/requirements.lock
 	$(BIN)/python -m bench
 
 lock:  ## the lock file anew, from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--constraint requirements.lock bench/requirements.in -o bench/requirements.lock
 
 clean:  ## the environment, caches and what the demo left; records under outputs/ stay
 	-@test -x $(BIN)/runbook && $(BIN)/runbook sandbox down

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = {"__init__", "__main__", "timing"}
+HELPERS = {"__init__", "__main__", "exact", "plots", "timing"}
 
 
 def main() -> int:
     names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in HELPERS)
+    names.append("gpu")
     failed = []
     for name in names:
         done = subprocess.run([sys.executable, "-m", f"bench.{name}", *sys.argv[1:]], check=False)

@@ -31,6 +31,8 @@ class Row:
     error : float or None
         Largest relative difference between the two answers.
     note : str
+    ours_best, peer_best : float or None
+        The shortest round, in `unit`: what a machine with nothing else to do would come close to.
     """
 
     case: str
@@ -41,6 +43,8 @@ class Row:
     ratio: float
     error: float | None
     note: str
+    ours_best: float | None = None
+    peer_best: float | None = None
 
 
 def compare(
@@ -77,7 +81,8 @@ def compare(
     finally:
         gc.enable()
     mine, theirs = (median(values) * 1e6 for values in times)
-    return Row(case, mine, theirs, peer_name, "us", theirs / mine, error, note)
+    best, their_best = (min(values) * 1e6 for values in times)
+    return Row(case, mine, theirs, peer_name, "us", theirs / mine, error, note, best, their_best)
 
 
 def report(name: str, rows: Callable[[], list[Row]]) -> None:
@@ -92,9 +97,10 @@ def report(name: str, rows: Callable[[], list[Row]]) -> None:
         return
     for row in found:
         error = "" if row.error is None else f", differs by {row.error:.1e}"
+        best = "" if row.ours_best is None else f" (best {row.ours_best:.1f} and {row.peer_best:.1f})"
         sys.stdout.write(
             f"{name}: {row.case}: {row.ours:.1f} {row.unit}, {row.peer_name} {row.peer:.1f} {row.unit}, "
-            f"{row.ratio:.2f} times as fast{error}{'; ' + row.note if row.note else ''}\n"
+            f"{row.ratio:.2f} times as fast{best}{error}{'; ' + row.note if row.note else ''}\n"
         )
 
 

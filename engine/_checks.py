@@ -15,8 +15,11 @@ FloatArray = NDArray[np.float64]
 def finite_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArray:
     """Return `values` as a float64 array of the stated number of dimensions, all of them finite."""
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as problem:
+        given = np.asarray(values)
+        if given.dtype.kind == "c":
+            raise TypeError("these are complex")
+        array = np.asarray(given, dtype=np.float64)
+    except (OverflowError, TypeError, ValueError) as problem:
         raise InvalidInput(argument, f"must hold numbers only ({problem})") from problem
     if array.ndim != dimensions:
         raise InvalidInput(argument, f"must have {dimensions} dimension(s), has {array.ndim}")
@@ -30,6 +33,16 @@ def finite_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArra
     return array
 
 
+def fixed(values: FloatArray) -> FloatArray:
+    """Return a contiguous, aligned view that cannot be written to.
+
+    Compiled loops take their inputs so: read-only, strided or unaligned, each would be compiled anew.
+    """
+    view = np.require(values, np.float64, ["C", "A"]).view()
+    view.flags.writeable = False
+    return view
+
+
 def positive_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArray:
     """Return `values` as an array of finite numbers above zero."""
     array = finite_array(argument, values, dimensions)
@@ -41,9 +54,16 @@ def positive_array(argument: str, values: ArrayLike, dimensions: int) -> FloatAr
     return array
 
 
+def _number(argument: str, value: float) -> float:
+    try:
+        return float(value)
+    except (OverflowError, TypeError, ValueError):
+        raise InvalidInput(argument, f"is {value!r}; must be a number") from None
+
+
 def positive(argument: str, value: float) -> float:
     """Return `value` as a finite float above zero."""
-    number = float(value)
+    number = _number(argument, value)
     if not math.isfinite(number) or number <= 0.0:
         raise InvalidInput(argument, f"is {value}; must be a finite number above 0")
     return number
@@ -51,7 +71,7 @@ def positive(argument: str, value: float) -> float:
 
 def open_unit(argument: str, value: float) -> float:
     """Return `value` as a float strictly between 0 and 1."""
-    number = float(value)
+    number = _number(argument, value)
     if not 0.0 < number < 1.0:
         raise InvalidInput(argument, f"is {value}; must lie strictly between 0 and 1")
     return number

@@ -16,7 +16,6 @@ into its key::
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,19 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["FAST", "apart", "cached", "digest", "exponential", "inline", "logarithm"]
+__all__ = [
+    "FAST",
+    "apart",
+    "cached",
+    "digest",
+    "entry",
+    "exponential",
+    "exponential_within",
+    "inline",
+    "log_ratio",
+    "logarithm",
+    "request",
+]
 
 _Function = Callable[..., Any]
 
@@ -37,18 +48,26 @@ _PER_LN2 = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it leaves the nearest integer in the low bits
-_ROUND_BITS = int(np.float64(_ROUND).view(np.int64))
-_ROOT_HALF_BITS = int(np.float64(math.sqrt(0.5)).view(np.int64))
-(_E2, _E3, _E4, _E5, _E6, _E7) = tuple(1.0 / math.factorial(order) for order in range(2, 8))
-(_E8, _E9, _E10, _E11, _E12, _E13) = tuple(1.0 / math.factorial(order) for order in range(8, 14))
-# 2 atanh(s) = log((1 + s) / (1 - s)) in s**2, from fdlibm's e_log.c
-(_L1, _L2, _L3, _L4) = (
-    6.666666666666735130e-01,
-    3.999999999940941908e-01,
-    2.857142874366239149e-01,
-    0.22222198432149784,
+_ONE_BITS = int(np.float64(1.0).view(np.int64))
+_HALF_BIT = 1 << 51
+# (e**r - 1 - r) / r**2, interpolated at the 10 Chebyshev nodes of |r| <= ln(2) / 2: e**r to 1.6e-17
+(_E2, _E3, _E4, _E5, _E6) = (
+    0.5000000000000001,
+    0.16666666666666669,
+    0.041666666666624094,
+    0.00833333333333006,
+    0.0013888888917230724,
 )
-(_L5, _L6, _L7) = (1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01)
+(_E7, _E8, _E9, _E10, _E11) = (
+    0.00019841269863066696,
+    2.4801521269532122e-05,
+    2.7557268439678e-06,
+    2.7620101012098e-07,
+    2.5100395159429243e-08,
+)
+# (log((1 + s) / (1 - s)) - 2 s) / s**3 in s**2, at the 8 Chebyshev nodes of |s| <= 0.2004: the logarithm to 7e-19
+(_L1, _L2, _L3, _L4) = (0.6666666666666666, 0.4000000000000807, 0.2857142856721895, 0.22222223057828508)
+(_L5, _L6, _L7, _L8) = (0.1818173688349576, 0.15388897439992488, 0.1320912615230194, 0.1361349494123804)
 
 
 def _as_integer(_typing: Any, _value: Any) -> Any:
@@ -84,36 +103,66 @@ def apart(function: _Function) -> _Function:
 
 
 @inline
-def exponential(x: float) -> float:
-    """Return e**x to 1 unit in the last place, for |x| <= 708; beyond it, that of the nearest bound."""
-    x = min(max(x, -708.0), 709.0)
+def exponential_within(x: float) -> float:
+    """Return e**x to 1 unit in the last place, for |x| <= 708; beyond it the result has no meaning."""
     shifted = x * _PER_LN2 + _ROUND
-    n = _bits(shifted) - _ROUND_BITS
     whole = shifted - _ROUND
     r = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
-    p = _E7 + r * (_E8 + r * (_E9 + r * (_E10 + r * (_E11 + r * (_E12 + r * _E13)))))
-    p = _E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * (_E6 + r * p))))
-    power: float = _from_bits((n + 1023) << 52)
-    return (1.0 + (r + r * r * p)) * power
+    u = r * r
+    # even and odd powers apart: half as long a chain of operations that wait for each other
+    even = _E2 + u * (_E4 + u * (_E6 + u * (_E8 + u * _E10)))
+    odd = _E3 + u * (_E5 + u * (_E7 + u * (_E9 + u * _E11)))
+    power: float = _from_bits((_bits(shifted) << 52) + _ONE_BITS)
+    return (1.0 + (r + u * (even + r * odd))) * power
+
+
+@inline
+def exponential(x: float) -> float:
+    """Return e**x to 1 unit in the last place, for |x| <= 708; beyond it, that of the nearest bound."""
+    found: float = exponential_within(min(max(x, -708.0), 709.0))
+    return found
+
+
+@inline
+def log_ratio(a: float, b: float) -> float:
+    """Return ln(a / b) to 2 units in the last place, also where a is close to b, for normal positive a and b."""
+    bits = _bits(a)
+    k = (bits - _bits(b) + _HALF_BIT) >> 52
+    near: float = _from_bits(bits - (k << 52))  # within a factor of 1.51 of b, so that the difference is exact
+    s = (near - b) / (near + b)
+    z = s * s
+    v = z * z
+    even = _L1 + v * (_L3 + v * (_L5 + v * _L7))
+    odd = _L2 + v * (_L4 + v * (_L6 + v * _L8))
+    whole = float(k)
+    return whole * _LN2_HIGH + (2.0 * s + (s * z * (even + z * odd) + whole * _LN2_LOW))
 
 
 @inline
 def logarithm(x: float) -> float:
-    """Return ln x to 1 unit in the last place, for normal positive x; anything else gives no meaning."""
-    bits = _bits(x)
-    k = (bits - _ROOT_HALF_BITS) >> 52
-    f: float = _from_bits(bits - (k << 52)) - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    rest = z * (_L1 + z * (_L2 + z * (_L3 + z * (_L4 + z * (_L5 + z * (_L6 + z * _L7))))))
-    half = 0.5 * f * f
-    whole = float(k)
-    return whole * _LN2_HIGH - ((half - (s * (half + rest) + whole * _LN2_LOW)) - f)
+    """Return ln x to 2 units in the last place, for normal positive x; anything else gives no meaning."""
+    found: float = log_ratio(x, 1.0)
+    return found
 
 
 def cached(function: _Function) -> _Function:
     """Compile a function that Python calls, and keep the machine code for the next process."""
     return njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(function)
+
+
+def request(function: _Function) -> _Function:
+    """Compile as `cached` does, for work so short that letting go of Python's lock would take as long."""
+    return njit(cache=True, fastmath=FAST, error_model="numpy")(function)
+
+
+def entry(function: _Function, *example: float) -> _Function:
+    """Return the machine code of a `request` as Python calls it, without the search for the types of its arguments.
+
+    It takes whatever Python turns into a float, text too: the caller makes sure of the types.
+    """
+    function(*example)
+    (compiled,) = function.overloads.values()  # type: ignore[attr-defined]
+    return compiled.entry_point  # type: ignore[no-any-return]
 
 
 def digest(*files: str) -> str:

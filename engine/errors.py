@@ -4,7 +4,8 @@
     |-- InvalidInput            a value, shape or parameter that no formula here accepts
     |   `-- NotFinite           a nan or an infinity in an input array
     |-- DeviceMissing           a card was asked for by name and there is none
-    `-- TooFewObservations      the series is too short for the figure that was asked for
+    |-- TooFewObservations      the series is too short for the figure that was asked for
+    `-- WorkFailed              parts of a calculation failed on the workers it was spread over
 
 The docstring of a class is its default message and says what to do next; facts are attributes.
 """
@@ -12,8 +13,10 @@ The docstring of a class is its default message and says what to do next; facts 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["DeviceMissing", "EngineError", "InvalidInput", "NotFinite", "TooFewObservations"]
+__all__ = ["DeviceMissing", "EngineError", "InvalidInput", "NotFinite", "TooFewObservations", "WorkFailed"]
 
 
 class EngineError(Exception):
@@ -21,6 +24,10 @@ class EngineError(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or inspect.getdoc(type(self)) or type(self).__name__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an error on a worker travels back by pickle, which would call __init__ with the message alone
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 class InvalidInput(EngineError, ValueError):
@@ -65,3 +72,28 @@ class TooFewObservations(EngineError, ValueError):
 
 class DeviceMissing(EngineError):
     """There is no NVIDIA card with a driver here. Use device="auto" or "cpu", or a machine that has one."""
+
+
+class WorkFailed(EngineError):
+    """Parts of a calculation failed on the workers. Read the first failure, mend its cause and call again.
+
+    Attributes
+    ----------
+    failures : dict of int to exception
+        What each part that failed raised, by its place.
+    """
+
+    def __init__(self, failures: Mapping[int, BaseException | None], n_parts: int) -> None:
+        first = min(failures)
+        super().__init__(
+            f"{len(failures)} of {n_parts} parts failed on the workers ({', '.join(map(str, sorted(failures)))}); "
+            f"part {first}: {failures[first]!r}"
+        )
+        self.failures = dict(failures)
+
+
+def _rebuilt(error: type[EngineError], arguments: tuple[Any, ...], facts: dict[str, Any]) -> EngineError:
+    made = error.__new__(error, *arguments)
+    made.args = arguments
+    made.__dict__.update(facts)
+    return made

@@ -7,6 +7,8 @@ References
    and 3.2, doi:10.2307/2346729.
 .. [3] P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 63 (1968), eq. 2.6 and 2.7,
    doi:10.1080/01621459.1968.10480934.
+.. [4] K. H. Hamed and A. R. Rao, "A modified Mann-Kendall trend test for autocorrelated data", Journal of Hydrology 204
+   (1998), eq. 13 and 14, doi:10.1016/S0022-1694(97)00125-X.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ __all__ = ["ChangePoint", "Trend", "change_point", "realised_volatility", "trend
 
 _LEAST_FOR_CHANGE = 8
 _LEAST_FOR_TREND = 4
+_MOST_FOR_PAIRS = 1_000
+_ONE_SIDED = 1.6448536269514722  # normal quantile of 95 %
+_MOST_CORRELATED = 0.98
 
 
 def realised_volatility(
@@ -96,8 +101,8 @@ class ChangePoint:
         Median on either side, in the unit of the series; `after` is the median of the last fifth of what follows, so
         that a slow rise counts in full.
     p_value : float
-        Probability of so strong a change in independent noise; small means changed. Serial correlation makes it too
-        small: use it to rank, with `before` and `after` beside it.
+        Probability of so strong a change in noise, whose serial correlation around `before` and `after` is allowed
+        for; small means changed. A slow wander is still taken for a change: look at `before` and `after` as well.
     rise : int
         Number of observations between leaving 10 % and reaching 90 % of the way: short for a step, long for a
         gradual change.
@@ -147,10 +152,13 @@ def change_point(series: ArrayLike) -> ChangePoint:
     statistic = 2.0 * np.cumsum(_mid_ranks(values)) - np.arange(1, size + 1) * (size + 1.0)
     last = int(np.argmax(np.abs(statistic[:-1])))
     strength = float(abs(statistic[last]))
-    p_value = min(1.0, 2.0 * math.exp(-6.0 * strength**2 / (size**3 + size**2)))
     index = last + 1
     before = float(np.median(values[:index]))
     tail = values[index:]
+    around = np.concatenate([values[:index] - before, tail - np.median(tail)])
+    correlation = _serial_correlation(around)
+    inflation = (1.0 + correlation) / (1.0 - correlation)
+    p_value = min(1.0, 2.0 * math.exp(-6.0 * strength**2 / ((size**3 + size**2) * inflation)))
     after = float(np.median(tail[-max(1, tail.size // 5) :]))
     gradual, rise = _shape(values, before, after)
     return ChangePoint(index, before, after, p_value, rise, gradual)
@@ -169,6 +177,10 @@ class Trend:
     confidence : float
     intercept : float
         Level at the first observation that goes with the slope.
+    p_value : float
+        Probability of so strong a trend, up or down, in a series without one (Mann and Kendall).
+    correlation : float
+        Of neighbouring residuals, as far as it is not by chance; the interval and `p_value` allow for it.
     """
 
     slope: float
@@ -176,6 +188,8 @@ class Trend:
     high: float
     confidence: float
     intercept: float
+    p_value: float
+    correlation: float
 
     @property
     def significant(self) -> bool:
@@ -183,15 +197,19 @@ class Trend:
         return self.low > 0.0 or self.high < 0.0
 
 
-def trend(series: ArrayLike, interval: float = 1.0, *, confidence: float = 0.95) -> Trend:
+def trend(
+    series: ArrayLike, interval: float = 1.0, *, times: ArrayLike | None = None, confidence: float = 0.95
+) -> Trend:
     """Return the Theil-Sen slope of a series with Sen's confidence interval [3]_.
 
     Parameters
     ----------
     series : array_like, shape (n,)
-        Evenly spaced, oldest first; n at least 4. Time and memory grow with n squared (n = 3000: 36 MB).
+        Oldest first; n at least 4. Beyond 1,000 values, medians of neighbours stand for them.
     interval : float
         Time between two values, in the unit in which the slope is wanted.
+    times : array_like, shape (n,), optional
+        Increasing; in place of `interval` where values are not evenly spaced.
     confidence : float
         Strictly between 0 and 1.
 
@@ -202,13 +220,16 @@ def trend(series: ArrayLike, interval: float = 1.0, *, confidence: float = 0.95)
     Raises
     ------
     InvalidInput
-        A nan, an interval not above 0, a confidence outside (0, 1).
+        A nan, an interval not above 0, times that do not increase, a confidence outside (0, 1).
     TooFewObservations
         Fewer than 4 values.
 
     Notes
     -----
-    The interval is for errors without serial correlation; it is too narrow for a smoothed series.
+    Up to 29 % of the values may be outliers. The interval is widened for the serial correlation of the residuals, as of
+    an autoregressive series of first order [4]_, where there is more of it than chance would give. At a confidence
+    of 95 % it then covers the slope in 92 to 96 % of series of 100 values with a correlation of up to 0.8; with 30
+    values, or with 0.95, in 79 to 90 %: little is known of a correlation from so few, and none from a random walk.
 
     Examples
     --------
@@ -219,18 +240,80 @@ def trend(series: ArrayLike, interval: float = 1.0, *, confidence: float = 0.95)
     values = finite_array("series", series, 1)
     step = positive("interval", interval)
     level = open_unit("confidence", confidence)
+    if values.size < _LEAST_FOR_TREND:
+        raise TooFewObservations(int(values.size), _LEAST_FOR_TREND, "a trend")
+    clock = evenly(step, values.size) if times is None else increasing("times", times, values.size)
+    start = float(clock[0])
+    clock, values = _thinned(clock - start, values)
     size = int(values.size)
-    if size < _LEAST_FOR_TREND:
-        raise TooFewObservations(size, _LEAST_FOR_TREND, "a trend")
     first, second = np.triu_indices(size, 1)
-    slopes = np.sort((values[second] - values[first]) / (second - first)) / step
+    with np.errstate(over="ignore"):
+        slopes = np.sort((values[second] - values[first]) / (clock[second] - clock[first]))
+    if not np.isfinite(slopes[[0, -1]]).all():
+        raise InvalidInput("series", "has differences beyond the largest float; state it in a larger unit")
     pairs = slopes.size
-    spread = NormalDist().inv_cdf(0.5 + level / 2.0) * math.sqrt(_kendall_variance(values))
+    slope = float(np.median(slopes))
+    residuals = values - slope * clock
+    correlation = _serial_correlation(residuals)
+    deviation = math.sqrt(_kendall_variance(values) * _inflation(size, correlation))
+    spread = NormalDist().inv_cdf(0.5 + level / 2.0) * deviation
     lowest = max(math.floor((pairs - spread) / 2.0), 0)
     highest = min(math.ceil((pairs + spread) / 2.0), pairs - 1)
-    slope = float(np.median(slopes))
-    intercept = float(np.median(values - slope * step * np.arange(size)))
-    return Trend(slope, float(slopes[lowest]), float(slopes[highest]), level, intercept)
+    score = abs(float(np.sign(slopes).sum()))
+    p_value = math.erfc(max(score - 1.0, 0.0) / deviation / math.sqrt(2.0)) if deviation > 0.0 else 1.0
+    intercept = float(np.median(residuals))
+    return Trend(slope, float(slopes[lowest]), float(slopes[highest]), level, intercept, p_value, correlation)
+
+
+def evenly(step: float, size: int) -> FloatArray:
+    """Return `size` times from 0 on."""
+    return step * np.arange(size, dtype=np.float64)
+
+
+def increasing(argument: str, times: ArrayLike, size: int) -> FloatArray:
+    """Return `times` as increasing numbers, `size` of them."""
+    clock = finite_array(argument, times, 1)
+    if clock.size != size:
+        raise InvalidInput(argument, f"has {clock.size} values for {size} of the series")
+    back = np.flatnonzero(np.diff(clock) <= 0.0)
+    if back.size:
+        place = int(back[0]) + 1
+        raise InvalidInput(argument, f"is {clock[place]} after {clock[place - 1]}; must increase", (place,))
+    return clock
+
+
+def _thinned(clock: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Medians of groups of neighbours, where there are more values than all pairs of them can be looked at."""
+    group = -(-values.size // _MOST_FOR_PAIRS)
+    if group == 1:
+        return clock, values
+    whole = values.size // group * group
+    # the oldest are left over, if any
+    times = clock[values.size - whole :].reshape(-1, group).mean(axis=1)
+    return times, np.median(values[values.size - whole :].reshape(-1, group), axis=1)
+
+
+def _serial_correlation(residuals: FloatArray) -> float:
+    """Rank correlation of neighbours, 0 where chance alone would give as much; corrected for its bias."""
+    size = residuals.size
+    ranks = _mid_ranks(residuals) - (size + 1) / 2.0
+    whole = float(ranks @ ranks)
+    if whole == 0.0:
+        return 0.0
+    found = float(ranks[1:] @ ranks[:-1]) / whole
+    if found <= _ONE_SIDED / math.sqrt(size):
+        return 0.0
+    return min(found + (1.0 + 4.0 * found) / size, _MOST_CORRELATED)
+
+
+def _inflation(size: int, correlation: float) -> float:
+    """Variance of Kendall's score over that without serial correlation."""
+    if correlation == 0.0:
+        return 1.0
+    lags = np.arange(1, size - 2, dtype=np.float64)
+    left = size - lags
+    weights = left * (left - 1.0) * (left - 2.0)
+    return 1.0 + 2.0 * float(weights @ correlation**lags) / (size * (size - 1.0) * (size - 2.0))
 
 
 def _kendall_variance(values: FloatArray) -> float:

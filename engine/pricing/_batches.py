@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 from engine._checks import FloatArray
 from engine.errors import InvalidInput, NotFinite
 
-__all__ = ["SIGNS", "Batch", "batch", "raise_first", "run", "sign_of"]
+__all__ = ["SIGNS", "Batch", "batch", "floats", "named", "raise_first", "run", "sign_of"]
 
 _WORTH_A_THREAD = 2e-3  # seconds of work below which starting threads costs more than it saves
 SIGNS = {"call": 1.0, "put": -1.0}
+_SCALARS = frozenset({float, int, *(np.dtype(code).type for code in "bBhHiIlLqQefd")})
 _NOT_NEGATIVE = {"spot", "expiry", "volatility"}
 
 
@@ -26,7 +27,7 @@ class Batch(NamedTuple):
     Attributes
     ----------
     columns : tuple of ndarray
-        Flat, contiguous; a constant is repeated to the length of a block.
+        Flat, contiguous; a constant is repeated to the length of a block. None for a single option.
     steps : tuple of int
         1 for a column of values, 0 for a constant.
     shape : tuple of int
@@ -48,6 +49,8 @@ class Batch(NamedTuple):
 
 def sign_of(kind: ArrayLike) -> FloatArray | float:
     """Return +1 for a call and -1 for a put."""
+    if hasattr(kind, "__cuda_array_interface__"):
+        return kind  # type: ignore[return-value]
     if isinstance(kind, str):
         try:
             return SIGNS[kind]
@@ -56,24 +59,58 @@ def sign_of(kind: ArrayLike) -> FloatArray | float:
     return _numbers("kind", kind)
 
 
+def floats(kind: ArrayLike, *values: ArrayLike) -> tuple[float, ...] | None:
+    """Return the values and the sign as floats where each is a plain number, or None: arrays take another way."""
+    one = SIGNS.get(kind) if type(kind) is str else kind
+    if type(one) not in _SCALARS or not _SCALARS.issuperset(map(type, values)):
+        return None
+    try:
+        return (*map(float, values), float(one))  # type: ignore[arg-type]
+    except OverflowError:  # an integer above every float
+        return None
+
+
+def named(arguments: Sequence[Any], bring: Callable[[Any], Any], first: str = "spot") -> dict[str, FloatArray]:
+    """Return the arguments in main memory under their names, for messages; `bring` fetches an array from a card."""
+    names = ("spot", "strike", "expiry", "rate", "dividend", "volatility", "kind")
+    if first == "price":
+        names = ("price", *names[:5], "kind")
+    return {
+        name: _numbers(name, bring(values) if hasattr(values, "__cuda_array_interface__") else values)
+        for name, values in zip(names, arguments, strict=True)
+    }
+
+
 def batch(block: int, **arguments: ArrayLike) -> Batch:
     """Broadcast the arguments; constants become columns of length `block`."""
     given = {name: _numbers(name, values) for name, values in arguments.items()}
     shape: tuple[int, ...] = ()
     for name, values in given.items():
+        if values.shape == shape:
+            continue
         try:
             shape = np.broadcast_shapes(shape, values.shape)
         except ValueError:
             problem = f"has shape {values.shape}, which does not broadcast with {shape} of the arguments before it"
             raise InvalidInput(name, problem) from None
-    columns = []
-    for values in given.values():
-        if values.size == 1:
-            columns.append(np.full(block, values.reshape(())))
-        else:
-            columns.append(np.ascontiguousarray(np.broadcast_to(values, shape)).reshape(-1))
+    columns = tuple(_column(values, shape, block) for values in given.values() if shape)
     steps = tuple(int(values.size != 1) for values in given.values())
-    return Batch(tuple(columns), steps, shape, given)
+    return Batch(columns, steps, shape, given)
+
+
+def _column(values: FloatArray, shape: tuple[int, ...], block: int) -> FloatArray:
+    """One column; of one type for the compiler whatever it came from, as each type would be compiled anew."""
+    if values.size == 1:
+        column = np.empty(block)
+        column.fill(values.item())
+    elif values.shape == shape and values.flags.c_contiguous and values.flags.aligned:
+        column = values.reshape(-1)
+    else:
+        column = np.require(np.broadcast_to(values, shape), np.float64, ["C", "A"]).reshape(-1)
+    # of a view, never of the caller's own array
+    column = column.view()
+    column.flags.writeable = False
+    return column
 
 
 def run(

@@ -1,6 +1,6 @@
 """Scalar formulas without branches, written once and compiled for every device.
 
-`make` takes a compiler and the two functions that differ between devices. What it returns covers the range in which
+`make` takes a compiler and the functions that differ between devices. What it returns covers the range in which
 these formulas are exact to rounding; outside it the first result is nan, and `engine.pricing._limits` has the answer.
 
 References
@@ -8,8 +8,6 @@ References
 .. [1] E. G. Haug, *The Complete Guide to Option Pricing Formulas*, 2nd ed. (2007), ch. 1 (eq. 1.1 to 1.4) and ch. 2.
 .. [2] W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23 (1969),
    doi:10.1090/S0025-5718-1969-0247736-4: scaling by exp(x^2), so that a tail keeps its relative accuracy.
-.. [3] P. Jaeckel, "Let's be rational", Wilmott 75 (2015), doi:10.1002/wilm.10395: normalised price (eq. 2.1 to 2.4),
-   the point of inflection (eq. 3.2), objectives and Householder's iteration (section 5).
 """
 
 from __future__ import annotations
@@ -17,6 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from engine.pricing import _inversion
 
 __all__ = ["Formulas", "make"]
 
@@ -26,35 +26,38 @@ _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the normal distribution at 0
 _NAN = math.nan
 
-# (1 + 2 x) erfcx(x) at t = (x - 3.75) / (x + 3.75): interpolated at the 23 Chebyshev nodes of [-1, 1], to 3e-16
-(_C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7) = (
-    1.2375126308378275,
-    -0.14024059858554522,
-    0.0035854154854663067,
-    0.08227673848999159,
-    -0.10880393014193915,
-    0.09230432116435616,
-    -0.058693398584491845,
-    0.028362277371370044,
+# erfcx(x) for x >= 0 as a fraction, interpolated at the 22 Chebyshev nodes in (x - 2.5) / (x + 2.5): to 1.1e-16.
+# Every coefficient is positive, so nothing cancels.
+(_N0, _N1, _N2, _N3, _N4, _N5) = (
+    1.0,
+    2.4088724141085764,
+    2.8679659592603644,
+    2.185904946567428,
+    1.1712747649928923,
+    0.4592273728909358,
 )
-(_C8, _C9, _C10, _C11, _C12, _C13, _C14, _C15) = (
-    -0.00974657962081509,
-    0.0017556261692276722,
-    0.00029371408777227685,
-    -0.0002901553656394713,
-    5.164737123871838e-05,
-    2.238759272534769e-05,
-    -1.143961526007595e-05,
-    -9.79297529099823e-07,
+(_N6, _N7, _N8, _N9, _N10) = (
+    0.13331415236452532,
+    0.0283458938115493,
+    0.00424387380514103,
+    0.00040728887608582526,
+    1.930099669369902e-05,
 )
-(_C16, _C17, _C18, _C19, _C20, _C21, _C22) = (
-    1.7438577411359181e-06,
-    -5.0816911811698186e-08,
-    -2.4996538037405243e-07,
-    1.8778501156468795e-08,
-    3.256499083798513e-08,
-    -1.952790162974837e-09,
-    -2.7293941332533855e-09,
+(_D0, _D1, _D2, _D3, _D4, _D5) = (
+    1.0,
+    3.5372515812040897,
+    5.859326952266695,
+    6.012448609566567,
+    4.257176895657611,
+    2.1904587811226213,
+)
+(_D6, _D7, _D8, _D9, _D10, _D11) = (
+    0.8387192696572225,
+    0.240037112905994,
+    0.05060273901211931,
+    0.007539175531636911,
+    0.0007219007368493016,
+    3.4210125916061465e-05,
 )
 
 
@@ -64,171 +67,151 @@ class Formulas(NamedTuple):
     Attributes
     ----------
     erfcx : callable
-        ``exp(x^2) erfc(x)`` for x >= 0.
+        ``exp(x^2) erfc(x)`` for x from 0 to 1e20.
     european : callable
         ``(spot, strike, expiry, rate, dividend, volatility, sign)`` to price and eight Greeks.
-    seed : callable
-        ``(x, beta, gamma, top)`` to a first guess of the total volatility.
-    householder : callable
-        ``(level, target, slope, h, s, direct)`` to Newton's step, Householder's step and the curvature.
-    implied : callable
-        ``(price, spot, strike, expiry, rate, dividend, sign)`` to the implied volatility.
+    terms, tails, figures : callable
+        The three parts of `european`, for loops that are quicker one part at a time.
+    inversion : Inversion
+        Implied volatility.
     """
 
     erfcx: _Function
     european: _Function
-    seed: _Function
-    householder: _Function
-    implied: _Function
+    terms: _Function
+    tails: _Function
+    figures: _Function
+    inversion: _inversion.Inversion
 
 
-def make(jit: Callable[[_Function], _Function], exp: _Function, log: _Function) -> Formulas:
-    """Compile the formulas with `jit`, for a device whose exponential and logarithm are `exp` and `log`."""
+def make(
+    jit: Callable[[_Function], _Function], exp: _Function, log: _Function, log_ratio: _Function | None = None
+) -> Formulas:
+    """Compile the formulas with `jit`, for a device whose functions are `exp`, for |x| <= 708, and `log`.
+
+    `log_ratio` is ``log(a / b)``, given where the device has it to more digits than from the rounded ratio.
+    """
+
+    @jit
+    def log_quotient(a: float, b: float) -> float:
+        found: float = log(a / b)
+        return found
+
+    log_of = log_ratio or log_quotient
+
+    # not min and max: their treatment of nan costs more on the processor, and compilers for cards lack them
+    @jit
+    def larger(a: float, b: float) -> float:
+        return a if a > b else b
+
+    @jit
+    def smaller(a: float, b: float) -> float:
+        return a if a < b else b
+
+    @jit
+    def fraction(x: float) -> tuple[float, float]:
+        """Numerator and denominator of erfcx, so that two of them can share a division."""
+        top = _N5 + x * (_N6 + x * (_N7 + x * (_N8 + x * (_N9 + x * _N10))))
+        top = _N0 + x * (_N1 + x * (_N2 + x * (_N3 + x * (_N4 + x * top))))
+        bottom = _D5 + x * (_D6 + x * (_D7 + x * (_D8 + x * (_D9 + x * (_D10 + x * _D11)))))
+        bottom = _D0 + x * (_D1 + x * (_D2 + x * (_D3 + x * (_D4 + x * bottom))))
+        return top, bottom
 
     @jit
     def erfcx(x: float) -> float:
-        scale = 1.0 / ((x + 3.75) * (1.0 + 2.0 * x))
-        t = (x - 3.75) * ((1.0 + 2.0 * x) * scale)
-        u = t * t
-        high = _C16 + u * (_C18 + u * (_C20 + u * _C22))
-        even = _C0 + u * (_C2 + u * (_C4 + u * (_C6 + u * (_C8 + u * (_C10 + u * (_C12 + u * (_C14 + u * high)))))))
-        high = _C15 + u * (_C17 + u * (_C19 + u * _C21))
-        odd = _C1 + u * (_C3 + u * (_C5 + u * (_C7 + u * (_C9 + u * (_C11 + u * (_C13 + u * high))))))
-        return (even + t * odd) * ((x + 3.75) * scale)
+        top, bottom = fraction(x)
+        found: float = top / bottom
+        return found
 
     @jit
-    def european(
-        spot: float, strike: float, expiry: float, rate: float, dividend: float, volatility: float, sign: float
-    ) -> tuple[float, ...]:
-        root = math.sqrt(expiry)
-        s = volatility * root
-        per_s = 1.0 / s
-        per_spot = 1.0 / spot
-        a = spot * exp(-dividend * expiry)
-        b = strike * exp(-rate * expiry)
-        d1 = (log(spot / strike) + (rate - dividend) * expiry) * per_s + 0.5 * s
-        d2 = d1 - s
+    def terms(
+        spot: float, strike: float, expiry: float, rate: float, dividend: float, volatility: float
+    ) -> tuple[float, float, float, float, float]:
+        """Discounted spot and strike, d1, total volatility, and 1 / (spot times total volatility)."""
+        # here and below, abs keeps a product from being fused with a sum in another part: every way of running the
+        # parts gives the same bits
+        s = abs(volatility * math.sqrt(expiry))
+        per_both = 1.0 / (s * spot)
+        a = abs(spot * exp(-dividend * expiry))
+        b = abs(strike * exp(-rate * expiry))
+        d1 = (log_of(spot, strike) + (rate - dividend) * expiry) * (per_both * spot) + 0.5 * s
+        return a, b, d1, s, per_both
+
+    @jit
+    def tails(a: float, d1: float, s: float) -> tuple[float, float, float]:
+        """``a density(d1)`` over twice the density at 0, ``a Phi(-|d1|)`` and ``b Phi(-|d2|)``."""
         # a density(d1) = b density(d2), so that one exponential serves both tails and their difference is exact
         tail = 0.5 * a * exp(-0.5 * d1 * d1)
-        tail1 = tail * erfcx(abs(d1) * _ROOT_HALF)
-        tail2 = tail * erfcx(abs(d2) * _ROOT_HALF)
+        top1, bottom1 = fraction(abs(d1) * _ROOT_HALF)
+        top2, bottom2 = fraction(abs(d1 - s) * _ROOT_HALF)
+        per_bottoms = tail / (bottom1 * bottom2)
+        return tail, abs(top1 * bottom2 * per_bottoms), abs(top2 * bottom1 * per_bottoms)
+
+    @jit
+    def figures(
+        spot: float,
+        strike: float,
+        expiry: float,
+        rate: float,
+        dividend: float,
+        volatility: float,
+        sign: float,
+        a: float,
+        b: float,
+        d1: float,
+        s: float,
+        per_both: float,
+        tail: float,
+        tail1: float,
+        tail2: float,
+    ) -> tuple[float, ...]:
+        d2 = d1 - s
+        root = math.sqrt(expiry)
+        per_s = per_both * spot
+        per_spot = per_both * s
+        per_volatility = root * per_s
+        per_root = volatility * per_s
         own = tail1 if sign * d1 < 0.0 else a - tail1  # a Phi(sign d1)
         owed = tail2 if sign * d2 < 0.0 else b - tail2  # b Phi(sign d2)
+        price = abs(larger(sign * (own - owed), 0.0))  # never -0
         density = 2.0 * _DENSITY * tail
-        per_volatility = root * per_s
-        per_expiry = volatility * volatility * per_s * per_s
+        slope = density * per_spot
+        delta = sign * own * per_spot
         vega = density * root
-        price = abs(max(sign * (own - owed), 0.0))  # never -0
         within = (
-            (spot >= 1e-100)
-            & (spot <= 1e100)
-            & (strike >= 1e-100)
-            & (strike <= 1e100)
+            (smaller(spot, strike) >= 1e-100)
+            & (larger(spot, strike) <= 1e100)
             & (expiry >= 1e-12)
             & (expiry <= 1e4)
             & (volatility >= 1e-8)
             & (volatility <= 1e4)
-            & (abs(rate) * expiry <= 100.0)
-            & (abs(dividend) * expiry <= 100.0)
+            & (larger(abs(rate), abs(dividend)) * expiry <= 100.0)
             & (abs(d1) <= 37.0)
             & (abs(d2) <= 37.0)
             & (sign * sign == 1.0)
         )
         return (
             price if within else _NAN,
-            sign * own * per_spot,
-            density * per_spot * per_spot * per_s,
+            delta,
+            slope * per_spot * per_s,
             vega,
-            -0.5 * density * volatility * volatility * per_s + sign * (dividend * own - rate * owed),
+            sign * (dividend * own - rate * owed) - 0.5 * density * volatility * per_root,
             sign * expiry * owed,
-            -density * per_spot * d2 * per_volatility,
+            -slope * d2 * per_volatility,
             vega * d1 * d2 * per_volatility,
-            sign * dividend * own * per_spot - density * per_spot * ((rate - dividend) * per_s - 0.5 * d2 * per_expiry),
+            dividend * delta - slope * ((rate - dividend) * per_s - 0.5 * d2 * (per_root * per_root)),
         )
 
     @jit
-    def seed(x: float, beta: float, gamma: float, top: float) -> float:
-        # below half the bound: inverse of the normal (Bachelier) price at the same moneyness, to 5e-4
-        least = max(x, 1e-8 * beta)
-        square = log(1.0 + least / beta)
-        u = math.sqrt(square)
-        p = 0.3989034281016143 + u * (0.015098357590535665 + u * (0.0372332653377807 + u * 0.01933421039016497))
-        q = 0.025189165984784746 + u * 0.013709756462332247
-        q = 1.0 + u * (0.033676787191827345 + u * (0.11138206606532886 + u * q))
-        low = least * q / (square * p)
-        # above: d1 from the complement of the price, by Abramowitz and Stegun's 26.2.23
-        k = math.sqrt(-2.0 * log(min(0.5 * gamma / top, 0.5)))
-        numerator = 2.515517 + k * (0.802853 + k * 0.010328)
-        d1 = k - numerator / (1.0 + k * (1.432788 + k * (0.189269 + k * 0.001308)))
-        high = d1 + math.sqrt(d1 * d1 + 2.0 * x)
-        return high if beta > 0.5 * top else low
-
-    @jit
-    def householder(
-        level: float, target: float, slope: float, h: float, s: float, direct: bool
-    ) -> tuple[float, float, float]:
-        # of log y (direct) or 1 / log y; level = log y, slope = (log y)', second and third derivatives of y over y'
-        ratio = h / s
-        second = h * ratio - 0.25 * s
-        third = second * second - 3.0 * ratio * ratio - 0.25
-        f2 = second - slope
-        f3 = third - 3.0 * slope * second + 2.0 * slope * slope
-        twist = 0.0 if direct else slope / level
-        newton = (target - level) / slope * (1.0 if direct else level / target)
-        h2 = f2 - 2.0 * twist
-        h3 = f3 - 6.0 * twist * f2 + 6.0 * twist * twist
-        step = newton * (1.0 + 0.5 * h2 * newton) / (1.0 + newton * (h2 + h3 * newton * (1.0 / 6.0)))
-        return newton, step, h2
-
-    @jit
-    def implied(
-        price: float, spot: float, strike: float, expiry: float, rate: float, dividend: float, sign: float
-    ) -> float:
-        a = spot * exp(-dividend * expiry)
-        b = strike * exp(-rate * expiry)
-        forward = log(spot / strike) + (rate - dividend) * expiry
-        x = abs(forward)
-        per_mean = 1.0 / math.sqrt(a * b)
-        beta = (price - max(sign * (a - b), 0.0)) * per_mean
-        gamma = ((a if sign > 0.0 else b) - price) * per_mean
-        top = exp(-0.5 * x)
-        upper = beta > 0.5 * top
-        target = log(gamma if upper else beta)
-        s = seed(x, beta, gamma, top)
-        newton = s
-        bend = 0.0
-        for _ in range(3):
-            h = -x / s
-            t = 0.5 * s
-            z1 = h + t
-            e = exp(-0.5 * (h * h + t * t))
-            x1 = erfcx(abs(z1) * _ROOT_HALF)
-            x2 = erfcx((t - h) * _ROOT_HALF)
-            above = z1 > 0.0
-            part = 0.5 * e * (x1 + x2 if above else x1 - x2)
-            y = part if above == upper else top - part
-            level = log(y)
-            slope = (-_DENSITY if upper else _DENSITY) * e / y
-            newton, step, bend = householder(level, target, slope, h, s, upper)
-            s = max(s + step, 0.25 * s)
-        within = (
-            (abs(newton) * (1.0 / s + abs(bend)) < 1e-4)
-            & (s > 0.01)
-            & (s < 20.0)
-            & (x < 20.0)
-            & ((x > 0.01) | (x < 10.0 * s))
-            & (beta > 1e-200)
-            & (gamma > 1e-200)
-            & (abs(rate) * expiry <= 100.0)
-            & (abs(dividend) * expiry <= 100.0)
-            & (expiry > 1e-12)
-            & (expiry < 1e4)
-            & (spot >= 1e-100)
-            & (spot <= 1e100)
-            & (strike >= 1e-100)
-            & (strike <= 1e100)
-            & (sign * sign == 1.0)
+    def european(
+        spot: float, strike: float, expiry: float, rate: float, dividend: float, volatility: float, sign: float
+    ) -> tuple[float, ...]:
+        a, b, d1, s, per_both = terms(spot, strike, expiry, rate, dividend, volatility)
+        tail, tail1, tail2 = tails(a, d1, s)
+        found: tuple[float, ...] = figures(
+            spot, strike, expiry, rate, dividend, volatility, sign, a, b, d1, s, per_both, tail, tail1, tail2
         )
-        return s / math.sqrt(expiry) if within else _NAN
+        return found
 
-    return Formulas(erfcx, european, seed, householder, implied)
+    inversion = _inversion.make(jit, exp, log, log_of, larger, smaller, fraction)
+    return Formulas(erfcx, european, terms, tails, figures, inversion)

@@ -10,19 +10,22 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from engine._checks import FloatArray
-from engine._compile import apart, cached, digest, exponential, inline, logarithm
-from engine.pricing import _formulas, _limits
+import numpy as np
 
-__all__ = ["BLOCK", "Kernels", "kernels"]
+from engine._checks import FloatArray
+from engine._compile import apart, cached, digest, exponential_within, inline, log_ratio, logarithm, request
+from engine.pricing import _formulas, _inversion, _limits
+
+__all__ = ["BLOCK", "Kernels", "kernels", "warm"]
 
 _Function = Callable[..., Any]
 
-BLOCK = 512  # options whose inputs and outputs stay in the first-level cache
+BLOCK = 128  # options whose inputs and outputs stay in the first-level cache
 
-_fast = _formulas.make(inline, exponential, logarithm)
+_fast = _formulas.make(inline, exponential_within, logarithm, log_ratio)
 _careful = _limits.make(apart, _fast)
-_european, _implied = _fast.european, _fast.implied
+_european, _terms, _tails, _figures = _fast.european, _fast.terms, _fast.tails, _fast.figures
+_start, _refine, _settle, _implied = _fast.inversion[2:]
 _european_limit, _implied_limit = _careful.european, _careful.implied
 
 
@@ -32,17 +35,14 @@ class Kernels(NamedTuple):
     Attributes
     ----------
     european_one, implied_one : callable
-        Seven floats to nine floats, and to one.
+        Seven floats to nine floats, and to one; ValueError where they are nan.
     european_block, implied_block : callable
         Seven arrays of length n, or of length `BLOCK` for a constant; the seven steps (1, or 0 for a constant); the
-        results, of shape (9, n) and (n,); first place and the place after the last.
-    european_rest : callable
-        The same arguments; computes the places whose price is nan, and returns how many remain so.
+        results, of shape (9, n) and (n,); first place and the place after the last. They return how many are nan.
     """
 
     european_one: _Function
     european_block: _Function
-    european_rest: _Function
     implied_one: _Function
     implied_block: _Function
 
@@ -50,11 +50,36 @@ class Kernels(NamedTuple):
 @functools.cache
 def kernels() -> Kernels:
     """Return the functions; each is compiled, or loaded from the cache, by its first call."""
-    return _build(digest(__file__, _formulas.__file__, _limits.__file__))
+    return _build(digest(__file__, _formulas.__file__, _inversion.__file__, _limits.__file__))
+
+
+# of the module, not of `_build`: a function among the free variables would make each process compile anew
+@apart
+def _european_rest(inputs: Any, steps: Any, results: FloatArray, first: int, last: int) -> int:
+    """Compute the places whose price is nan, and return how many remain so."""
+    invalid = 0
+    spot, strike, expiry, rate, dividend, volatility, sign = inputs
+    j1, j2, j3, j4, j5, j6, j7 = steps
+    for i in range(first, last):
+        if results[0, i] != results[0, i]:
+            place = i % BLOCK
+            found = _european_limit(
+                spot[i if j1 else place],
+                strike[i if j2 else place],
+                expiry[i if j3 else place],
+                rate[i if j4 else place],
+                dividend[i if j5 else place],
+                volatility[i if j6 else place],
+                sign[i if j7 else place],
+            )
+            for row in range(9):
+                results[row, i] = found[row]
+            invalid += found[0] != found[0]
+    return invalid
 
 
 def _build(source: str) -> Kernels:
-    @cached
+    @request
     def european_one(
         spot: float, strike: float, expiry: float, rate: float, dividend: float, volatility: float, sign: float
     ) -> Any:
@@ -62,30 +87,9 @@ def _build(source: str) -> Kernels:
         found = _european(spot, strike, expiry, rate, dividend, volatility, sign)
         if found[0] != found[0]:
             found = _european_limit(spot, strike, expiry, rate, dividend, volatility, sign)
+            if found[0] != found[0]:
+                raise ValueError
         return found
-
-    @cached
-    def european_rest(inputs: Any, steps: Any, results: FloatArray, first: int, last: int) -> int:
-        source  # noqa: B018 - part of the cache's key
-        invalid = 0
-        spot, strike, expiry, rate, dividend, volatility, sign = inputs
-        j1, j2, j3, j4, j5, j6, j7 = steps
-        for i in range(first, last):
-            if results[0, i] != results[0, i]:
-                place = i % BLOCK
-                found = _european_limit(
-                    spot[i if j1 else place],
-                    strike[i if j2 else place],
-                    expiry[i if j3 else place],
-                    rate[i if j4 else place],
-                    dividend[i if j5 else place],
-                    volatility[i if j6 else place],
-                    sign[i if j7 else place],
-                )
-                for row in range(9):
-                    results[row, i] = found[row]
-                invalid += found[0] != found[0]
-        return invalid
 
     @cached
     def european_block(inputs: Any, steps: Any, results: FloatArray, first: int, last: int) -> int:
@@ -110,15 +114,42 @@ def _build(source: str) -> Kernels:
             vanna = results[6, start:end]
             volga = results[7, start:end]
             charm = results[8, start:end]
+            left = 0
+            # three short loops, of which the processor has several turns in flight at a time, where it would hold less
+            # than one of the whole; the results carry what one hands to the next
             for i in range(n):
-                found = _european(spot[i], strike[i], expiry[i], rate[i], dividend[i], volatility[i], sign[i])
+                price[i], delta[i], gamma[i], vega[i], theta[i] = _terms(
+                    spot[i], strike[i], expiry[i], rate[i], dividend[i], volatility[i]
+                )
+            for i in range(n):
+                rho[i], vanna[i], volga[i] = _tails(price[i], gamma[i], vega[i])
+            for i in range(n):
+                found = _figures(
+                    spot[i],
+                    strike[i],
+                    expiry[i],
+                    rate[i],
+                    dividend[i],
+                    volatility[i],
+                    sign[i],
+                    price[i],
+                    delta[i],
+                    gamma[i],
+                    vega[i],
+                    theta[i],
+                    rho[i],
+                    vanna[i],
+                    volga[i],
+                )
                 price[i], delta[i], gamma[i] = found[0], found[1], found[2]
                 vega[i], theta[i], rho[i] = found[3], found[4], found[5]
                 vanna[i], volga[i], charm[i] = found[6], found[7], found[8]
-            invalid += european_rest(inputs, steps, results, start, start + n)
+                left += found[0] != found[0]
+            if left:
+                invalid += _european_rest(inputs, steps, results, start, end)
         return invalid
 
-    @cached
+    @request
     def implied_one(
         price: float, spot: float, strike: float, expiry: float, rate: float, dividend: float, sign: float
     ) -> Any:
@@ -126,11 +157,15 @@ def _build(source: str) -> Kernels:
         found = _implied(price, spot, strike, expiry, rate, dividend, sign)
         if found != found:
             found = _implied_limit(price, spot, strike, expiry, rate, dividend, sign)
+            if found != found:
+                raise ValueError
         return found
 
     @cached
-    def implied_block(inputs: Any, steps: Any, results: FloatArray, first: int, last: int) -> None:
+    def implied_block(inputs: Any, steps: Any, results: FloatArray, first: int, last: int) -> int:
         source  # noqa: B018 - part of the cache's key
+        missing = 0
+        x, target, upper, s, far = np.empty((5, BLOCK))
         for start in range(first, last, BLOCK):
             n = min(BLOCK, last - start)
             price = inputs[0][start * steps[0] : start * steps[0] + n]
@@ -142,9 +177,30 @@ def _build(source: str) -> Kernels:
             sign = inputs[6][start * steps[6] : start * steps[6] + n]
             found = results[start : start + n]
             for i in range(n):
-                found[i] = _implied(price[i], spot[i], strike[i], expiry[i], rate[i], dividend[i], sign[i])
+                x[i], target[i], upper[i], s[i] = _start(
+                    price[i], spot[i], strike[i], expiry[i], rate[i], dividend[i], sign[i]
+                )
+            for i in range(n):
+                s[i], far[i] = _refine(x[i], target[i], upper[i], s[i])
+            for i in range(n):
+                s[i], far[i] = _refine(x[i], target[i], upper[i], s[i])
+            for i in range(n):
+                found[i] = _settle(x[i], s[i], far[i], expiry[i])
             for i in range(n):
                 if found[i] != found[i]:
                     found[i] = _implied_limit(price[i], spot[i], strike[i], expiry[i], rate[i], dividend[i], sign[i])
+                    missing += found[i] != found[i]
+        return missing
 
-    return Kernels(european_one, european_block, european_rest, implied_one, implied_block)
+    return Kernels(european_one, european_block, implied_one, implied_block)
+
+
+def warm() -> None:
+    """Compile or load every function, by the calls that the public functions make."""
+    from engine.pricing import european, implied_volatility
+
+    two = np.ones(2)
+    european(100.0, 105.0, 0.5, 0.03, 0.01, 0.25, "call")
+    implied_volatility(5.0, 100.0, 105.0, 0.5, 0.03, 0.01, "call")
+    european(two, two, two, two, two, two, "call")
+    implied_volatility(0.5 * two, two, two, two, two, two, "call")

@@ -22,6 +22,7 @@ _Function = Callable[..., Any]
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
+_PER_ROOT_PI = 1.0 / math.sqrt(math.pi)
 _NAN = math.nan
 _INFINITY = math.inf
 
@@ -40,9 +41,15 @@ class Limits(NamedTuple):
 
 def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
     """Compile the careful formulas with `jit`, upon the fast ones."""
-    erfcx = formulas.erfcx
-    seed = formulas.seed
-    householder = formulas.householder
+    scaled = formulas.erfcx
+    seed = formulas.inversion.seed
+    householder = formulas.inversion.householder
+
+    @jit
+    def erfcx(x: float) -> float:
+        """As a fraction, and by its limit where the powers of the fraction would overflow."""
+        found: float = scaled(x) if x < 1e20 else _PER_ROOT_PI / x
+        return found
 
     @jit
     def logarithm(spot: float, strike: float, expiry: float, rate: float, dividend: float) -> float:
@@ -58,11 +65,11 @@ def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
     ) -> tuple[float, ...]:
         valid = 0.0 <= spot < _INFINITY and 0.0 < strike < _INFINITY and 0.0 <= expiry < _INFINITY
         valid = valid and abs(rate) < _INFINITY and abs(dividend) < _INFINITY and 0.0 <= volatility < _INFINITY
-        if not (valid and (sign == 1.0 or sign == -1.0) and max(-rate, -dividend, 0.0) * expiry < 700.0):
+        if not (valid and (sign == 1.0 or sign == -1.0) and -rate * expiry < 700.0 and -dividend * expiry < 700.0):
             return _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN
         a = spot * math.exp(-dividend * expiry)
         b = strike * math.exp(-rate * expiry)
-        if not max(a, b) < _INFINITY:
+        if not (a < _INFINITY and b < _INFINITY):
             return _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN
         root = math.sqrt(expiry)
         s = volatility * root
@@ -89,7 +96,8 @@ def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
         owed = tail2 if sign * d2 < 0.0 else b - tail2
         phi = math.erfc(-sign * d1 * _ROOT_HALF) * 0.5 * math.exp(-dividend * expiry)
         density = 2.0 * _DENSITY * tail
-        price = abs(max(sign * (own - owed), 0.0))  # never -0
+        price = sign * (own - owed)
+        price = price if price > 0.0 else 0.0  # never -0
         carry = sign * (dividend * own - rate * owed)
         fade = sign * dividend * phi
         rho = sign * expiry * owed
@@ -150,7 +158,8 @@ def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
             part = 0.5 * (x1 + x2 if z1 > 0.0 else x1 - x2)
             if (z1 > 0.0) != complement:
                 e = math.exp(exponent)
-                rest = max(math.exp(-0.5 * x) - e * part, 1e-300)
+                rest = math.exp(-0.5 * x) - e * part
+                rest = rest if rest > 1e-300 else 1e-300
                 return math.log(rest), (-_DENSITY if complement else _DENSITY) * e / rest
         return exponent + math.log(part), (-_DENSITY if complement else _DENSITY) / part
 
@@ -186,7 +195,7 @@ def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
         top = math.exp(-0.5 * x)
         upper = beta > 0.5 * top
         target = math.log(gamma if upper else beta)
-        s: float = seed(x, beta, gamma, top)
+        s: float = seed(x, beta / top, gamma / top, target + 0.5 * x)
         low = 0.0
         high = _INFINITY
         for _ in range(200):
@@ -195,7 +204,9 @@ def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
                 high = s
             else:
                 low = s
-            newton, step, bend = householder(here, target, slope, -x / s, s, upper)
+            newton, step, bend = householder(
+                here, 1.0 / here, target, 1.0 / target, slope, 1.0 / slope, -x / (s * s), s, upper
+            )
             close = abs(newton) * (1.0 / s + abs(bend)) < 1e-5
             following = s + step
             if not low <= following <= high:

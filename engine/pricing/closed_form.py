@@ -13,24 +13,25 @@ References
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray
-from engine.errors import InvalidInput
-from engine.pricing._batches import SIGNS, Batch, batch, raise_first, run, sign_of
+from engine._device import Place, choose, worth_a_card
+from engine._memory import uncleared
+from engine.pricing._batches import SIGNS, batch, floats, named, raise_first, run, sign_of
 
 if TYPE_CHECKING:
     from engine.pricing._kernels import Kernels
 
 __all__ = ["Device", "Greeks", "european"]
 
-Device = Literal["auto", "cpu", "cuda"]
-_DEVICES = ("auto", "cpu", "cuda")
-_FLOATS = (float,) * 6
-_EUROPEAN, _IMPLIED = 1e-8, 4e-8  # seconds an option on one core, by which threads are shared out
+Device = Place
+_NUMBERS = 16  # an option takes with it to a card and back
+_SECONDS = 9e-9  # an option on one core, by which threads are shared out
+_tuple = tuple.__new__
+_AUTO = "auto"
+_EXAMPLE = (100.0, 100.0, 1.0, 0.0, 0.0, 0.2, 1.0)
 
 
 class Greeks(NamedTuple):
@@ -78,7 +79,7 @@ def european(
     volatility: ArrayLike,
     kind: ArrayLike,
     *,
-    device: Device = "auto",
+    device: Place = "auto",
 ) -> Greeks:
     """Return price and Greeks of European options [1]_.
 
@@ -97,13 +98,15 @@ def european(
     kind : {"call", "put"} or array_like
         Or +1 for a call and -1 for a put.
     device : {"auto", "cpu", "cuda"}
-        Where arrays are computed. "auto" keeps what lies in main memory on the CPU, as carrying it to a card takes
-        longer than the work. Scalars are computed on the CPU.
+        Where arrays are computed. "auto" leaves them where they are: arrays of cupy stay on the card, and so do the
+        results; what lies in main memory stays on the CPU unless a card is quicker with the way there and back. "cuda"
+        carries them to a card, in blocks, and the results back. Plain numbers are computed on the CPU.
 
     Returns
     -------
     Greeks
-        Floats where every argument is a scalar, else float64 arrays of the broadcast shape.
+        Floats where every argument is a scalar, else float64 arrays of the broadcast shape. Memory of large results
+        is used again once nothing refers to it.
 
     Raises
     ------
@@ -119,7 +122,7 @@ def european(
     -----
     The price is right to a few units of rounding of discounted spot plus discounted strike, each Greek to as many of
     the terms it is a difference of. Out of the money the price is also right relative to itself, down to the smallest
-    float, to 100 units over ``volatility * sqrt(expiry)``.
+    float, to 200 units over ``volatility * sqrt(expiry)``.
 
     With expiry, volatility or spot of 0 the result is the limit. At the money with no time left, delta is +-1/2,
     gamma is infinite, and theta and charm diverge with the sign that is returned. Where both volatility and expiry
@@ -134,15 +137,29 @@ def european(
     >>> european([90.0, 110.0], 100.0, 0.0, 0.0, 0.0, 0.2, "put").price.tolist()
     [10.0, 0.0]
     """
-    kinds = spot.__class__, strike.__class__, expiry.__class__, rate.__class__, dividend.__class__, volatility.__class__
-    if kinds == _FLOATS and device == "auto" and kind.__class__ is str and kind in SIGNS:
-        # one request: no arrays on the way
-        one = _one()(spot, strike, expiry, rate, dividend, volatility, SIGNS[kind])
-        if one[0] == one[0]:
-            return tuple.__new__(Greeks, one)
-    if device not in _DEVICES:
-        raise InvalidInput("device", f"is {device!r}; must be one of {', '.join(_DEVICES)}")
-    sign = sign_of(kind)
+    # one request: no arrays on the way, and as little Python as can be
+    if (
+        spot.__class__ is float
+        and strike.__class__ is float
+        and expiry.__class__ is float
+        and rate.__class__ is float
+        and dividend.__class__ is float
+        and volatility.__class__ is float
+        and device is _AUTO  # the default; the word from elsewhere takes the next way
+    ):
+        try:
+            return _tuple(Greeks, _request(spot, strike, expiry, rate, dividend, volatility, SIGNS[kind]))
+        except (KeyError, TypeError, ValueError):
+            pass  # below is said what is wrong, or an array of kinds is taken
+    elif device in ("auto", "cpu") and (values := floats(kind, spot, strike, expiry, rate, dividend, volatility)):
+        try:
+            return _tuple(Greeks, _request(*values))
+        except ValueError:
+            pass
+    where = choose(device, spot, strike, expiry, rate, dividend, volatility, kind)
+    signs = sign_of(kind)
+    if where == "on a card":
+        return _resident(spot, strike, expiry, rate, dividend, volatility, signs)
     options = batch(
         _block(),
         spot=spot,
@@ -151,23 +168,36 @@ def european(
         rate=rate,
         dividend=dividend,
         volatility=volatility,
-        kind=sign,
+        kind=signs,
     )
-    results = np.empty((len(Greeks._fields), options.size))
-    if device == "cuda" and options.shape:
+    if not options.shape:
+        try:
+            return Greeks._make(_request(*map(float, options.given.values())))
+        except ValueError:
+            raise_first(options.given)
+            raise
+    results = uncleared(len(Greeks._fields), options.size)
+    if where == "to a card" or (device == "auto" and worth_a_card(options.size, _SECONDS, _NUMBERS)):
         from engine.pricing import _cuda
 
-        _cuda.european(options, results)
-        invalid = run(_kernels().european_rest, options, results, _block(), seconds_per_option=_EUROPEAN)
+        invalid = _cuda.european(options, results)
     else:
-        invalid = run(_kernels().european_block, options, results, _block(), seconds_per_option=_EUROPEAN)
+        invalid = run(_kernels().european_block, options, results, _block(), seconds_per_option=_SECONDS)
     if invalid:
         raise_first(options.given)
-    return Greeks._make(_shaped(row, options) for row in results)
+    return Greeks._make(row.reshape(options.shape) for row in results)
 
 
-def _shaped(values: FloatArray, options: Batch) -> Any:
-    return values.reshape(options.shape) if options.shape else float(values[0])
+def _resident(*arguments: Any) -> Greeks:
+    """Compute on the card, where an argument lies."""
+    import cupy
+
+    from engine.pricing import _cuda
+
+    results, invalid = _cuda.resident("european", cupy, arguments, len(Greeks._fields))
+    if invalid:
+        raise_first(named(arguments, cupy.asnumpy))
+    return Greeks._make(results)
 
 
 @functools.cache
@@ -177,9 +207,16 @@ def _kernels() -> Kernels:
     return kernels()
 
 
-@functools.cache
-def _one() -> Any:
-    return _kernels().european_one
+def _first_request(*arguments: float) -> Any:
+    """Compile or load the function for one request, and put it in the place of this one."""
+    from engine._compile import entry
+
+    global _request
+    _request = entry(_kernels().european_one, *_EXAMPLE)
+    return _request(*arguments)
+
+
+_request: Any = _first_request
 
 
 def _block() -> int:

@@ -16,16 +16,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine._checks import FloatArray
+from engine._device import Place, choose, worth_a_card
+from engine._memory import uncleared
 from engine.pricing import _formulas, _limits
-from engine.pricing._batches import SIGNS, batch, raise_first, run, sign_of
+from engine.pricing._batches import SIGNS, batch, floats, named, raise_first, run, sign_of
 
 if TYPE_CHECKING:
     from engine.pricing._kernels import Kernels
 
 __all__ = ["implied_volatility", "implied_volatility_reason"]
 
-_FLOATS = (float,) * 6
-_SECONDS = 4e-8  # an option on one core, by which threads are shared out
+_NUMBERS = 8  # an option takes with it to a card and back
+_SECONDS = 2.6e-8  # an option on one core, by which threads are shared out
+_AUTO = "auto"
+_EXAMPLE = (10.0, 100.0, 100.0, 1.0, 0.0, 0.0, 1.0)
 
 
 def implied_volatility(
@@ -36,6 +40,8 @@ def implied_volatility(
     rate: ArrayLike,
     dividend: ArrayLike,
     kind: ArrayLike,
+    *,
+    device: Place = "auto",
 ) -> float | FloatArray:
     """Return the volatility at which `european` gives the price.
 
@@ -43,7 +49,7 @@ def implied_volatility(
     ----------
     price : float or array_like
         [currency]
-    spot, strike, expiry, rate, dividend, kind
+    spot, strike, expiry, rate, dividend, kind, device
         As of `european`.
 
     Returns
@@ -54,13 +60,13 @@ def implied_volatility(
 
     Raises
     ------
-    InvalidInput, NotFinite
+    InvalidInput, NotFinite, DeviceMissing
         As of `european`; a price that is outside its bounds, or negative, is not an error.
 
     Notes
     -----
     Householder's iteration of fourth order on the objectives of Jaeckel [1]_, from a guess that inverts the normal
-    price (below half the upper bound) or the distance to the bound (above); where three steps do not settle it, the
+    price (below half the upper bound) or the distance to the bound (above); where two steps do not settle it, the
     iteration goes on within a bracket, so it always ends.
 
     The relative error is below 1e-12 wherever rounding of the inputs leaves that much: one unit of rounding of the
@@ -72,25 +78,61 @@ def implied_volatility(
     >>> round(implied_volatility(4.759422392871535, 42.0, 40.0, 0.5, 0.10, 0.0, "call"), 12)
     0.2
     """
-    kinds = price.__class__, spot.__class__, strike.__class__, expiry.__class__, rate.__class__, dividend.__class__
-    if kinds == _FLOATS and kind.__class__ is str and kind in SIGNS:
-        one: float = _kernels().implied_one(price, spot, strike, expiry, rate, dividend, SIGNS[kind])
-        if one == one:
-            return one
-    sign = sign_of(kind)
+    # one request: no arrays on the way, and as little Python as can be
+    if (
+        price.__class__ is float
+        and spot.__class__ is float
+        and strike.__class__ is float
+        and expiry.__class__ is float
+        and rate.__class__ is float
+        and dividend.__class__ is float
+        and device is _AUTO  # the default; the word from elsewhere takes the next way
+    ):
+        try:
+            return _request(price, spot, strike, expiry, rate, dividend, SIGNS[kind])
+        except (KeyError, TypeError, ValueError):
+            pass  # below is said what is wrong, or an array of kinds is taken
+    elif device in ("auto", "cpu") and (values := floats(kind, price, spot, strike, expiry, rate, dividend)):
+        try:
+            return float(_request(*values))
+        except ValueError:
+            pass
+    where = choose(device, price, spot, strike, expiry, rate, dividend, kind)
+    signs = sign_of(kind)
+    if where == "on a card":
+        resident: FloatArray = _resident(price, spot, strike, expiry, rate, dividend, signs)
+        return resident
     options = batch(
-        _block(), price=price, spot=spot, strike=strike, expiry=expiry, rate=rate, dividend=dividend, kind=sign
+        _block(), price=price, spot=spot, strike=strike, expiry=expiry, rate=rate, dividend=dividend, kind=signs
     )
     if not options.shape:
-        found = float(_kernels().implied_one(*(float(values) for values in options.given.values())))
-        if found != found:
+        try:
+            return float(_request(*map(float, options.given.values())))
+        except ValueError:
             raise_first(options.given)
-        return found
-    results = np.empty(options.size)
-    run(_kernels().implied_block, options, results, _block(), seconds_per_option=_SECONDS)
-    if np.isnan(results).any():
+            return math.nan
+    results = uncleared(options.size)
+    if where == "to a card" or (device == "auto" and worth_a_card(options.size, _SECONDS, _NUMBERS)):
+        from engine.pricing import _cuda
+
+        missing = _cuda.implied(options, results.reshape(1, -1))
+    else:
+        missing = run(_kernels().implied_block, options, results, _block(), seconds_per_option=_SECONDS)
+    if missing:
         raise_first(options.given)
     return results.reshape(options.shape)
+
+
+def _resident(*arguments: Any) -> Any:
+    """Compute on the card, where an argument lies."""
+    import cupy
+
+    from engine.pricing import _cuda
+
+    results, missing = _cuda.resident("implied", cupy, arguments, 1)
+    if missing:
+        raise_first(named(arguments, cupy.asnumpy, "price"))
+    return results[0]
 
 
 def implied_volatility_reason(
@@ -148,6 +190,18 @@ def _reason(price: float, spot: float, strike: float, expiry: float, rate: float
 def _bounds() -> Any:
     """Return the bounds of `engine.pricing._limits` as plain Python: the same source, no compiler."""
     return _limits.make(lambda function: function, _formulas.make(lambda function: function, math.exp, math.log)).bounds
+
+
+def _first_request(*arguments: float) -> Any:
+    """Compile or load the function for one request, and put it in the place of this one."""
+    from engine._compile import entry
+
+    global _request
+    _request = entry(_kernels().implied_one, *_EXAMPLE)
+    return _request(*arguments)
+
+
+_request: Any = _first_request
 
 
 @functools.cache

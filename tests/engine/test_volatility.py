@@ -129,3 +129,63 @@ def test_short_or_broken_series_are_refused() -> None:
         trend([1.0, 2.0, 3.0])
     with pytest.raises(NotFinite, match=r"series\[2\]: is nan"):
         trend([1.0, 2.0, float("nan"), 4.0])
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.5])
+def test_a_trend_follows_times_that_are_uneven(missing: float) -> None:
+    rng = np.random.default_rng(11)
+    times = np.cumsum(rng.exponential(2.0, 90))[rng.random(90) >= missing]
+    series = 4.0 - 0.3 * times + rng.normal(0.0, 0.5, times.size)
+    found = trend(series, times=times, confidence=0.9)
+    slope, _, low, high = stats.theilslopes(series, times, 0.9)
+    assert found.slope == pytest.approx(slope)
+    assert found.low == pytest.approx(low, abs=0.01)
+    assert found.high == pytest.approx(high, abs=0.01)
+    assert trend(series, times=times + 1e6).slope == pytest.approx(slope, rel=1e-6)
+
+
+def test_the_p_value_is_that_of_kendall() -> None:
+    series = np.random.default_rng(12).normal(0.0, 1.0, 50) + 0.02 * np.arange(50)
+    found = trend(series)
+    expected = stats.kendalltau(np.arange(50), series, method="asymptotic").pvalue
+    assert found.correlation == 0.0
+    assert found.p_value == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.92), (0.4, 0.90), (0.8, 0.84)])
+def test_the_interval_covers_the_slope_also_under_serial_correlation(correlation: float, least: float) -> None:
+    """300 series of 100 values: 19 in 20, less four standard deviations and what little is known of the correlation."""
+    rng, covered = np.random.default_rng(13), 0
+    for _ in range(300):
+        noise = np.zeros(100)
+        for place, shock in enumerate(rng.standard_normal(100)):
+            noise[place] = correlation * noise[place - 1] + shock
+        found = trend(0.1 * np.arange(100) + noise)
+        covered += found.low <= 0.1 <= found.high
+    assert covered / 300 >= least
+
+
+def test_a_long_series_is_as_good_as_a_short_one() -> None:
+    series = 0.001 * np.arange(50_003) + np.random.default_rng(14).normal(0.0, 5.0, 50_003)
+    found = trend(series)
+    assert found.slope == pytest.approx(0.001, rel=0.01)
+    assert found.low < 0.001 < found.high
+    assert found.intercept == pytest.approx(0.0, abs=0.2)
+
+
+def test_a_wander_is_no_certain_change() -> None:
+    """Serial correlation makes independent noise's p-value far too small; it is allowed for."""
+    rng, claimed = np.random.default_rng(15), 0
+    for _ in range(100):
+        noise = np.zeros(150)
+        for place, shock in enumerate(rng.standard_normal(150)):
+            noise[place] = 0.6 * noise[place - 1] + shock
+        claimed += change_point(noise).p_value < 0.01
+    assert claimed <= 12
+
+
+def test_times_that_do_not_increase_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"times\[3\]: is 1.0 after 2.0; must increase"):
+        trend([1.0, 2.0, 3.0, 4.0], times=[0.0, 1.0, 2.0, 1.0])
+    with pytest.raises(InvalidInput, match="times: has 3 values for 4 of the series"):
+        trend([1.0, 2.0, 3.0, 4.0], times=[0.0, 1.0, 2.0])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import DeviceMissing, Greeks, InvalidInput, NotFinite, european
-from tests.engine.pricing.references import exact_greeks, scales
+from bench.exact import exact_greeks, scales
+from engine import DeviceMissing, Greeks, InvalidInput, NotFinite, european, implied_volatility
+from engine.pricing.closed_form import _kernels
 
 EPSILON = float(np.finfo(np.float64).eps)
 NAMES = Greeks._fields
@@ -157,6 +158,51 @@ def test_columns_that_are_not_contiguous_or_not_floats_are_taken() -> None:
     np.testing.assert_array_equal(european(whole, 100.0, 0.5, 0.0, 0.0, 0.2, "put").price, expected)
 
 
+@pytest.mark.parametrize("number", [float, np.float64, np.float32, lambda value: np.array(value)])
+@pytest.mark.parametrize("kind", ["call", 1, 1.0, np.int64(1), np.array(1)])
+def test_a_number_of_any_type_is_the_same_request(number: Any, kind: Any) -> None:
+    arguments = (100.0, 104.0, 0.5, 0.03125, 0.015625, 0.25)  # exact as float32 too
+    expected = european(*arguments, "call")
+    found = european(*(number(value) for value in arguments), kind)
+    assert found == expected
+    assert {type(value) for value in found} == {float}
+    with pytest.raises(InvalidInput, match=r"expiry: is -1.0; must be at least 0"):
+        european(number(100), number(100), number(-1), number(0), number(0), number(1), kind)
+
+
+def test_columns_and_constants_in_any_mixture_are_one_compiled_function() -> None:
+    columns = book(300)
+    whole = european(*columns)
+    constant = [float(column[0]) for column in columns]
+    odd = np.zeros(300, dtype=[("pad", "i1"), ("value", "f8")])
+    for place in range(7):
+        odd["value"] = columns[place]
+        frozen = columns[place].copy()
+        frozen.flags.writeable = False
+        swapped = columns[place].astype(">f8")
+        for column in (odd["value"], frozen, swapped):
+            mixed = [*columns[:place], column, *columns[place + 1 :]]
+            np.testing.assert_array_equal(european(*mixed).price, whole.price)
+        mixed = [*columns[:place], constant[place], *columns[place + 1 :]]
+        assert european(*mixed).price[0] == whole.price[0]
+    assert columns[0].flags.writeable
+    assert len(_kernels().european_block.signatures) == 1
+
+
+def test_a_large_result_that_is_held_is_not_overwritten() -> None:
+    columns = book(150_000)
+    first = european(*columns)
+    kept = first.delta.copy()
+    held = [european(columns[0] + shift, *columns[1:]) for shift in (0.0, 1.0, 2.0)]
+    np.testing.assert_array_equal(first.delta, kept)
+    np.testing.assert_array_equal(held[0].delta, kept)
+    delta = first.delta
+    del first, held
+    for _ in range(4):
+        european(columns[0] + 5.0, *columns[1:])
+    np.testing.assert_array_equal(delta, kept)
+
+
 @pytest.mark.parametrize(
     ("place", "value", "error", "text"),
     [
@@ -206,5 +252,16 @@ def test_without_a_card_cuda_is_refused() -> None:
 
     if cuda.is_available():
         pytest.skip("this machine has a card")
-    with pytest.raises(DeviceMissing, match=r"no NVIDIA card with a driver here\. Use device=\"auto\" or \"cpu\""):
-        european([1.0, 2.0], 1.0, 1.0, 0.0, 0.0, 0.2, "call", device="cuda")
+    for spot in ([1.0, 2.0], 1.0):
+        with pytest.raises(DeviceMissing, match=r"no NVIDIA card with a driver here\. Use device=\"auto\" or \"cpu\""):
+            european(spot, 1.0, 1.0, 0.0, 0.0, 0.2, "call", device="cuda")
+        with pytest.raises(DeviceMissing, match=r"no NVIDIA driver is installed here|cannot use a card here"):
+            implied_volatility(0.5, spot, 1.0, 1.0, 0.0, 0.0, "call", device="cuda")
+
+
+def test_what_lies_on_a_card_is_not_taken_for_main_memory() -> None:
+    class OnCard:
+        __cuda_array_interface__: ClassVar = {"shape": (2,)}
+
+    with pytest.raises(InvalidInput, match=r"device: is 'cpu', but an argument lies on a card"):
+        european(OnCard(), 1.0, 1.0, 0.0, 0.0, 0.2, "call", device="cpu")  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bench.exact import exact_price
 from engine import InvalidInput, NotFinite, european, implied_volatility, implied_volatility_reason
-from tests.engine.pricing.references import exact_price
 
 EPSILON = float(np.finfo(np.float64).eps)
 

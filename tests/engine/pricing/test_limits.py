@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.exact import exact_greeks, scales
 from engine import Greeks, european
-from tests.engine.pricing.references import exact_greeks, scales
 
 EPSILON = float(np.finfo(np.float64).eps)
 INFINITY = math.inf

@@ -1,0 +1,1 @@
+"""Figures of an NVIDIA card: `python -m bench.gpu [--json]`, on a machine that has one."""
