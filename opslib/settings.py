@@ -39,6 +39,8 @@ class Settings(BaseSettings):
         Where `runbook serve` listens.
     cell_timeout_s, run_timeout_s : float
         Upper bounds [s] of a cell and of a whole run where the runbook declares none.
+    warm_kernels : int
+        How many kernels a machine's workers keep ready; 0: every run waits for its own to start.
     """
 
     model_config = SettingsConfigDict(env_prefix="RUNBOOK_", extra="ignore", yaml_file_encoding="utf-8")
@@ -53,6 +55,7 @@ class Settings(BaseSettings):
     port: int = 8600
     cell_timeout_s: float = Field(default=60.0, gt=0)
     run_timeout_s: float = Field(default=300.0, gt=0)
+    warm_kernels: int = Field(default=2, ge=0, le=64)
 
     @classmethod
     def settings_customise_sources(

@@ -69,7 +69,7 @@ _TONES = {
     "warning": "warn",
     "P2": "warn",
 }
-_MINOR = {"cell-started", "cell-ended", "output", "evidence", "file", "alert-repeated", "plan-state"}
+_MINOR = {"kernel", "cell-started", "cell-ended", "output", "evidence", "file", "alert-repeated", "plan-state"}
 _LONGEST = 400
 
 
@@ -242,6 +242,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"{run.capitalize()} queued{tail('runbook')}"
         case "run-started":
             return f"{run.capitalize()} started{tail('runbook')}"
+        case "kernel":
+            return f"The kernel is {of('kernel')}"
         case "cell-started":
             return f"Cell {of('index', of('cell_id'))} started"
         case "cell-ended":

@@ -51,7 +51,7 @@ class RunbookProvisioner(LocalProvisioner):
         prepared = await super().pre_launch(**kwargs)
         socket = self._run.ops_socket if self._run is not None else None
         # Nothing of the server's environment passes but what the kernel of a run gets too.
-        prepared["env"] = kernels.kernel_environment(settings, self._folder, socket)
+        prepared["env"] = kernels.kernel_environment(settings.state / "fonts", self._folder, socket)
         prepared["cwd"] = str(self._folder / "work")
         module = prepared["cmd"].index("-f")
         prepared["cmd"][module + 2 : module + 2] = ["--parent", str(os.getpid())]

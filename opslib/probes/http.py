@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import ssl
 import time
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -29,6 +31,7 @@ def get(target: Target, path: str, parameters: dict[str, Any] | None = None) -> 
     url = target.url.rstrip("/") + path
     try:
         with httpx.Client(
+            verify=certificates(),
             timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
             trust_env=False,
             headers={"User-Agent": "runbook-recorder"},
@@ -45,6 +48,12 @@ def get(target: Target, path: str, parameters: dict[str, Any] | None = None) -> 
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise target.error(_reason(error)) from error
     raise target.error(f"{path} is redirected more than {_REDIRECTS} times")
+
+
+@functools.cache
+def certificates() -> ssl.SSLContext:
+    """The authorities that are trusted; read once, since that takes longer than a request."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _once(

@@ -172,12 +172,20 @@ class Recorder:
 
 
 def _import_ahead() -> None:
-    """What the first probe needs, imported before it is asked."""
-    import pandas  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import redis  # noqa: F401
+    """What the first probe needs, loaded before it is asked; nothing is connected to."""
+    import httpx
+    import pandas
+    import pyarrow
+    import pyarrow.parquet
+    import redis
 
     from opslib.actions import plans  # noqa: F401
+    from opslib.probes import http
+
+    httpx.Client(verify=http.certificates()).close()
+    redis.Redis.from_url("redis://127.0.0.1", protocol=2).close()
+    table = pyarrow.Table.from_pandas(pandas.DataFrame({"at": [pandas.Timestamp(0, tz="UTC")], "value": [0.0]}))
+    pyarrow.parquet.write_table(table, pyarrow.BufferOutputStream())
 
 
 def main() -> None:

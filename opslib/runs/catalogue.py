@@ -34,6 +34,7 @@ class Facts(BaseModel):
     target: Words = Field(default_factory=list)
     cell_timeout_s: float | None = Field(default=None, gt=0)
     run_timeout_s: float | None = Field(default=None, gt=0)
+    card: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Runbook:
         The labels of an alert that name what the incident is about.
     cell_timeout_s, run_timeout_s : float or None
         Bounds [s] of one cell and of the run; the settings' where None.
+    card : bool
+        Whether it computes on a card, where there is one: its kernel is then started plainly.
     parameters : list of Parameter
         As the parameters cell declares them.
     path : Path
@@ -74,6 +77,7 @@ class Runbook:
     target: list[str]
     cell_timeout_s: float | None
     run_timeout_s: float | None
+    card: bool
     parameters: list[Parameter]
     path: Path
 

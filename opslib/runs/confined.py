@@ -11,6 +11,8 @@ connection over.
 from __future__ import annotations
 
 import ctypes
+import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -18,7 +20,10 @@ import signal
 import socket
 import sys
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import opslib
 from opslib.record import wire
@@ -56,25 +61,56 @@ def readable() -> list[Path]:
 
 def main(arguments: list[str]) -> int:
     """Start the kernel, wait for its end, and leave nothing of it."""
-    connection_file, parent = arguments[1], int(arguments[3])
+    connection_file, parent = Path(arguments[1]), int(arguments[3])
     descendants.end_with_parent(signal.SIGTERM, parent)
+    guard()
+    kernel, door = fork(lambda guard, door: become_kernel(connection_file, guard, door))
+    serve_door(door, os.environ.get(wire.SOCKET))
+    return wait_for(kernel)
+
+
+def guard() -> None:
+    """Make this process the one that watches a kernel, and that ends all of it when it is told to end."""
     descendants.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminate)
-    supervisor = os.getpid()
+
+
+def fork(become: Callable[[int, socket.socket], NoReturn]) -> tuple[int, socket.socket]:
+    """Fork the process that becomes the kernel; its number, and the door at which it knocks.
+
+    Parameters
+    ----------
+    become : callable
+        Called in the new process with the number of this one and the inner side of the door.
+    """
     door, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = os.getpid()
     kernel = os.fork()
     if kernel == 0:
-        door.close()
-        _become_kernel(Path(connection_file), supervisor, inside)
+        try:
+            door.close()
+            become(parent, inside)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
     inside.close()
-    threading.Thread(target=_connect_for, args=(door, os.environ.get(wire.SOCKET)), daemon=True).start()
-    status = 0
+    return kernel, door
+
+
+def serve_door(door: socket.socket, place: str | None) -> None:
+    """Answer the door from now on, in a thread: with a connection to the recorder's socket at `place`."""
+    threading.Thread(target=_connect_for, args=(door, place), daemon=True).start()
+
+
+def wait_for(kernel: int) -> int:
+    """Wait until the kernel has ended, and end what it left; its exit status, above 128 a signal's number."""
     while True:
         ended, status = os.wait()
         if ended == kernel:
             break
-    descendants.end_below(supervisor)
+    descendants.end_below(os.getpid())
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -99,12 +135,25 @@ def _connect_for(door: socket.socket, place: str | None) -> None:
                 door.send(wire.GONE)
 
 
-def _become_kernel(connection_file: Path, supervisor: int, door: socket.socket) -> None:
-    """Confine this process and run the kernel in it; does not return."""
+def become_kernel(
+    connection_file: Path, guard: int, door: socket.socket, ready: Callable[[Any], None] = lambda _: None
+) -> NoReturn:
+    """Confine this process and run the kernel in it.
+
+    Parameters
+    ----------
+    connection_file : Path
+    guard : int
+        The process that watches; the kernel ends with it.
+    door : socket
+        Its side of the door.
+    ready : callable
+        Called with the kernel's application when its sockets are there.
+    """
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ["JPY_PARENT_PID"] = str(supervisor)
+        os.environ["JPY_PARENT_PID"] = str(guard)
         if wire.SOCKET in os.environ:
             os.environ[wire.SOCKET] = f"{wire.DOOR}{door.fileno()}"
         _import_packages()
@@ -117,23 +166,24 @@ def _become_kernel(connection_file: Path, supervisor: int, door: socket.socket) 
         sockets = Path(json.loads(connection_file.read_text("ascii"))["ip"]).parent
         landlock.restrict([*readable(), connection_file], [Path.home(), *own_caches], devices, [sockets])
         seccomp.restrict()
-        descendants.end_with_parent(signal.SIGKILL, supervisor)
-        from ipykernel.kernelapp import IPKernelApp
-
-        IPKernelApp.launch_instance(argv=["-f", str(connection_file)])
+        descendants.end_with_parent(signal.SIGKILL, guard)
+        kernel: Any = importlib.import_module("ipykernel.kernelapp").IPKernelApp.instance()
+        kernel.initialize(["-f", str(connection_file), f"--IPKernelApp.parent_handle={guard}"])
+        ready(kernel)
+        kernel.start()
     finally:
+        failure = sys.exc_info()[1]
+        failed = failure is not None and not isinstance(failure, SystemExit)
+        if failed:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1 if sys.exc_info()[0] not in (None, SystemExit) else 0)
+        os._exit(1 if failed else 0)
 
 
 def _import_packages() -> None:
     """Import the packages of the project while their folder can still be listed; their modules come when asked for."""
-    import importlib.util
-
     if importlib.util.find_spec("engine") is not None:
-        import importlib
-
         importlib.import_module("engine")
 
 

@@ -1,4 +1,4 @@
-"""Kernels for runs: plainly started, confined, spoken to over Unix sockets, gone with everything they started."""
+"""Kernels for runs: warm or started plainly, confined, spoken to over Unix sockets, gone with all they started."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import opslib
 from opslib.errors import RunbookError
-from opslib.runs import caches, descendants, landlock, seccomp
+from opslib.runs import caches, descendants, landlock, leases, seccomp
 from opslib.settings import Settings
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 _THREADS = "4"
 _LAST_WORDS = 4096
+
+
+def _quiet(_: str) -> None:
+    """Tell nobody."""
 
 
 class KernelDied(RunbookError):
@@ -37,15 +41,15 @@ class Kernel:
 
     Attributes
     ----------
-    process : subprocess.Popen
-        The process that holds the kernel; it leads the group that all of the kernel's processes are in.
+    process : subprocess.Popen or Guard
+        The process that guards the kernel; it leads the group that all of the kernel's processes are in.
     folder : Path
         Its sockets, `work` (its home and working folder) and `kernel.log`; removed at the end.
     client : jupyter_client.BlockingKernelClient
         There after `ready`, with open channels.
     """
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | leases.Guard
     folder: Path
     client: Any = None
 
@@ -82,10 +86,11 @@ class Kernel:
 
     def interrupt(self) -> None:
         """SIGINT to the kernel and what it started: the running cell ends with KeyboardInterrupt."""
-        try:
-            os.killpg(self.process.pid, signal.SIGINT)
-        except ProcessLookupError:
+        if isinstance(self.process, leases.Guard):
+            self.process.interrupt()
             return
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
 
     def why_dead(self) -> str:
         """How the kernel ended, as a sentence, with the last line that it wrote to its own log."""
@@ -131,8 +136,14 @@ def confinement() -> str:
 
 
 @contextmanager
-def started(settings: Settings | None, *, ops_socket: str | None = None) -> Iterator[Kernel]:
-    """A kernel that comes up, and answers after `ready`; ended, with all it started, at the end of the block.
+def started(
+    settings: Settings | None,
+    *,
+    ops_socket: str | None = None,
+    card: bool = False,
+    tell: Callable[[str], None] = _quiet,
+) -> Iterator[Kernel]:
+    """A kernel, warm where there is one, that answers after `ready`; ended, with all it started, at the block's end.
 
     Parameters
     ----------
@@ -140,24 +151,49 @@ def started(settings: Settings | None, *, ops_socket: str | None = None) -> Iter
         None: a kernel for `papermill --engine runbook` outside any home.
     ops_socket : str, optional
         The recorder's socket for this session, given to the notebook as `RUNBOOK_OPS_SOCKET`.
+    card : bool
+        Whether it is to use a card.
+    tell : callable
+        Is told how the kernel came to be: `warm`, or `plain` and why.
     """
-    parent = settings.runtime if settings is not None else Path(tempfile.gettempdir())
-    folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent))
+    if settings is not None:
+        try:
+            guard, folder = leases.take(settings, ops_socket, card=card)
+        except leases.NoWarmKernel as problem:
+            tell(f"plain: {problem}")
+        else:
+            tell("warm" if guard.forked else "warm, no fork, for a card")
+            kernel = Kernel(guard, folder)
+            try:
+                yield kernel
+            finally:
+                kernel.end()
+            return
+    else:
+        tell("plain: there is no home")
+    folder = new_folder(settings.runtime if settings is not None else Path(tempfile.gettempdir()))
     try:
-        (folder / "work" / "tmp").mkdir(parents=True)
-        environment = kernel_environment(settings, folder, ops_socket)
+        environment = kernel_environment(settings.state / "fonts" if settings is not None else None, folder, ops_socket)
         with _process(folder, environment) as kernel:
             yield kernel
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def new_folder(parent: Path) -> Path:
+    """A folder for a new kernel, with its connection file."""
+    folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent))
+    (folder / "work" / "tmp").mkdir(parents=True)
+    file = folder / "connection.json"
+    file.touch(0o600)
+    file.write_text(json.dumps(_connection(folder)), "ascii")
+    return folder
+
+
 @contextmanager
 def _process(folder: Path, environment: dict[str, str]) -> Iterator[Kernel]:
     """The kernel's process; jupyter_client is not imported before it is on its way."""
     file = folder / "connection.json"
-    file.write_text(json.dumps(_connection(folder)), "ascii")
-    file.chmod(0o600)
     command = [sys.executable, "-m", "opslib.runs.confined", "-f", str(file), "--parent", str(os.getpid())]
     with (folder / "kernel.log").open("wb") as log:
         process = subprocess.Popen(
@@ -184,24 +220,39 @@ def _connection(folder: Path) -> dict[str, Any]:
     return {**ports, **signed, "transport": "ipc", "ip": str(folder / "s"), "kernel_name": ""}
 
 
-def kernel_environment(settings: Settings | None, folder: Path, ops_socket: str | None) -> dict[str, str]:
-    """All that the kernel finds in its environment: an allow-list, nothing inherited but what it names."""
+def kernel_environment(fonts: Path | None, folder: Path, ops_socket: str | None) -> dict[str, str]:
+    """All that a kernel finds in its environment.
+
+    Parameters
+    ----------
+    fonts : Path or None
+        Where the list of fonts is kept for the next kernel.
+    folder : Path
+        The kernel's own.
+    ops_socket : str or None
+    """
+    environment = bare_environment() | {
+        "HOME": str(folder / "work"),
+        "TMPDIR": str(folder / "work" / "tmp"),
+        "IPYTHONDIR": str(folder / "work" / ".ipython"),
+        **caches.private(fonts, folder),
+    }
+    if ops_socket:
+        environment["RUNBOOK_OPS_SOCKET"] = ops_socket
+    return environment
+
+
+def bare_environment() -> dict[str, str]:
+    """What a process that runs notebooks may know of where it runs: an allow-list, nothing else is inherited."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     environment.setdefault("LANG", "C.UTF-8")
     environment.setdefault("NUMBA_NUM_THREADS", str(min(int(_THREADS), os.cpu_count() or 1)))
     environment.setdefault("OMP_NUM_THREADS", environment["NUMBA_NUM_THREADS"])
-    environment |= {
-        "HOME": str(folder / "work"),
-        "TMPDIR": str(folder / "work" / "tmp"),
-        "IPYTHONDIR": str(folder / "work" / ".ipython"),
+    return environment | {
         "PYTHONPATH": str(Path(opslib.__file__).resolve().parent.parent),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONSAFEPATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        **caches.private(settings.state / "fonts" if settings is not None else None, folder),
     }
-    if ops_socket:
-        environment["RUNBOOK_OPS_SOCKET"] = ops_socket
-    return environment

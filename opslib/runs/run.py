@@ -218,7 +218,12 @@ def _examine(settings: Settings, row: dict[str, Any], recording: Recording, jour
         with (
             running(settings) as recorder,
             recorder.session(run=row["id"], parameters=resolved, **subject) as session,
-            kernels.started(settings, ops_socket=session.socket_path) as recording.kernel,
+            kernels.started(
+                settings,
+                ops_socket=session.socket_path,
+                card=runbook.card,
+                tell=lambda how: journal.write("kernel", {"kernel": how}),
+            ) as recording.kernel,
         ):
             ahead.join()  # two threads must not import one package at once
             try:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-import tempfile
+import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import procrastinate
 import psycopg
@@ -17,8 +14,8 @@ from procrastinate.exceptions import ProcrastinateException
 
 from opslib import store
 from opslib.errors import RunbookError, StoreError
-from opslib.record.client import environment
-from opslib.runs import queue, reaper
+from opslib.runs import leases, queue, reaper
+from opslib.runs.processes import RunProcess, RunProcesses
 from opslib.settings import Settings
 from opslib.store import processes
 
@@ -74,14 +71,16 @@ class Worker:
         self._settings = settings
         self._concurrency = concurrency
         self._ending = asyncio.Event()
-        self._runs: dict[int, asyncio.subprocess.Process] = {}
+        self._processes = RunProcesses(settings)
+        self._runs: dict[int, RunProcess] = {}
+        self._nursery: subprocess.Popen[bytes] | None = None
 
     async def work(self) -> int:
         """Take runs until asked to end."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
-        upkeep = [asyncio.create_task(self._beat()), asyncio.create_task(self._reap())]
+        upkeep = [asyncio.create_task(step()) for step in (self._beat, self._reap, self._keep_warm)]
         taking = asyncio.create_task(self._take())
         await self._ending.wait()
         taking.cancel()
@@ -91,6 +90,10 @@ class Worker:
             task.cancel()
         await asyncio.gather(taking, *upkeep, return_exceptions=True)
         await self._end_runs()
+        await self._processes.close()
+        if self._nursery is not None:
+            self._nursery.terminate()
+            self._nursery.wait()
         return 0
 
     async def _take(self) -> None:
@@ -124,18 +127,7 @@ class Worker:
             raise NotTaken
         if run in self._runs:
             return
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "opslib.runs.run",
-            str(run),
-            "--parent",
-            str(os.getpid()),
-            env=environment(self._settings),
-            cwd=Path(tempfile.gettempdir()),
-            stdin=asyncio.subprocess.DEVNULL,
-        )
-        self._runs[run] = process
+        process = self._runs[run] = await self._processes.start(run)
         try:
             code = await process.wait()
         finally:
@@ -159,6 +151,14 @@ class Worker:
             await asyncio.sleep(_REAP_S)
             await self._quietly(reaper.reap)
 
+    async def _keep_warm(self) -> None:
+        """A forker for runs and a nursery for kernels, started again when they have ended."""
+        while self._settings.warm_kernels:
+            await self._processes.tend()
+            if self._nursery is None or self._nursery.poll() is not None:
+                self._nursery = await asyncio.to_thread(leases.start, self._settings)
+            await asyncio.sleep(_REAP_S)
+
     async def _quietly(self, step: Callable[[Settings], object]) -> None:
         """A step that may fail while the store is away, and is tried again later."""
         try:
@@ -175,6 +175,5 @@ class Worker:
         _, late = await asyncio.wait(waiting, timeout=_END_S)
         if late:
             for process in running:
-                if process.returncode is None:
-                    process.kill()
+                process.kill()
         await asyncio.gather(*waiting)

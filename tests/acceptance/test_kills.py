@@ -46,7 +46,7 @@ class Tree(Installation):
             "metadata": {},
             "execution_count": None,
             "outputs": [],
-            "source": "import time\n\ntime.sleep(2)",
+            "source": "import time\n\ntime.sleep(5)",
         }
         document["cells"].insert(place, dwell)
         path.write_text(json.dumps(document), "utf-8")
@@ -180,7 +180,14 @@ class Tree(Installation):
 
     def kernels_gone(self) -> None:
         """No kernel is left, and no folder of one."""
-        self.wait("the end of the kernels", lambda: not self.runtime_pids("opslib.runs.confined"), WITHIN_S)
+        self.wait("the end of the kernels", lambda: not self.kernels(), WITHIN_S)
+
+    def kernels(self) -> list[int]:
+        """The guard and the kernel of each run, but not those that wait for one."""
+        every = self.runtime_pids("opslib.runs.confined")
+        parked = self.runtime_pids("opslib.runs.confined", "--parked")
+        waiting = {*parked, *(below for guard in parked for below in descendants.below(guard))}
+        return [process for process in every if process not in waiting]
 
 
 def tree_of(process: int) -> list[tuple[int, int | None]]:
@@ -197,6 +204,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
         tree.serve()
         tree.runbook("sandbox", "up", "crypto", "--no-monitoring")
         yield tree
+        tree.stop_service()
         tree.wait("the removal of scratch folders", lambda: not list(tree.settings.runtime.glob("kernel-*")), WITHIN_S)
     finally:
         tree.end()
@@ -245,7 +253,7 @@ def test_process_of_the_run(tree: Tree) -> None:
 @pytest.mark.parametrize("place", [0, -1], ids=["first", "second"])
 def test_kernel(tree: Tree, place: int) -> None:
     incident = tree.in_the_middle()
-    hit = kill(tree.runtime_pids("opslib.runs.confined")[place])
+    hit = kill(tree.kernels()[place])
     (run,) = tree.settled(incident)
     assert run["state"] == "kernel-died"
     assert "SIGKILL" in run["error"]

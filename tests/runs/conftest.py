@@ -25,6 +25,7 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
         patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("numba")))
+        patch.setenv("RUNBOOK_WARM_KERNELS", "0")  # the tests of warm kernels have a nursery of their own
         yield
 
 
