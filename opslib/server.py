@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from opslib import api, console, intake
 from opslib.errors import RunbookError
+from opslib.runs import expiry
 from opslib.settings import Settings
 from opslib.store import processes
 
@@ -53,17 +54,21 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _keep_house(settings: Settings) -> None:
-    """Every second: expire episodes, and say that the server is alive. Goes on while the database is away."""
+    """Every second the upkeep of intake; every third, waiting runs that have to end, and that the server is alive.
+
+    Goes on while the database is away.
+    """
     process: processes.Process | None = None
     turn = 0
     try:
         while True:
             try:
-                await run_in_threadpool(intake.sweep, settings)
+                await run_in_threadpool(intake.keep_house, settings)
                 if process is None:
                     process = await run_in_threadpool(processes.register, settings, "server")
                 elif turn % _BEATS == 0:
                     await run_in_threadpool(process.beat)
+                    await run_in_threadpool(expiry.expire, settings)
             except (RunbookError, psycopg.Error) as error:
                 _log.warning("housekeeping waits for the database", error=str(error).splitlines()[0])
             turn += 1

@@ -39,6 +39,15 @@ class Settings(BaseSettings):
         Where `runbook serve` listens.
     cell_timeout_s, run_timeout_s : float
         Upper bounds [s] of a cell and of a whole run where the runbook declares none.
+    queue_timeout_s : float
+        How long a run may wait [s] where the runbook declares nothing; then it ends as `timed-out`.
+    cooldown_s : float
+        How long after a run that succeeded another alert of its runbook and target starts none [s], where neither route
+        nor runbook says; 0: never so.
+    runs_per_hour : int
+        How many runs of a runbook alerts may start in an hour on one platform, where neither route nor runbook says.
+    storm_depth, storm_age_s : int, float
+        More waiting runs on a platform than this, or one that has waited longer [s], is a storm.
     warm_kernels : int
         How many kernels a machine's workers keep ready; 0: every run waits for its own to start.
     """
@@ -55,6 +64,11 @@ class Settings(BaseSettings):
     port: int = 8600
     cell_timeout_s: float = Field(default=60.0, gt=0)
     run_timeout_s: float = Field(default=300.0, gt=0)
+    queue_timeout_s: float = Field(default=21_600.0, gt=0)
+    cooldown_s: float = Field(default=60.0, ge=0)
+    runs_per_hour: int = Field(default=1200, ge=1)
+    storm_depth: int = Field(default=100, ge=1)
+    storm_age_s: float = Field(default=300.0, gt=0)
     warm_kernels: int = Field(default=2, ge=0, le=64)
 
     @classmethod

@@ -55,7 +55,15 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="One JSON document"
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Look at everything, one after the other; a look that fails says so and the next one goes on."""
-    looks: list[Callable[[Settings], Check]] = [_python, _database, _parameters, _notebooks, _redis, _confinement]
+    looks: list[Callable[[Settings], Check]] = [
+        _python,
+        _database,
+        _ledger,
+        _parameters,
+        _notebooks,
+        _redis,
+        _confinement,
+    ]
     for look in looks:
         try:
             yield look(settings)
@@ -81,6 +89,18 @@ def _database(settings: Settings) -> Check:
         row = connection.execute("SHOW server_version").fetchone()
         version = row["server_version"] if row else "?"
     return Check("database", "ok", f"PostgreSQL {version}, {kind}, under {settings.home}")
+
+
+def _ledger(settings: Settings) -> Check:
+    from opslib import intake
+
+    with store.transaction(settings, role="reader") as connection:
+        wrong = intake.mistakes(connection)
+        counted = intake.totals(connection)
+    if wrong:
+        return Check("ledger", "broken", "; ".join(wrong) + "; keep the database as it is, and report this")
+    parts = " + ".join(f"{counted[name]} {name}" for name in intake.OUTCOMES)
+    return Check("ledger", "ok", f"{parts} = {counted['accepted']} accepted alerts; every run ended once")
 
 
 def _parameters(settings: Settings) -> Check:

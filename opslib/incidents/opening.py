@@ -12,6 +12,8 @@ from opslib.record import journal
 from opslib.sql import queries
 
 BY_ALERT = "alert"
+BY_INTAKE = "the intake"
+"""Who opens the incident of a storm; no person's name has a space."""
 
 
 @dataclass(frozen=True)

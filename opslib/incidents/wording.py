@@ -238,6 +238,12 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"Alert sent again ({of('repeats', of('count', '1'))} times by now)"
         case "alert-resolved":
             return "Alert resolved by its sender"
+        case "run-suppressed":
+            return f"No run for {_alerts(body)}{because}"
+        case "suppression-over":
+            return f"Held back until now, {_alerts(body)} fires on and is examined now"
+        case "storm":
+            return _storm(body)
         case "run-queued":
             return f"{run.capitalize()} queued{tail('runbook')}"
         case "run-started":
@@ -257,6 +263,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             verdict = body.get("verdict")
             said = verdict.get("summary") or verdict.get("cause") if isinstance(verdict, dict) else None
             return f"Verdict: {said or 'recorded'}"
+        case "run-ended" if body.get("began") is False:
+            return f"{run.capitalize()} ended without having begun{tail('error')}"
         case "run-ended":
             return f"{run.capitalize()} {ending(body.get('state'))}{tail('error')}"
         case "file":
@@ -305,6 +313,23 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
         case "cancel-requested":
             return f"{of('person')} asks the run to end{because}"
     return f"{spoken(kind).capitalize()}: {json.dumps(body, ensure_ascii=False)}"
+
+
+def _alerts(body: dict[str, Any]) -> str:
+    """One alert, or a group of several."""
+    count = body.get("count", 1)
+    return "an alert" if count == 1 else f"a group of {count} alerts"
+
+
+def _storm(body: dict[str, Any]) -> str:
+    """What waits, in a storm."""
+    lanes, runs = body.get("lanes"), body.get("runs")
+    by_lane = ", ".join(f"{count} {name}" for name, count in lanes.items()) if isinstance(lanes, dict) else ""
+    next_ = [f"{run.get('incident')} {run.get('runbook')}" for run in runs[:3]] if isinstance(runs, list) else []
+    oldest = body.get("oldest_s")
+    waited = span(oldest) if isinstance(oldest, int | float) else "–"
+    named = f"; next: {', '.join(next_)}" if next_ else ""
+    return f"{body.get('waiting')} runs wait ({by_lane}), the oldest for {waited}{named}. Alerts are accepted on."
 
 
 def _actions(document: Any) -> str:

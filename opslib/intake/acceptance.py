@@ -40,7 +40,7 @@ class Receipt:
     resolved : int
         Open episodes that ended.
     suppressed : int
-        New episodes that start no run.
+        New episodes that start no run; the ledger has each with its reason.
     unreadable : int
         Elements of the body that are no alerts; 1 for a body that cannot be read at all.
     truncated : int
@@ -174,7 +174,7 @@ def _take_all(
         accepted=len(fired),
         repeats=counts["repeat"],
         resolved=counts["resolve"],
-        suppressed=counts["new-resolved"],
+        suppressed=sum(one.suppressed is not None for one in fired),
         incidents=sorted(opened),
     )
 

@@ -93,6 +93,7 @@ def start_runs(
             "runbooks": [run.runbook for run in new],
             "platforms": [run.platform for run in new],
             "alerts": [Jsonb(plain(dict(run.alert))) for run in new],
+            "lanes": [queue.lane(run.severity) for run in new],
             "requested_by": requested_by,
         },
     ).fetchall()
@@ -108,7 +109,5 @@ def start_runs(
             "retry_of": row["retry_of"],
         }
         started[row["incident"]] = (row["id"], (requested_by, "run-queued", body))
-    with connection.pipeline():
-        for run in new:
-            queue.defer(connection, started[run.incident][0], severity=run.severity)
+    queue.defer_all(connection, [(started[run.incident][0], queue.lane(run.severity)) for run in new])
     return started

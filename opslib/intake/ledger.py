@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from opslib import store
+from opslib.runs import queue
 from opslib.sql import queries
 
 OUTCOMES = ("run", "waiting", "suppressed", "lost")
+FORGOTTEN_S = 60.0
+"""A run that waits for so long without a job has been forgotten; the reaper queues it again much earlier [s]."""
 
 
 def ledger(connection: store.Connection) -> dict[str, Any]:
@@ -22,7 +25,7 @@ def ledger(connection: store.Connection) -> dict[str, Any]:
     alerts = []
     repeats = 0
     counts = dict.fromkeys(OUTCOMES, 0)
-    for row in connection.execute(queries("intake").ledger):
+    for row in connection.execute(queries("ledger").ledger):
         outcome, reason = _outcome(row)
         counts[outcome] += 1
         repeats += row["repeats"]
@@ -40,9 +43,21 @@ def ledger(connection: store.Connection) -> dict[str, Any]:
 
 
 def totals(connection: store.Connection) -> dict[str, int]:
-    """The counts of the ledger alone."""
-    counted = ledger(connection)
-    return {name: counted[name] for name in ("accepted", "repeats", *OUTCOMES)}
+    """The counts of the ledger alone, counted by the store."""
+    row = connection.execute(queries("ledger").totals).fetchone() or {}
+    return {name: int(row.get(name, 0)) for name in ("accepted", "repeats", *OUTCOMES)}
+
+
+def mistakes(connection: store.Connection) -> list[str]:
+    """What does not hold that always has to: the ledger adds up, and every run ended once; empty where all is well."""
+    counted = totals(connection)
+    told = sum(counted[name] for name in OUTCOMES)
+    found = []
+    if told != counted["accepted"]:
+        parts = " + ".join(f"{counted[name]} {name}" for name in OUTCOMES)
+        found.append(f"{parts} = {told}, but {counted['accepted']} alerts were accepted")
+    rows = connection.execute(queries("ledger").mistakes, {"older_s": FORGOTTEN_S, "task": queue.TASK})
+    return found + [f"{row['count']} {row['what']}, the first {row['first']}" for row in rows]
 
 
 def _outcome(row: dict[str, Any]) -> tuple[str, str]:
@@ -51,9 +66,11 @@ def _outcome(row: dict[str, Any]) -> tuple[str, str]:
         return "suppressed", row["suppressed"]
     state = row["run_state"]
     if state is None:
-        return ("lost", row["lost"]) if row["lost"] is not None else ("waiting", "its run is not known yet")
+        return "lost", row["lost"] or "nothing answers it: `runbook doctor` says more"
+    if state == "timed-out" and row["run_started_at"] is None:
+        return "lost", row["run_error"] or "its run waited too long and never began"
     if state == "lost":
         return "lost", row["run_error"] or row["lost"] or "the run was lost and not run again"
-    if state == "waiting" and row["run_started_at"] is None:
+    if state == "waiting":
         return "waiting", "its run waits for a worker"
-    return "run", f"its run is {state}" if state in ("waiting", "running") else f"its run ended {state}"
+    return "run", "its run goes on" if state == "running" else f"its run ended {state}"

@@ -39,6 +39,8 @@ class Route(Strict):
     match: dict[str, Annotated[str, AfterValidator(_pattern)]] = Field(min_length=1)
     runbook: str
     target: list[str] = Field(default_factory=list)
+    cooldown_s: float | None = Field(default=None, ge=0)
+    runs_per_hour: int | None = Field(default=None, ge=1)
 
     @cached_property
     def _expressions(self) -> dict[str, re.Pattern[str]]:
@@ -64,6 +66,8 @@ class DefaultRoute(Strict):
 
     runbook: str = TRIAGE
     target: list[str] = Field(default_factory=lambda: ["alertname"])
+    cooldown_s: float | None = Field(default=None, ge=0)
+    runs_per_hour: int | None = Field(default=None, ge=1)
 
 
 class RoutesFile(Strict):
@@ -75,12 +79,17 @@ class RoutesFile(Strict):
 
 @dataclass(frozen=True)
 class Routed:
-    """Where an alert goes: platform, runbook and target name its incident; `why` says how that came."""
+    """Where an alert goes: platform, runbook and target name its incident; `why` says how that came.
+
+    `cooldown_s` and `runs_per_hour` are the route's own; None where it leaves them to the runbook.
+    """
 
     platform: str
     runbook: str
     target: str
     why: str
+    cooldown_s: float | None = None
+    runs_per_hour: int | None = None
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -120,12 +129,11 @@ class Routes:
         """Where an alert with these labels goes. An alert of no known platform goes to triage."""
         platform, trouble = self._platform(labels)
         if trouble:
-            return Routed(platform, self.default.runbook, target(self.default.target, labels), trouble)
+            return _routed(platform, self.default, labels, trouble)
         for number, route in enumerate(self.routes, start=1):
             if not route.misses(labels):
-                return Routed(platform, route.runbook, target(route.target, labels), f"route {number} matches")
-        why = self.problem or "no route matches"
-        return Routed(platform, self.default.runbook, target(self.default.target, labels), why)
+                return _routed(platform, route, labels, f"route {number} matches")
+        return _routed(platform, self.default, labels, self.problem or "no route matches")
 
     def explain(self, labels: dict[str, str]) -> list[Explanation]:
         """What each route says to these labels, in order; exactly one is taken."""
@@ -147,6 +155,11 @@ class Routes:
         if name in self.known:
             return name, ""
         return platforms.UNKNOWN, f"platform {name!r} is not known" if name else "no label platform"
+
+
+def _routed(platform: str, route: Route | DefaultRoute, labels: dict[str, str], why: str) -> Routed:
+    where = target(route.target, labels)
+    return Routed(platform, route.runbook, where, why, route.cooldown_s, route.runs_per_hour)
 
 
 def target(names: list[str], labels: dict[str, str]) -> str:

@@ -23,8 +23,6 @@ def sweep(settings: Settings, now: dt.datetime | None = None) -> int:
     """
     with store.transaction(settings) as connection:
         facts = {"now": now or dt.datetime.now(dt.UTC)}
-        if connection.execute(queries("intake").any_overdue, facts).fetchone() is None:
-            return 0
         writing.lock(connection, None)
         rows = connection.execute(queries("intake").overdue_episodes, facts).fetchall()
         connection.execute(queries("intake").expire_episodes, {"ids": [row["id"] for row in rows]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,11 @@ from psycopg.types.json import Jsonb
 
 from opslib import incidents, store
 from opslib.incidents.opening import BY_ALERT, NewIncident, opening_entry
-from opslib.intake import bulk
+from opslib.intake import bulk, limits
 from opslib.intake.episodes import Episode
 from opslib.intake.models import Alert, worse
 from opslib.intake.routes import Routed
+from opslib.runs import queue
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -42,8 +43,10 @@ class Fired:
         What the delivery made of it: it may be over again already.
     routed : Routed
     severity : str
+    suppressed, again_at : str or None, datetime or None
+        Why it starts no run, and when that is looked at again.
     incident, run : str or None, int or None
-        What answers it; None for one that is suppressed.
+        What answers it; no run for one that is suppressed, and no incident for one that was over before it was seen.
     after : Episode or None
         The episode that a person's resolve ended though the alert fires on.
     """
@@ -53,6 +56,7 @@ class Fired:
     routed: Routed
     severity: str
     suppressed: str | None = None
+    again_at: dt.datetime | None = None
     incident: str | None = None
     run: int | None = None
     after: Episode | None = None
@@ -106,7 +110,7 @@ def newest_runs(connection: store.Connection, names: Iterable[str]) -> dict[str,
 def answer(
     settings: Settings, connection: store.Connection, fired: Sequence[Fired], sender: str, now: dt.datetime
 ) -> list[str]:
-    """Give each new episode an incident and a run; returns the incidents."""
+    """Give each new episode an incident, and a run unless it is held back; returns the incidents."""
     groups: dict[Place, list[Fired]] = defaultdict(list)
     for one in fired:
         groups[one.place].append(one)
@@ -115,20 +119,34 @@ def answer(
     found = find_or_open(connection, wanted, now)
     runs = newest_runs(connection, {row["id"] for row in found.rows.values()} - found.new)
     answers = {incident: run["id"] for incident, run in runs.items() if run["state"] in WAITS}
+    severities = {place: worse(found.rows[place]["severity"], worst[place]) for place in groups}
+    asking = [
+        limits.Asking(group[0].routed, severities[place])
+        for place, group in groups.items()
+        if found.rows[place]["id"] not in answers
+    ]
+    held = limits.held(settings, connection, asking)
     entries: dict[str, list[bulk.Entry]] = {}
     new_runs: list[bulk.NewRun] = []
     for place, group in groups.items():
-        row = found.rows[place]
-        incident, severity = row["id"], worse(row["severity"], worst[place])
+        row, severity = found.rows[place], severities[place]
+        incident = row["id"]
         entries[incident] = [opening_entry(row)] if incident in found.new else []
         entries[incident].append((ACTOR, "alert-accepted", _accepted(group, sender)))
         if severity != row["severity"]:
             connection.execute(queries("incidents").set_severity, {"incident": incident, "severity": severity})
-        if incident not in answers:
+            if incident in answers:
+                queue.hasten(connection, answers[incident], severity)
+        if place in held:
+            told = {"count": len(group), "reason": held[place].reason, "again_at": held[place].again_at}
+            entries[incident].append((ACTOR, "run-suppressed", told))
+        elif incident not in answers:
             new_runs.append(bulk.NewRun(incident, row["runbook"], row["platform"], group[0].alert.payload, severity))
-    for incident, (run, entry) in bulk.start_runs(connection, new_runs, requested_by=BY_ALERT).items():
+    started = bulk.start_runs(connection, new_runs, requested_by=BY_ALERT)
+    for incident, (run, entry) in started.items():
         answers[incident] = run
         entries[incident].append(entry)
+    answer_held_back(connection, {incident: run for incident, (run, _) in started.items() if incident not in found.new})
     for place, group in groups.items():
         for before in sorted({one.after.incident or "" for one in group if one.after is not None}):
             text = f"An alert fires on although the incident was resolved: {found.rows[place]['id']} has it now."
@@ -137,10 +155,19 @@ def answer(
     for place, group in groups.items():
         for one in group:
             one.incident = one.episode.incident = found.rows[place]["id"]
-            one.run = answers[one.incident]
+            one.run = answers.get(one.incident)
+            if place in held:
+                one.suppressed, one.again_at = held[place].reason, held[place].again_at
     if reopened := [row["id"] for row in found.rows.values() if row["state"] == "mitigated"]:
         connection.execute(queries("incidents").set_state, {"state": "open", "incidents": reopened})
     return [row["id"] for row in found.rows.values()]
+
+
+def answer_held_back(connection: store.Connection, answers: Mapping[str, int]) -> None:
+    """The alerts of these incidents that fire and were held back are answered by these runs."""
+    if answers:
+        facts = {"incidents": list(answers), "runs": list(answers.values())}
+        connection.execute(queries("intake").answer_held_back, facts)
 
 
 def store_episodes(
@@ -179,6 +206,7 @@ def store_episodes(
                     one.incident,
                     one.run,
                     one.suppressed,
+                    one.again_at,
                 )
             )
 

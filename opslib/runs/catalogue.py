@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,28 @@ class Facts(BaseModel):
     cell_timeout_s: float | None = Field(default=None, gt=0)
     run_timeout_s: float | None = Field(default=None, gt=0)
     card: bool = False
+    queue_timeout_s: float | None = Field(default=None, gt=0)
+    cooldown_s: float | None = Field(default=None, ge=0)
+    runs_per_hour: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a runbook declares of its place in the queue; None where it declares nothing.
+
+    Attributes
+    ----------
+    queue_timeout_s : float or None
+        How long one of its runs may wait [s].
+    cooldown_s : float or None
+        How long after a run that succeeded an alert of the same target starts none [s]; 0: never so.
+    runs_per_hour : int or None
+        How many of its runs alerts may start in an hour, on one platform.
+    """
+
+    queue_timeout_s: float | None = None
+    cooldown_s: float | None = None
+    runs_per_hour: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +82,8 @@ class Runbook:
         Bounds [s] of one cell and of the run; the settings' where None.
     card : bool
         Whether it computes on a card, where there is one: its kernel is then started plainly.
+    bounds : Bounds
+        What it declares of its place in the queue.
     parameters : list of Parameter
         As the parameters cell declares them.
     path : Path
@@ -78,6 +103,7 @@ class Runbook:
     cell_timeout_s: float | None
     run_timeout_s: float | None
     card: bool
+    bounds: Bounds
     parameters: list[Parameter]
     path: Path
 
@@ -188,8 +214,33 @@ def read(path: Path) -> Runbook:
         ]
     if facts is None or mistakes:
         raise _not_one(path, mistakes)
-    rest = facts.model_dump(exclude={"trigger"})
-    return Runbook(name=path.stem, triggers=facts.trigger, parameters=parameters, path=path, **rest)
+    of_queue = {"queue_timeout_s", "cooldown_s", "runs_per_hour"}
+    rest = facts.model_dump(exclude={"trigger", *of_queue})
+    bounds = Bounds(**facts.model_dump(include=of_queue))
+    return Runbook(name=path.stem, triggers=facts.trigger, parameters=parameters, path=path, bounds=bounds, **rest)
+
+
+def bounds(settings: Settings, name: str) -> Bounds:
+    """What a runbook declares of its place in the queue; nothing where there is no such runbook, or a broken one.
+
+    Read again only when its file has changed: intake asks for each delivery.
+    """
+    for path in sorted(settings.notebooks.glob("*/*.ipynb")):
+        if path.stem == name:
+            try:
+                status = path.stat()
+            except OSError:
+                break
+            return _bounds(path, status.st_mtime_ns, status.st_size)
+    return Bounds()
+
+
+@lru_cache(maxsize=512)
+def _bounds(path: Path, _changed_ns: int, _size: int) -> Bounds:
+    try:
+        return read(path).bounds
+    except ConfigurationError:
+        return Bounds()
 
 
 def _notebooks(settings: Settings) -> list[Path]:

@@ -70,6 +70,7 @@ def _end(connection: store.Connection, run: int, state: str, sentence: str, *, a
     row = connection.execute(sql.one, {"run": run}).fetchone()
     if row is None:
         raise RecordError(f"there is no run {run}")
+    queue.lock_place(connection, run)
     connection.execute(queries("journal").lock_incident, {"incident": row["incident"]})
     now = connection.execute(sql.lock, {"run": run}).fetchone()
     if now is not None and now["state"] not in ("waiting", "running"):
@@ -85,6 +86,7 @@ def _end(connection: store.Connection, run: int, state: str, sentence: str, *, a
     connection.execute(sql.finish, {**values, "verdict": None if verdict is None else Jsonb(plain(verdict))})
     if state == "lost" and again and row["attempt"] < ATTEMPTS and row["mode"] in ("observe", "plan"):
         _queue_again(connection, row)
+    queue.next_of_place(connection, run)
     by_hand = row["opened_by"] != "alert" and row["incident_state"] != "resolved"
     if state == "succeeded" and by_hand and verdict and not verdict["confirmed"] and verdict["plan"] is None:
         incidents.resolve(connection, row["incident"], actor, "Run by hand; nothing was found to be wrong.")
@@ -118,7 +120,7 @@ def _queue_again(connection: store.Connection, row: dict[str, Any]) -> None:
         attempt=row["attempt"] + 1,
         retry_of=row["id"],
     )
-    queue.defer(connection, new, severity=row["severity"])
+    queue.defer(connection, new, in_lane=row["lane"])
     connection.execute(queries("runs").answer_instead, {"old": row["id"], "new": new})
 
 

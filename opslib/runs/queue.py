@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
@@ -17,7 +17,34 @@ QUEUE = "runs"
 TASK = "opslib.runs.run"
 ACTOR = "queue"
 Mode = Literal["observe", "plan", "apply", "interactive"]
-_PRIORITY = {"critical": 100, "p0": 100, "p1": 80, "high": 60, "p2": 60, "warning": 40, "p3": 20, "info": 10}
+Lane = Literal["critical", "high", "warning", "info", "routine"]
+PRIORITIES: dict[Lane, int] = {"critical": 100, "high": 80, "warning": 60, "info": 40, "routine": 20}
+"""The lanes in their order: a run of an earlier lane overtakes all that wait in later ones."""
+_LANES: dict[str, Lane] = {
+    "critical": "critical",
+    "p0": "critical",
+    "high": "high",
+    "p1": "high",
+    "warning": "warning",
+    "p2": "warning",
+    "info": "info",
+    "p3": "info",
+    "p4": "info",
+}
+_PLACES = 0x52554E50
+
+
+def lane(severity: str, kind: str = "alert") -> Lane:
+    """The lane of a run: by severity for a diagnosis, behind all of these for routine work.
+
+    Parameters
+    ----------
+    severity : str
+        Of the incident; an unknown one counts as a warning.
+    kind : str
+        Of the runbook.
+    """
+    return "routine" if kind == "routine" else _LANES.get(severity.strip().lower(), "warning")
 
 
 def create_run(
@@ -101,17 +128,42 @@ def _storable(value: Any) -> Any:
     return found.replace("\x00", "\ufffd") if isinstance(found, str) else found
 
 
-def defer(connection: store.Connection, run: int, *, severity: str) -> None:
-    """Put a run into the queue, in the caller's transaction; the graver the earlier."""
-    connection.execute(
-        queries("runs").defer,
-        {
-            "queue": QUEUE,
-            "task": TASK,
-            "priority": _PRIORITY.get(severity.strip().lower(), 30),
-            "arguments": Jsonb({"run": run}),
-        },
-    )
+def defer(connection: store.Connection, run: int, *, severity: str = "", in_lane: Lane | None = None) -> None:
+    """Put a run into the queue, in the caller's transaction: into the lane given, or that of the severity."""
+    defer_all(connection, [(run, in_lane or lane(severity))])
+
+
+def defer_all(connection: store.Connection, runs: Sequence[tuple[int, Lane]]) -> None:
+    """Put runs into the queue, each in its lane and in this order, in the caller's transaction."""
+    if not runs:
+        return
+    values = {
+        "queue": QUEUE,
+        "task": TASK,
+        "runs": [run for run, _ in runs],
+        "lanes": [one for _, one in runs],
+        "priorities": [PRIORITIES[one] for _, one in runs],
+    }
+    connection.execute(queries("runs").set_lanes, values)
+    connection.execute(queries("runs").defer, values)
+
+
+def hasten(connection: store.Connection, run: int, severity: str) -> None:
+    """Move a run that waits to the lane of a severity, if that is an earlier one than its own."""
+    to = lane(severity)
+    values = {"run": run, "task": TASK, "lane": to, "priority": PRIORITIES[to], "lanes": list(PRIORITIES)}
+    connection.execute(queries("runs").hasten, values)
+
+
+def lock_place(connection: store.Connection, run: int) -> None:
+    """Decide alone, until the transaction ends, which run of this one's platform, runbook and target goes on."""
+    connection.execute(queries("runs").lock_place, {"run": run, "space": _PLACES})
+
+
+def next_of_place(connection: store.Connection, run: int) -> None:
+    """Queue again what waited for the end of a run of the same platform, runbook and target."""
+    rows = connection.execute(queries("runs").waits_for_place, {"run": run, "task": TASK}).fetchall()
+    defer_all(connection, [(row["id"], row["lane"]) for row in rows])
 
 
 def cancel(connection: store.Connection, incident: str, person: str, text: str = "") -> list[int]:

@@ -10,7 +10,7 @@ import structlog
 
 from opslib import store
 from opslib.record import journal
-from opslib.runs import descendants, ending, queue
+from opslib.runs import descendants, ending, expiry, queue
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -25,7 +25,7 @@ _tried: dict[int, float] = {}  # when this process last tried to close the recor
 
 
 def reap(settings: Settings) -> list[int]:
-    """End the runs whose process is gone, queue each again once, and defer waiting runs that no job will start.
+    """End the runs whose process is gone, queue each again once; end what waited too long, defer what has no job.
 
     Returns
     -------
@@ -46,6 +46,7 @@ def reap(settings: Settings) -> list[int]:
         why = _gone(row["worker"] or "", row["silent_s"])
         if why and lose(settings, row["id"], why):
             lost.append(row["id"])
+    expiry.expire(settings)
     _remind(settings)
     _close(settings)
     return lost
@@ -108,5 +109,5 @@ def _remind(settings: Settings) -> None:
     with store.transaction(settings) as connection:
         for row in connection.execute(queries("runs").forgotten, values).fetchall():
             connection.execute(queries("runs").end_jobs, {"task": queue.TASK, "run": row["id"]})
-            queue.defer(connection, row["id"], severity=row["severity"])
+            queue.defer(connection, row["id"], in_lane=row["lane"])
             _log.warning("a forgotten run was queued again", run=row["id"])

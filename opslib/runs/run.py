@@ -110,7 +110,7 @@ def start(
             requested_by=requested_by,
         )
         if defer:
-            queue.defer(connection, run, severity=severity)
+            queue.defer(connection, run, in_lane=queue.lane(severity, runbook.kind))
     return row["id"], run
 
 
@@ -139,6 +139,7 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
     """
     stop = stop or Stop()
     with store.transaction(settings) as connection:
+        queue.lock_place(connection, run)
         claimed = connection.execute(queries("runs").claim, {"run": run, "worker": _me()}).fetchone()
         row = connection.execute(queries("runs").one, {"run": run}).fetchone()
     if row is None:

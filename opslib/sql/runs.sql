@@ -9,16 +9,70 @@ SELECT incident.id, (SELECT coalesce(max(number), 0) + 1 FROM runs WHERE runs.in
 FROM incident
 RETURNING id, number
 
+-- name: set_lanes
+-- The lane of each run.
+UPDATE runs SET lane = new.lane FROM unnest(%(runs)s::bigint[], %(lanes)s::text[]) AS new (run, lane)
+WHERE runs.id = new.run AND runs.lane <> new.lane
+
 -- name: defer
--- A job of the queue, in the caller's transaction: seen by workers when it commits.
-SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
-    %(queue)s, %(task)s, %(priority)s, NULL, NULL, %(arguments)s, NULL)::procrastinate_job_to_defer_v1])
+-- Jobs of the queue, in the caller's transaction: seen by workers when it commits.
+SELECT procrastinate_defer_jobs_v1(array_agg(
+    ROW(%(queue)s, %(task)s, new.priority, NULL, NULL, jsonb_build_object('run', new.run), NULL)
+    ::procrastinate_job_to_defer_v1 ORDER BY new.place))
+FROM unnest(%(runs)s::bigint[], %(priorities)s::int[]) WITH ORDINALITY AS new (run, priority, place)
+
+-- name: hasten
+-- A run that waits overtakes: its lane, and the job that no worker has taken yet.
+WITH moved AS (
+    UPDATE runs SET lane = %(lane)s
+    WHERE id = %(run)s AND state = 'waiting'
+        AND array_position(%(lanes)s::text[], lane) > array_position(%(lanes)s::text[], %(lane)s)
+    RETURNING id
+)
+UPDATE procrastinate_jobs SET priority = %(priority)s FROM moved
+WHERE task_name = %(task)s AND status = 'todo' AND args ->> 'run' = moved.id::text AND priority < %(priority)s
+
+-- name: lock_place
+-- Whoever starts or ends a run of this platform, runbook and target does so alone until the transaction ends.
+SELECT pg_advisory_xact_lock(%(space)s, hashtext(concat_ws(chr(10), incidents.platform, incidents.runbook, incidents.target)))
+FROM runs JOIN incidents ON incidents.id = runs.incident WHERE runs.id = %(run)s
 
 -- name: claim
--- A waiting run becomes this process's own; nobody else gets it.
+-- A waiting run becomes this process's own; nobody else gets it. One that an alert asked for waits while another such
+-- run of its platform, runbook and target goes on. The caller holds the lock of the place.
 UPDATE runs SET state = 'running', started_at = now(), heartbeat_at = now(), worker = %(worker)s
-WHERE id = %(run)s AND state = 'waiting'
-RETURNING *
+FROM incidents AS here
+WHERE runs.id = %(run)s AND runs.state = 'waiting' AND here.id = runs.incident
+    AND (runs.requested_by <> 'alert' OR NOT EXISTS (
+        SELECT FROM runs AS others JOIN incidents AS there ON there.id = others.incident
+        WHERE others.state = 'running' AND others.requested_by = 'alert' AND others.mode IN ('observe', 'plan')
+            AND (there.platform, there.runbook, there.target) = (here.platform, here.runbook, here.target)))
+RETURNING runs.*
+
+-- name: waits_for_place
+-- The runs that wait behind one of the same platform, runbook and target, and have no job that waits too.
+SELECT others.id, others.lane
+FROM runs JOIN incidents AS here ON here.id = runs.incident
+JOIN incidents AS there
+    ON (there.platform, there.runbook, there.target) = (here.platform, here.runbook, here.target)
+JOIN runs AS others ON others.incident = there.id
+WHERE runs.id = %(run)s AND runs.requested_by = 'alert' AND others.id <> runs.id
+    AND others.state = 'waiting' AND others.requested_by = 'alert'
+    AND NOT EXISTS (SELECT FROM procrastinate_jobs AS jobs
+                    WHERE jobs.task_name = %(task)s AND jobs.args ->> 'run' = others.id::text AND jobs.status = 'todo')
+ORDER BY others.id
+
+-- name: overdue
+-- Runs that have waited longer than their runbook allows, and how long [s].
+SELECT runs.id, runs.incident, runs.number, bounds.most_s, extract(epoch FROM now() - runs.queued_at)::float8 AS waited_s
+FROM runs JOIN unnest(%(runbooks)s::text[], %(most_s)s::float8[]) AS bounds (runbook, most_s) USING (runbook)
+WHERE runs.state = 'waiting' AND runs.mode IN ('observe', 'plan')
+    AND runs.queued_at < now() - make_interval(secs => bounds.most_s)
+ORDER BY runs.id
+
+-- name: runbooks_waiting
+-- The runbooks of which runs wait.
+SELECT DISTINCT runbook FROM runs WHERE state = 'waiting'
 
 -- name: one
 -- One run with what is needed of its incident.
@@ -42,7 +96,10 @@ SELECT id, state FROM runs WHERE id = %(run)s FOR UPDATE
 -- name: finish
 -- The terminal state, and the verdict with its plan.
 UPDATE runs SET state = %(state)s, error = %(error)s, ended_at = now(),
-    verdict = coalesce(%(verdict)s, verdict)
+    verdict = coalesce(%(verdict)s, verdict),
+    first_cell_at = (SELECT min((line::jsonb ->> 'at')::timestamptz) FROM journal
+                     WHERE journal.incident = runs.incident AND (line::jsonb ->> 'kind') = 'cell-ended'
+                         AND (line::jsonb -> 'body' ->> 'run')::bigint = runs.id)
 WHERE id = %(run)s
 
 -- name: cancel_asked
@@ -80,8 +137,8 @@ FROM runs WHERE state = 'running' AND mode IN ('observe', 'plan')
 
 -- name: forgotten
 -- Waiting runs that no job will ever start: the job is gone, or the worker that took it stopped beating. One by hand
--- that never had a job is executed by whoever asked for it.
-SELECT runs.id, incidents.severity FROM runs JOIN incidents ON incidents.id = runs.incident
+-- that never had a job is executed by whoever asked for it; one that waits for another run is queued when that ends.
+SELECT runs.id, runs.lane FROM runs JOIN incidents ON incidents.id = runs.incident
 WHERE runs.state = 'waiting' AND runs.mode IN ('observe', 'plan')
     AND runs.queued_at < now() - make_interval(secs => %(older_s)s)
     AND (runs.requested_by = 'alert'
@@ -92,6 +149,11 @@ WHERE runs.state = 'waiting' AND runs.mode IN ('observe', 'plan')
         WHERE jobs.task_name = %(task)s AND jobs.args ->> 'run' = runs.id::text
             AND (jobs.status = 'todo' OR (jobs.status = 'doing'
                  AND workers.last_heartbeat > now() - make_interval(secs => %(older_s)s))))
+    AND NOT EXISTS (
+        SELECT FROM runs AS others JOIN incidents AS there ON there.id = others.incident
+        WHERE runs.requested_by = 'alert' AND others.state = 'running' AND others.requested_by = 'alert'
+            AND (there.platform, there.runbook, there.target)
+                = (incidents.platform, incidents.runbook, incidents.target))
 
 -- name: end_jobs
 -- The jobs of a run that a dead worker took are over.

@@ -10,6 +10,9 @@ from opslib import store
 from opslib.settings import Settings
 from opslib.sql import queries
 
+ALIVE_S = 10.0
+"""A process that has said nothing for so long is not alive [s]."""
+
 
 class Process:
     """One process that tells it is alive by `beat`, at most every few seconds."""
@@ -40,7 +43,7 @@ def register(settings: Settings, kind: str) -> Process:
     return process
 
 
-def alive(connection: store.Connection, kind: str, within_s: float = 10.0) -> bool:
+def alive(connection: store.Connection, kind: str, within_s: float = ALIVE_S) -> bool:
     """Whether a process of that kind has said so within the last `within_s` seconds."""
     row = connection.execute(queries("processes").alive, {"kind": kind, "within_s": within_s}).fetchone()
     return row is not None and bool(row["alive"])

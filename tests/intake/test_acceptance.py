@@ -169,7 +169,8 @@ def test_lines_written_in_bulk_are_those_of_the_journal(settings: Settings, conn
     }
     ones = [incidents.open_incident(connection, target=name, **facts)["id"] for name in ("one", "other")]
     run = {"runbook": "var-breach", "platform": "crypto", "alert": {"a": "\ud800"}}
-    queue.create_run(connection, ones[0], mode="plan", requested={}, requested_by="alert", **run)
+    number = queue.create_run(connection, ones[0], mode="plan", requested={}, requested_by="alert", **run)
+    queue.defer(connection, number, severity="critical")
     journal.append(connection, ones[0], "note", {"text": "password=hunter2hunter2"}, actor="x")
     new = bulk.NewRun(ones[1], "var-breach", "crypto", {"a": "\ud800"}, "critical")
     started = bulk.start_runs(connection, [new], requested_by="alert")

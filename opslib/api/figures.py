@@ -1,0 +1,177 @@
+"""The figures that the store and the nursery hold, as `/metrics` tells them: read when they are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import psycopg
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from opslib import intake, store
+from opslib.errors import StoreError
+from opslib.incidents.opening import BY_INTAKE
+from opslib.runs import queue
+from opslib.settings import Settings
+from opslib.sql import queries
+from opslib.store.processes import ALIVE_S
+
+KINDS = ("server", "worker", "recorder", "applier", "signer")
+STATES = ("waiting", "running", "succeeded", "failed", "timed-out", "cancelled", "kernel-died", "lost")
+REASONS = ("cool-down", "ceiling", "over before it was seen")
+SOON = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0]
+"""Bounds of waits and of times to the first cell [s]."""
+LONG = [0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0]
+"""Bounds of the durations of runs [s]."""
+
+
+class Kernels(Collector):
+    """The kernels of this machine's nursery; nothing where none runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.runtime / "kernels.json"
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before the file has been read."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """How many are ready and in use, and how many have died."""
+        try:
+            facts = json.loads(self._file.read_text("utf-8"))
+            counted = {name: int(facts[name]) for name in ("ready", "taken", "died")}
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        kernels = _gauge("runbook_kernels", "Kernels of this machine: ready (warm), taken (in use).", "state")
+        for name in ("ready", "taken"):
+            kernels.add_metric([name], counted[name])
+        died = CounterMetricFamily("runbook_kernels_died", "Warm kernels that died before their run ended.")
+        died.add_metric([], counted["died"])
+        return [kernels, died]
+
+
+class Store(Collector):
+    """Ledger, queue, runs and processes; only `runbook_store_up 0` while the store is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before the store has been asked."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures, of one moment."""
+        up = GaugeMetricFamily("runbook_store_up", "Whether the database answers.")
+        try:
+            with store.transaction(self._settings, role="reader") as connection:
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                found = [*_ledger(connection), *_queue(connection), *_runs(connection), *_alive(connection)]
+        except (StoreError, psycopg.OperationalError):
+            up.add_metric([], 0)
+            return [up]
+        up.add_metric([], 1)
+        return [up, *found]
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=list(labels))
+
+
+def _one(name: str, text: str, value: float) -> GaugeMetricFamily:
+    """A figure without labels."""
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _each(name: str, text: str, label: str, values: Iterable[tuple[str, float]]) -> GaugeMetricFamily:
+    """A figure for each value of a label."""
+    found = _gauge(name, text, label)
+    for of, value in values:
+        found.add_metric([of], value)
+    return found
+
+
+def _ledger(connection: store.Connection) -> Iterable[Metric]:
+    counted = intake.totals(connection)
+    outcomes = [(name, counted[name]) for name in intake.OUTCOMES]
+    by_reason = {row["reason"]: row["alerts"] for row in connection.execute(queries("ledger").suppressed)}
+    yield _one("runbook_alerts_accepted", "Accepted alerts (episodes).", counted["accepted"])
+    yield _one("runbook_alerts_repeats", "Deliveries of an alert that was known.", counted["repeats"])
+    yield _each("runbook_alerts", "Accepted alerts by what became of them.", "outcome", outcomes)
+    yield _each(
+        "runbook_alerts_suppressed",
+        "Alerts that started no run, by the kind of reason; one that fires on is looked at again.",
+        "reason",
+        [(reason, by_reason.get(reason, 0)) for reason in REASONS],
+    )
+    gap = counted["accepted"] - sum(value for _, value in outcomes)
+    yield _one("runbook_ledger_gap", "Accepted less run, waiting, suppressed and lost: always 0.", gap)
+
+
+def _queue(connection: store.Connection) -> Iterable[Metric]:
+    lanes = {row["lane"]: row for row in connection.execute(queries("metrics").queue)}
+    depths = [(lane, lanes[lane]["runs"] if lane in lanes else 0) for lane in queue.PRIORITIES]
+    ages = [(lane, lanes[lane]["oldest_s"] if lane in lanes else 0.0) for lane in queue.PRIORITIES]
+    yield _each("runbook_queue_depth", "Runs that wait for a worker, by lane.", "lane", depths)
+    yield _each("runbook_queue_oldest_seconds", "How long the oldest run of a lane has waited.", "lane", ages)
+    waiting, oldest_s = sum(depth for _, depth in depths), max(age for _, age in ages)
+    yield _one("runbook_runs_waiting", "Runs that wait for a worker.", waiting)
+    yield _one("runbook_queue_age_seconds", "How long the oldest waiting run has waited.", oldest_s)
+    storms = [(row["platform"], 1.0) for row in connection.execute(queries("storm").open, {"intake": BY_INTAKE})]
+    yield _each("runbook_storm", "1 for each platform on which a storm goes on.", "platform", storms)
+
+
+def _runs(connection: store.Connection) -> Iterable[Metric]:
+    sql = queries("metrics")
+    counted = {row["state"]: row["runs"] for row in connection.execute(sql.runs)}
+    yield _each("runbook_runs", "Runs by state.", "state", [(state, counted.get(state, 0)) for state in STATES])
+    yield _histogram(
+        connection.execute(sql.waits, {"bounds": SOON}),
+        SOON,
+        "runbook_queue_wait_seconds",
+        "From the request of a run to its start.",
+        "lane",
+    )
+    yield _histogram(
+        connection.execute(sql.first_cells, {"bounds": SOON}),
+        SOON,
+        "runbook_first_cell_seconds",
+        "From the request of a run to the end of its first cell; told when the run has ended.",
+        "lane",
+    )
+    yield _histogram(
+        connection.execute(sql.durations, {"bounds": LONG}),
+        LONG,
+        "runbook_run_seconds",
+        "From the start of a run to its end.",
+        "runbook",
+    )
+
+
+def _histogram(
+    rows: Iterable[dict[str, Any]], bounds: Sequence[float], name: str, text: str, label: str
+) -> HistogramMetricFamily:
+    """A histogram of each value of a label, from the counts between the bounds."""
+    found = HistogramMetricFamily(name, text, labels=[label])
+    counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
+    sums: dict[str, float] = defaultdict(float)
+    for row in rows:
+        counts[row["label"]][row["bucket"]] += row["runs"]
+        sums[row["label"]] += row["sum_s"]
+    for of, each in counts.items():
+        names = [*(str(bound) for bound in bounds), "+Inf"]
+        found.add_metric([of], list(zip(names, map(float, accumulate(each)), strict=True)), sums[of])
+    return found
+
+
+def _alive(connection: store.Connection) -> Iterable[Metric]:
+    rows = connection.execute(queries("metrics").processes, {"within_s": ALIVE_S})
+    alive = {row["kind"]: row["alive"] for row in rows}
+    yield _each(
+        "runbook_processes", "Processes that are alive.", "kind", [(kind, alive.get(kind, 0)) for kind in KINDS]
+    )
