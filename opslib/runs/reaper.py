@@ -16,7 +16,7 @@ from opslib.sql import queries
 
 SILENT_S = 15.0
 FORGOTTEN_S = 10.0
-ABANDONED_S = 10.0
+ABANDONED_S = 60.0  # a kernel of a loaded machine takes a while between its folder and its process
 UNCLOSED_S = 10.0
 CLOSE_AGAIN_S = 60.0
 ACTOR = "reaper"
