@@ -7,16 +7,17 @@ looked at again as soon as the reason has passed (`opslib.intake.release`).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opslib import store
 from opslib.intake.routes import Routed
 from opslib.runs import catalogue, queue
+from opslib.runs.catalogue import Bounds
 from opslib.settings import Settings
 from opslib.sql import queries
 
-__all__ = ["CEILING", "COOLDOWN", "Asking", "Held", "held"]
+__all__ = ["CEILING", "COOLDOWN", "Asking", "Held", "cooldown_s", "held", "runs_per_hour"]
 
 COOLDOWN, CEILING = "cool-down", "ceiling"
 """How the reason of a suppression begins, which tells the kinds apart."""
@@ -51,14 +52,29 @@ class Held:
 def held(settings: Settings, connection: store.Connection, asking: Sequence[Asking]) -> dict[Place, Held]:
     """Those that start no run now, each with its reason; the caller holds the locks of their places."""
     bound = [one for one in asking if queue.lane(one.severity) != "critical"]
-    found = _cooling(settings, connection, bound)
-    found |= _above(settings, connection, [one for one in bound if one.place not in found])
-    return found
+    declared = {name: catalogue.bounds(settings, name) for name in {one.routed.runbook for one in bound}}
+    cooldowns = {one.place: cooldown_s(settings, one.routed, declared[one.routed.runbook]) for one in bound}
+    found = _cooling(connection, {place: seconds for place, seconds in cooldowns.items() if seconds > 0})
+    rest = [one for one in bound if one.place not in found]
+    ceilings = {one.place: runs_per_hour(settings, one.routed, declared[one.routed.runbook]) for one in rest}
+    return found | _above(connection, rest, ceilings)
 
 
-def _cooling(settings: Settings, connection: store.Connection, asking: Sequence[Asking]) -> dict[Place, Held]:
+def cooldown_s(settings: Settings, routed: Routed, declared: Bounds) -> float:
+    """The cool-down of a route [s], else of its runbook, else of the settings."""
+    for value in (routed.cooldown_s, declared.cooldown_s):
+        if value is not None:
+            return value
+    return settings.cooldown_s
+
+
+def runs_per_hour(settings: Settings, routed: Routed, declared: Bounds) -> int:
+    """The ceiling of a route, else of its runbook, else of the settings."""
+    return routed.runs_per_hour or declared.runs_per_hour or settings.runs_per_hour
+
+
+def _cooling(connection: store.Connection, cooldowns: Mapping[Place, float]) -> dict[Place, Held]:
     """Those whose runbook succeeded for the same target a moment ago."""
-    cooldowns = {one.place: cooldown for one in asking if (cooldown := _cooldown_s(settings, one.routed)) > 0}
     if not cooldowns:
         return {}
     platforms, runbooks, targets = (list(column) for column in zip(*cooldowns, strict=True))
@@ -74,7 +90,7 @@ def _cooling(settings: Settings, connection: store.Connection, asking: Sequence[
     return found
 
 
-def _above(settings: Settings, connection: store.Connection, asking: Sequence[Asking]) -> dict[Place, Held]:
+def _above(connection: store.Connection, asking: Sequence[Asking], ceilings: Mapping[Place, int]) -> dict[Place, Held]:
     """Those for which no run of the hour is left; the graver have theirs first."""
     if not asking:
         return {}
@@ -84,7 +100,7 @@ def _above(settings: Settings, connection: store.Connection, asking: Sequence[As
     counts = _counts(connection, list(kinds))
     found: dict[Place, Held] = {}
     for (platform, runbook), group in sorted(kinds.items()):
-        most = min(_runs_per_hour(settings, one.routed) for one in group)
+        most = min(ceilings[one.place] for one in group)
         runs, frees_at = counts[platform, runbook]
         if runs + len(group) + _NEAR > most:
             facts = {"space": _CEILINGS, "name": f"{platform}\n{runbook}"}
@@ -111,13 +127,3 @@ def _counts(
 
 def _clock(at: dt.datetime) -> str:
     return at.astimezone(dt.UTC).strftime("%H:%M:%S")
-
-
-def _cooldown_s(settings: Settings, routed: Routed) -> float:
-    declared = catalogue.bounds(settings, routed.runbook).cooldown_s if routed.cooldown_s is None else routed.cooldown_s
-    return settings.cooldown_s if declared is None else declared
-
-
-def _runs_per_hour(settings: Settings, routed: Routed) -> int:
-    declared = routed.runs_per_hour or catalogue.bounds(settings, routed.runbook).runs_per_hour
-    return declared or settings.runs_per_hour

@@ -7,11 +7,14 @@ import itertools
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from opslib import intake, store
+from opslib.api.counts import Counts
+from opslib.commands import doctor
 from opslib.settings import Settings
 from tests.intake.bodies import NOON, alert, ledger, one, send, send_v2, stamp
 
@@ -83,3 +86,44 @@ def _end_runs(settings: Settings, state: str) -> None:
             "UPDATE runs SET state = %(state)s, started_at = now(), ended_at = now() WHERE state = 'waiting'",
             {"state": state},
         )
+
+
+BREAK = {
+    "alerts that nothing answers": "UPDATE alerts SET run = NULL",
+    "alerts that are both suppressed and answered": "UPDATE alerts SET suppressed = 'x'",
+    "alerts that a run of another incident answers": "UPDATE alerts SET run = (SELECT max(id) FROM runs) WHERE id = 1",
+    "places where two runs that alerts started go on at once": (
+        "UPDATE runs SET state = 'running'; UPDATE incidents SET state = 'resolved', target = 'same'"
+    ),
+    "waiting runs that no job will ever start": (
+        "DELETE FROM procrastinate_jobs; UPDATE runs SET queued_at = now() - interval '2 minutes'"
+    ),
+    "runs that ended with the journal saying otherwise": "UPDATE runs SET state = 'succeeded', started_at = now()",
+}
+
+
+@pytest.mark.parametrize("what", BREAK)
+def test_what_may_never_be_is_noticed(settings: Settings, what: str) -> None:
+    send(settings, alert(), alert("ETH-USD"))
+    with store.transaction(settings, role="reader") as connection:
+        assert intake.mistakes(connection) == []
+    with store.transaction(settings) as connection:
+        for statement in BREAK[what].split(";"):
+            connection.execute(statement.encode())
+        found = intake.mistakes(connection)
+    assert any(what in mistake for mistake in found), found
+
+
+def test_an_alert_that_nothing_answers_is_a_gap_and_the_doctor_says_so(settings: Settings) -> None:
+    send(settings, alert(), alert("ETH-USD"))
+    assert doctor._ledger(settings) == doctor.Check(
+        "ledger",
+        "ok",
+        "0 run + 2 waiting + 0 suppressed + 0 lost = 2 accepted alerts; every run ended once",
+    )
+    with store.transaction(settings) as connection:
+        connection.execute("UPDATE alerts SET run = NULL WHERE id = 1")
+    told = doctor._ledger(settings)
+    assert told.state == "broken"
+    assert told.detail.startswith("0 run + 1 waiting + 0 suppressed + 0 lost = 1, but 2 alerts were accepted")
+    assert "runbook_ledger_gap 1.0" in Counts(settings).text().decode()

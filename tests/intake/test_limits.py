@@ -12,6 +12,7 @@ from opslib import incidents, intake, store
 from opslib.incidents import wording
 from opslib.intake import limits, routes
 from opslib.runs import ending
+from opslib.runs.catalogue import Bounds
 from opslib.settings import Settings
 from tests.intake.bodies import NOON, ledger, one, send
 
@@ -145,12 +146,19 @@ def test_cooldown_holds_over_a_new_incident_of_the_same_target_and_names_the_old
 
 
 def test_the_route_comes_before_the_runbook_and_the_runbook_before_the_settings(settings: Settings) -> None:
-    declared = routes.Routed("crypto", "var-breach", "", "", cooldown_s=5.0, runs_per_hour=7)
-    assert limits._cooldown_s(settings, declared) == 5.0
-    assert limits._runs_per_hour(settings, declared) == 7
+    own = routes.Routed("crypto", "var-breach", "", "", cooldown_s=5.0, runs_per_hour=7)
     plain = routes.Routed("crypto", "var-breach", "", "")
-    assert limits._cooldown_s(settings, plain) == settings.cooldown_s
-    assert limits._runs_per_hour(settings, plain) == settings.runs_per_hour
+    declared, silent = Bounds(cooldown_s=0.0, runs_per_hour=9), Bounds()
+    for routed, bounds, seconds, runs in (
+        (own, declared, 5.0, 7),
+        (plain, declared, 0.0, 9),
+        (plain, silent, 60.0, 1200),
+    ):
+        assert limits.cooldown_s(settings, routed, bounds) == seconds
+        assert limits.runs_per_hour(settings, routed, bounds) == runs
+
+
+def test_no_cooldown_holds_nothing_back(settings: Settings) -> None:
     none = settings.model_copy(update={"cooldown_s": 0.0})
     send(none, some())
     finish(none)
