@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hold": ("actions", "hold"),
     "verify": ("verify", "verify"),
     "lab": ("lab", "lab"),
+    "schedule": ("schedule", "schedule"),
     "doctor": ("doctor", "doctor"),
 }
 PLUGINS = "runbook.commands"  # entry points: commands that live outside opslib

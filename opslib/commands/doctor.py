@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.metadata
 import importlib.util
 import platform
@@ -60,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         _database,
         _ledger,
         _parameters,
+        _schedule,
         _notebooks,
         _redis,
         _confinement,
@@ -110,6 +112,17 @@ def _parameters(settings: Settings) -> Check:
     for name in names:
         platforms.load(settings, name)
     return Check("params", "ok", f"{settings.params}: {', '.join(names)}")
+
+
+def _schedule(settings: Settings) -> Check:
+    from opslib import schedule
+
+    found = schedule.load(settings)
+    ended = found.ended_calendars(dt.datetime.now(dt.UTC).date())
+    if ended:
+        listed = ", ".join(f"{name} ends on {day}" for name, day in ended.items())
+        return Check("schedule", "missing", f"{settings.params / 'schedule.yaml'}: add the coming holidays; {listed}")
+    return Check("schedule", "ok", f"{', '.join(found.entries) or 'nothing starts by the clock'}")
 
 
 def _notebooks(settings: Settings) -> Check:

@@ -53,9 +53,9 @@ def explain(
 
 @app.command()
 def check() -> None:
-    """Validate routes, platforms and contacts; every mistake is named with file and key."""
+    """Validate routes, platforms, contacts, policy and schedule; every mistake is named with file and key."""
     routes.check(Settings())
-    out.print("Routes, platforms and contacts are in order.")
+    out.print("Routes, platforms, contacts, policy and schedule are in order.")
 
 
 def _alerts(source: str) -> list[Alert]:

@@ -13,6 +13,7 @@ from opslib import platforms
 from opslib.canonical import canonical, digest
 from opslib.errors import ConfigurationError
 from opslib.platforms import Mistakes, Strict
+from opslib.schedule import entries as schedule
 from opslib.settings import Settings
 
 __all__ = ["UNKNOWN", "Explanation", "Route", "Routed", "Routes", "check", "current", "load"]
@@ -196,7 +197,7 @@ def current(settings: Settings) -> Routes:
 
 
 def check(settings: Settings) -> None:
-    """Validate the routes, platforms with the values they give to runbooks, contacts and policy together.
+    """Validate routes, platforms with the values they give to runbooks, contacts, policy and schedule together.
 
     Raises
     ------
@@ -207,6 +208,7 @@ def check(settings: Settings) -> None:
     _read(settings, mistakes)
     platforms.check(settings, mistakes)
     _check_policy(settings, mistakes)
+    schedule.check(settings, mistakes)
     mistakes.raise_any()
 
 

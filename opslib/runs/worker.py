@@ -16,6 +16,7 @@ from opslib import store
 from opslib.errors import RunbookError, StoreError
 from opslib.runs import leases, queue, reaper
 from opslib.runs.processes import RunProcess, RunProcesses
+from opslib.schedule.looker import Looker
 from opslib.settings import Settings
 from opslib.store import processes
 
@@ -80,7 +81,10 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
-        upkeep = [asyncio.create_task(step()) for step in (self._beat, self._reap, self._keep_warm)]
+        upkeep = [
+            asyncio.create_task(step())
+            for step in (self._beat, self._reap, self._keep_warm, Looker(self._settings).work)
+        ]
         taking = asyncio.create_task(self._take())
         await self._ending.wait()
         taking.cancel()

@@ -53,7 +53,7 @@ def test_a_notebook_imports_only_opslib_and_engine_of_ours(path: Path) -> None:
 def normal(name: str) -> str:
     """One spelling of a package's name in conda and in pip."""
     name = re.split(r"[\[<>=;!~ ]", name)[0].lower().replace("_", "-")
-    names = {"python-kubernetes": "kubernetes", "redis-py": "redis", "cupy-cuda12x": "cupy"}
+    names = {"python-kubernetes": "kubernetes", "redis-py": "redis", "python-tzdata": "tzdata", "cupy-cuda12x": "cupy"}
     return names.get(name, name)
 
 
