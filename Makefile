@@ -39,13 +39,15 @@ bench: .venv/ready  ## figures against peers, which it installs
 	@$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r bench/requirements.lock
 	$(BIN)/python -m bench
 
-lock:  ## the lock file anew, from pyproject.toml
+lock:  ## the lock files anew, from pyproject.toml; deploy/ has that of the image
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--constraint requirements.lock bench/requirements.in -o bench/requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --constraint requirements.lock \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o deploy/requirements.lock
 
 clean:  ## the environment, caches and what the demo left; records under outputs/ stay
 	-@test -x $(BIN)/runbook && $(BIN)/runbook sandbox down

@@ -12,12 +12,16 @@ _WAIT_S = 2.0
 
 
 def commit(folder: Path) -> str:
-    """The commit of the checkout that `folder` is in, with `+changes` where files differ from it; else `unknown`."""
+    """The commit of the checkout that `folder` is in, with `+changes` where files differ from it.
+
+    Without a checkout, as in an image, the one in the project's file `COMMIT`; else `unknown`.
+    """
     try:
         head = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        path = PROJECT / "COMMIT"
+        return path.read_text("utf-8").strip() or "unknown" if path.is_file() else "unknown"
     return f"{head}+changes" if changed else head
 
 

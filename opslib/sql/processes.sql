@@ -14,3 +14,10 @@ DELETE FROM processes WHERE id = %(id)s OR heartbeat_at < now() - interval '1 ho
 SELECT EXISTS (
     SELECT FROM processes WHERE kind = %(kind)s AND heartbeat_at > now() - make_interval(secs => %(within_s)s)
 ) AS alive
+
+-- name: alive_here
+-- Whether one of a kind on this host has beaten lately.
+SELECT EXISTS (
+    SELECT FROM processes WHERE kind = %(kind)s AND host = %(host)s
+        AND heartbeat_at > now() - make_interval(secs => %(within_s)s)
+) AS alive
