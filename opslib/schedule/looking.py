@@ -178,7 +178,7 @@ def _open(connection: store.Connection, settings: Settings, entry: Entry, start:
         alert=None,
         requested_by=ACTOR,
     )
-    queue.defer(connection, run, severity="info")  # what an alert started goes first
+    queue.defer(connection, run, in_lane="routine")  # what an alert started goes first
     return row["id"], run
 
 

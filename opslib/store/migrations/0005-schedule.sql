@@ -1,5 +1,5 @@
 -- The schedule: how far each entry was looked at, and what became of each time that was due.
--- depends: 0003-roles
+-- depends: 0004-lanes
 
 CREATE TABLE schedule_entries (
     name       text PRIMARY KEY,
