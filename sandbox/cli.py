@@ -13,21 +13,22 @@ from rich.markup import escape
 
 from opslib.commands.output import err, out, print_json
 from opslib.settings import Settings
-from sandbox import state
-from sandbox.errors import UnknownPlatform
+from sandbox.platforms import PLATFORMS, find
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Trading platforms in a box, to learn on and to break.")
 
-_PLATFORMS = ("crypto",)
+_USUAL = ("crypto",)  # what `up` starts when no platform is named
+_SHOWN = ("api", "postgres", "redis", "prometheus", "kubernetes")  # of a platform, on a terminal
+_NAMES = ", ".join(PLATFORMS)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()
 def up(
-    platforms: Annotated[list[str] | None, typer.Argument(metavar="[PLATFORM]...", help="Only crypto so far.")] = None,
+    platforms: Annotated[list[str] | None, typer.Argument(metavar="[PLATFORM]...", help=f"Of: {_NAMES}.")] = None,
     monitoring: Annotated[
         bool | None,
         typer.Option(
@@ -39,32 +40,36 @@ def up(
 ) -> None:
     """Start platforms on real servers. Harmless where they run already."""
     from opslib.people import ensure_sandbox_people  # the store is loaded only by the command that needs it
-    from sandbox import crypto
 
-    for name in platforms or _PLATFORMS:
-        _known(name)
+    wanted = [find(name) for name in dict.fromkeys(platforms or _USUAL)]
     settings = Settings()
+    lines: list[str] = []
     with _progress() as say:
-        found = crypto.up(settings, monitored=monitoring, webhook=webhook or crypto.DEFAULT_WEBHOOK, progress=say)
+        for platform in wanted:
+            where = platform.up(settings, progress=say, monitored=monitoring, webhook=webhook)
+            lines.append(f"{platform.name} is up at {where}")
         say("making demo-l1 to demo-l4, who may act in the sandbox alone")
         ensure_sandbox_people(settings)
     if json_:
         print_json(_status(settings))
     else:
-        out.print(f"crypto is up at {found.endpoints.api}", markup=False)
+        out.print("\n".join(lines), markup=False)
 
 
 @app.command()
-def down(json_: Json = False) -> None:
-    """End every platform and remove what it kept. Harmless where nothing runs."""
-    from sandbox import crypto
-
+def down(
+    platforms: Annotated[list[str] | None, typer.Argument(metavar="[PLATFORM]...", help="Default: all.")] = None,
+    json_: Json = False,
+) -> None:
+    """End platforms and remove what they kept. Harmless where nothing runs."""
+    wanted = [find(name) for name in dict.fromkeys(platforms or PLATFORMS)]
+    settings = Settings()
     with _progress() as say:
-        ran = crypto.down(Settings(), progress=say)
+        ended = [platform.name for platform in wanted if platform.down(settings, progress=say)]
     if json_:
-        print_json({"ended": list(_PLATFORMS) if ran else []})
+        print_json({"ended": ended})
     else:
-        out.print("crypto ended" if ran else "nothing was running")
+        out.print(f"{' and '.join(ended)} ended" if ended else "nothing was running")
 
 
 @app.command()
@@ -76,35 +81,45 @@ def status(json_: Json = False) -> None:
         return
     for name in ("postgres", "prometheus", "alertmanager", "kubeconfig"):
         out.print(f"{name:<14}{_without_password(document[name]) or 'not running'}", markup=False)
-    for name in _PLATFORMS:
+    for name in PLATFORMS:
         endpoints = document["platforms"].get(name)
         if endpoints is None:
             out.print(f"{name:<14}not running; start it with `runbook sandbox up {name}`", markup=False)
             continue
-        for what, address in endpoints.items():
-            if what in ("api", "redis"):
-                out.print(f"{f'{name} {what}':<14}{_without_password(address)}", markup=False)
+        for what in _SHOWN:
+            if endpoints.get(what):
+                out.print(f"{f'{name} {what}':<24}{_without_password(endpoints[what])}", markup=False)
+
+
+@app.command()
+def faults(json_: Json = False) -> None:
+    """List the faults that `break` knows, each with its platform."""
+    from sandbox.faults import FAULTS
+
+    if json_:
+        print_json({"faults": [{"fault": name, "platform": fault.platform} for name, fault in FAULTS.items()]})
+        return
+    for name, fault in FAULTS.items():
+        out.print(f"{name:<40}{fault.platform}", markup=False)
 
 
 @app.command("break")
 def break_(
-    fault: Annotated[str, typer.Argument(metavar="RUNBOOK/CAUSE", help="For example var-breach/single-symbol.")],
-    platform: Annotated[str, typer.Option(help="Platform to break.")] = "crypto",
-    seed: Annotated[int | None, typer.Option(help="Varies symbol, intensity and timing; default: any.")] = None,
+    fault: Annotated[str, typer.Argument(metavar="RUNBOOK/CAUSE", help="One of `runbook sandbox faults`.")],
+    platform: Annotated[str | None, typer.Option(help="Platform to break; default: the fault's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Varies target, intensity and timing; default: any.")] = None,
     decoys: Annotated[int, typer.Option(min=0, max=20, help="True but unrelated events beside it.")] = 0,
     json_: Json = False,
 ) -> None:
-    """Break a platform, and wait until it shows.
+    """Break a platform, and wait until it shows. For example: break var-breach/single-symbol."""
+    from sandbox import faults as catalogue
 
-    Faults: var-breach/ followed by single-symbol, all-symbols, after-model-switch or stale-volatility.
-    """
-    from sandbox import faults
-
-    _known(platform)
+    if platform is not None:
+        find(platform)
     number = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     with _progress() as say:
-        result = faults.break_(Settings(), fault, seed=number, decoys=decoys, progress=say)
-    _show(result, json_, f"broken as {fault} with seed {number}")
+        result = catalogue.break_(Settings(), fault, platform=platform, seed=number, decoys=decoys, progress=say)
+    _show(result, json_, f"broken as {fault} with seed {number}: {result['shows']}")
 
 
 @app.command()
@@ -113,11 +128,8 @@ def heal(
     json_: Json = False,
 ) -> None:
     """Put a platform back to what it is right after `up`, and wait until it is healthy. Healing twice is harmless."""
-    from sandbox import faults
-
-    _known(platform)
     with _progress() as say:
-        result = faults.heal(Settings(), progress=say)
+        result = find(platform).heal(Settings(), progress=say)
     _show(result, json_, f"{platform} is healthy")
 
 
@@ -125,13 +137,10 @@ def _show(result: dict[str, Any], json_: bool, line: str) -> None:
     if json_:
         print_json(result)
         return
-    figures = ", ".join(f"{name} {value:.2f}" for name, value in result["var_pct"].items())
-    out.print(f"{line}; VaR [% of NAV]: {figures}", markup=False)
-
-
-def _known(platform: str) -> None:
-    if platform not in _PLATFORMS:
-        raise UnknownPlatform(f"the sandbox has no platform {platform!r}; it has {', '.join(_PLATFORMS)}")
+    out.print(line, markup=False)
+    if "var_pct" in result:
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in result["var_pct"].items())
+        out.print(f"VaR [% of NAV]: {figures}", markup=False)
 
 
 def _status(settings: Settings) -> dict[str, Any]:
@@ -142,25 +151,19 @@ def _status(settings: Settings) -> dict[str, Any]:
     postgres = server.url("reader") if server is not None else None
     if settings.database_url is not None:
         postgres = settings.database_url.get_secret_value()
-    found = state.load(state.file(settings))
-    endpoints = found.endpoints if found is not None and found.whole else None
-    platforms: dict[str, Any] = {}
-    if found is not None and endpoints is not None:
-        platforms["crypto"] = {
-            "api": endpoints.api,
-            "redis": endpoints.redis,
-            "redis_admin": endpoints.redis_admin,
-            "prometheus": endpoints.prometheus,
-            "alertmanager": endpoints.alertmanager,
-            "sandbox_id": found.sandbox_id,
-        }
+    found = {name: platform.status(settings) for name, platform in PLATFORMS.items()}
+    running = {name: endpoints for name, endpoints in found.items() if endpoints is not None}
+
+    def first(what: str) -> str | None:
+        return next((endpoints[what] for endpoints in running.values() if endpoints.get(what)), None)
+
     return {
         "postgres": postgres,
-        "redis": endpoints.redis_admin if endpoints else None,
-        "prometheus": endpoints.prometheus if endpoints else None,
-        "alertmanager": endpoints.alertmanager if endpoints else None,
-        "kubeconfig": None,
-        "platforms": platforms,
+        "redis": first("redis_admin"),
+        "prometheus": first("prometheus"),
+        "alertmanager": first("alertmanager"),
+        "kubeconfig": first("kubeconfig"),
+        "platforms": running,
     }
 
 

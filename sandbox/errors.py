@@ -37,7 +37,7 @@ class UnknownPlatform(SandboxError, UsageError):
 
 
 class UnknownFault(SandboxError, UsageError):
-    """There is no such fault. `runbook sandbox break --help` names those there are."""
+    """There is no such fault. `runbook sandbox faults` names those there are."""
 
 
 class NotUp(SandboxError):

@@ -24,6 +24,11 @@ class Endpoints(BaseModel):
     api: str
     redis: str
     redis_admin: str
+    postgres: str | None = None
+    postgres_admin: str | None = None
+    kubernetes: str | None = None
+    kubernetes_admin: str | None = None
+    files: str | None = None
     prometheus: str | None = None
     alertmanager: str | None = None
 
@@ -37,9 +42,9 @@ class State(BaseModel):
     pids, starts : dict
         Process id and start time of each server, by name.
     endpoints : Endpoints
-        `redis` is the read-only identity, `redis_admin` the full one.
+        `redis` is the read-only identity, `redis_admin` the full one; so with every other pair.
     control : str
-        Socket through which faults change the platform; its folder is the owner's alone.
+        Socket through which faults change the platform, where it has one; its folder is the owner's alone.
     webhook : str or None
         Where Alertmanager posts.
     started_at : str
@@ -53,7 +58,7 @@ class State(BaseModel):
     pids: dict[str, int]
     starts: dict[str, str]
     endpoints: Endpoints
-    control: str
+    control: str = ""
     webhook: str | None = None
     started_at: str
 
@@ -100,7 +105,7 @@ def require(settings: Settings, platform: str = "crypto") -> State:
     """
     found = load(file(settings, platform))
     if found is None or not found.whole:
-        raise NotUp()
+        raise NotUp(f"the sandbox platform {platform} does not run. Start it with `runbook sandbox up {platform}`.")
     return found
 
 

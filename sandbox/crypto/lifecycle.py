@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,13 @@ from sandbox import processes, state
 from sandbox.crypto import monitoring
 from sandbox.crypto.publisher import MARKER
 from sandbox.errors import NotOurs, NotUp, StartFailed
+from sandbox.progress import Progress, quiet
 from sandbox.state import State
 
-__all__ = ["DEFAULT_WEBHOOK", "Progress", "down", "platform_status", "up", "verify"]
+__all__ = ["DEFAULT_WEBHOOK", "down", "platform_status", "up", "verify"]
 
 DEFAULT_WEBHOOK = "http://127.0.0.1:8600/api/v1/alerts"
 START_S = 40.0
-
-Progress = Callable[[str], None]
-
-
-def _quiet(message: str) -> None:
-    """Show no progress."""
 
 
 def up(
@@ -40,7 +35,7 @@ def up(
     *,
     monitored: bool | None = None,
     webhook: str = DEFAULT_WEBHOOK,
-    progress: Progress = _quiet,
+    progress: Progress = quiet,
 ) -> State:
     """Start the crypto platform, or find the one that runs.
 
@@ -80,7 +75,7 @@ def up(
         return started
 
 
-def down(settings: Settings, *, progress: Progress = _quiet) -> bool:
+def down(settings: Settings, *, progress: Progress = quiet) -> bool:
     """End the platform and remove what it kept; return whether anything ran. Harmless when nothing does."""
     with _alone(settings):
         ran = _clear(settings)

@@ -1,6 +1,6 @@
 """Every fault that the inventory names for the platforms that the sandbox has."""
 
-from sandbox.faults.catalogue import FAULTS, Fault, Step
+from sandbox.faults.catalogue import FAULTS, Fault
 from sandbox.faults.inject import break_, heal
 
-__all__ = ["FAULTS", "Fault", "Step", "break_", "heal"]
+__all__ = ["FAULTS", "Fault", "break_", "heal"]

@@ -1,15 +1,19 @@
-"""Fault names, as `RUNBOOK/CAUSE` with the keys of the inventory, and what each does."""
+"""Fault names, as `RUNBOOK/CAUSE` with the keys of the inventory, and what each does.
+
+A playbook's faults are a module that exports `FAULTS`, by cause. Importing one must stay cheap.
+"""
 
 from __future__ import annotations
 
 from sandbox.faults import var_breach
-from sandbox.faults.step import Fault, Step
+from sandbox.faults.fault import Fault
 
-__all__ = ["FAULTS", "Fault", "Step"]
+__all__ = ["FAULTS", "Fault"]
+
+_RUNBOOKS: dict[str, dict[str, Fault]] = {
+    "var-breach": var_breach.FAULTS,
+}
 
 FAULTS: dict[str, Fault] = {
-    "var-breach/after-model-switch": var_breach.after_model_switch,
-    "var-breach/all-symbols": var_breach.all_symbols,
-    "var-breach/single-symbol": var_breach.single_symbol,
-    "var-breach/stale-volatility": var_breach.stale_volatility,
+    f"{runbook}/{cause}": fault for runbook, faults in sorted(_RUNBOOKS.items()) for cause, fault in faults.items()
 }

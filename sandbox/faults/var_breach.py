@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from sandbox.crypto.config import PRISTINE, RiskParameters, load
+from sandbox.crypto.operations import var_pct
 from sandbox.crypto.parameters import DAILY_VOLATILITY, NAV_USD, SYMBOLS
-from sandbox.faults.step import Step
+from sandbox.crypto.steps import Step
+from sandbox.faults.on_crypto import Steps, fault
 
-__all__ = ["after_model_switch", "all_symbols", "single_symbol", "stale_volatility"]
+__all__ = ["FAULTS", "STEPS", "after_model_switch", "all_symbols", "single_symbol", "stale_volatility"]
 
 _NORMAL_99 = 2.3263478740408408
 _USUAL_SHARE_OF_NAV = 0.25 * 0.545 * 0.65  # Kelly x confidence x signal of a healthy platform
@@ -63,3 +66,19 @@ def stale_volatility(rng: random.Random) -> list[Step]:
         Step(0.0, "estimator-running", {"running": False}),
         Step(rng.uniform(0.2, 1.5), "market-volatility", facts),
     ]
+
+
+def shows(document: dict[str, Any]) -> str | None:
+    """Whether VaR of a symbol is above its warning level."""
+    symbol, largest = max(var_pct(document).items(), key=lambda item: item[1])
+    warning = document["limits"]["var_warn_pct"]
+    return f"VaR of {symbol} is {largest:.2f} % of NAV, above {warning:g} %" if largest > warning else None
+
+
+STEPS: dict[str, Steps] = {
+    "after-model-switch": after_model_switch,
+    "all-symbols": all_symbols,
+    "single-symbol": single_symbol,
+    "stale-volatility": stale_volatility,
+}
+FAULTS = {cause: fault(steps, shows) for cause, steps in STEPS.items()}

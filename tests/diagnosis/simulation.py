@@ -12,15 +12,16 @@ import pandas as pd
 from engine.volatility import realised_volatility
 from opslib.diagnosis import Diagnosis, Verdict, var_breach
 from sandbox.crypto import config, control
+from sandbox.crypto.decoys import decoys
 from sandbox.crypto.parameters import STEP_DAYS, STEP_S, SYMBOLS
 from sandbox.crypto.platform import Platform, when
-from sandbox.faults.catalogue import FAULTS
-from sandbox.faults.decoys import decoys
+from sandbox.faults import var_breach as var_breach_faults
 
 WARNING = 1.8
 STALE_AFTER_S = 3.0
 START_MS = 1_790_000_000_000
 MOST_STEPS = 240
+STEPS = {f"var-breach/{cause}": steps for cause, steps in var_breach_faults.STEPS.items()}
 
 
 @dataclass
@@ -51,7 +52,7 @@ def break_(scene: Scene, *faults: str, seed: int, noise: int = 0) -> None:
     """Make the changes of the faults, and of unrelated decoys, at their times."""
     for fault in faults:
         rng = random.Random(f"{fault} {seed}")
-        for step in [*FAULTS[fault](rng), *decoys(rng, noise)]:
+        for step in [*STEPS[fault](rng), *decoys(rng, noise)]:
             scene.advance(round(step.after_s / STEP_S))
             if step.do in control._CHANGES:
                 control._CHANGES[step.do](**step.facts).apply(scene.platform, scene.now_ms)

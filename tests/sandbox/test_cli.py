@@ -69,6 +69,8 @@ def test_break_and_heal_print_one_document(cli_home: Settings) -> None:
     status = json.loads(runbook(cli_home.home, "status", "--json").stdout)
     assert status["redis"] == found.endpoints.redis_admin
     assert status["platforms"]["crypto"]["api"] == found.endpoints.api
+    listed = json.loads(runbook(cli_home.home, "faults", "--json").stdout)["faults"]
+    assert {"fault": "var-breach/all-symbols", "platform": "crypto"} in listed
     assert "://recorder" not in runbook(cli_home.home, "status").stdout
     broken = runbook(cli_home.home, "break", "var-breach/all-symbols", "--seed", "4", "--json")
     assert broken.returncode == 0

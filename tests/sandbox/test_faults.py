@@ -14,10 +14,11 @@ import redis
 from opslib.settings import Settings
 from sandbox import faults, state
 from sandbox.crypto import control
+from sandbox.crypto.decoys import decoys
 from sandbox.crypto.parameters import SYMBOLS
+from sandbox.crypto.steps import make
 from sandbox.errors import ControlRefused, NotOurs, NotUp, UnknownFault
-from sandbox.faults import FAULTS
-from sandbox.faults.decoys import decoys
+from sandbox.faults import FAULTS, var_breach
 from sandbox.state import State
 
 pytestmark = pytest.mark.slow
@@ -53,7 +54,8 @@ def positions_before(reader: redis.Redis) -> dict[str, float]:
 
 
 def test_the_inventory_is_covered() -> None:
-    assert set(FAULTS) == {f"var-breach/{cause}" for cause in CAUSES}
+    named = {name for name, fault in FAULTS.items() if name.startswith("var-breach/") and fault.platform == "crypto"}
+    assert named == {f"var-breach/{cause}" for cause in CAUSES}
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -64,6 +66,8 @@ def test_a_fault_breaches_is_reduced_and_healed(
     lines: list[str] = []
     result = faults.break_(sandbox_home, f"var-breach/{cause}", seed=11, decoys=1, progress=lines.append)
     assert max(result["var_pct"].values()) > 1.8
+    assert result["shows"].startswith("VaR of ")
+    assert (result["platform"], result["decoys"]) == ("crypto", 1)
     assert lines
     document = status(api)
     symbols = document["symbols"]
@@ -120,20 +124,18 @@ def test_no_name_of_a_fault_can_be_read(
 
 
 def test_seeds_vary_symbol_intensity_and_timing() -> None:
-    for fault in FAULTS.values():
-        plans = [repr(fault(random.Random(seed))) for seed in range(12)]
+    for steps in var_breach.STEPS.values():
+        plans = [repr(steps(random.Random(seed))) for seed in range(12)]
         assert len(set(plans)) == 12
-        assert repr(fault(random.Random(3))) == plans[3]
-    chosen = {FAULTS["var-breach/single-symbol"](random.Random(seed))[0].facts["symbol"] for seed in range(40)}
+        assert repr(steps(random.Random(3))) == plans[3]
+    chosen = {var_breach.STEPS["single-symbol"](random.Random(seed))[0].facts["symbol"] for seed in range(40)}
     assert chosen == set(SYMBOLS)
 
 
 def test_decoys_breach_nothing(platform: State, api: httpx.Client, sandbox_home: Settings) -> None:
-    from sandbox.faults import inject
-
     found = state.require(sandbox_home)
     for step in decoys(random.Random(1), 4):
-        inject._make(found, step)
+        make(found, step)
     begun = time.monotonic()
     wait_for(lambda: time.monotonic() > begun + 3.0)
     document = status(api)
@@ -148,6 +150,11 @@ def test_decoys_breach_nothing(platform: State, api: httpx.Client, sandbox_home:
 def test_an_unknown_fault_is_refused(sandbox_home: Settings) -> None:
     with pytest.raises(UnknownFault, match="there is no fault 'var-breach/greed'; there are var-breach/after"):
         faults.break_(sandbox_home, "var-breach/greed")
+
+
+def test_a_fault_of_another_platform_is_refused(sandbox_home: Settings) -> None:
+    with pytest.raises(UnknownFault, match="is a fault of crypto, not of derivatives"):
+        faults.break_(sandbox_home, "var-breach/all-symbols", platform="derivatives")
 
 
 def test_break_and_heal_refuse_what_carries_another_mark(platform: State, sandbox_home: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from sandbox.crypto.parameters import SYMBOLS
-from sandbox.faults.step import Step
+from sandbox.crypto.steps import Step
 
 __all__ = ["decoys"]
 
