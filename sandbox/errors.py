@@ -6,6 +6,9 @@
     |-- NotUp                   the platform does not run
     |-- NotOurs                 what answers is not the platform that `up` started
     |-- StartFailed             a server did not become ready
+    |-- BuildFailed             Kubernetes could not be built
+    |-- ApplyFailed             Kubernetes refused documents
+    |-- CannotRun               this machine lacks what a cluster of the sandbox needs
     |-- NotVisible              a fault or its repair did not show on the platform in time
     `-- ControlRefused          the platform refused a change
 
@@ -17,6 +20,9 @@ from __future__ import annotations
 from opslib.errors import RunbookError, UsageError
 
 __all__ = [
+    "ApplyFailed",
+    "BuildFailed",
+    "CannotRun",
     "ControlRefused",
     "NotOurs",
     "NotUp",
@@ -50,6 +56,18 @@ class NotOurs(SandboxError):
 
 class StartFailed(SandboxError):
     """A server of the sandbox did not become ready. Read the log that the message names."""
+
+
+class ApplyFailed(SandboxError):
+    """Kubernetes refused what the sandbox wanted to apply. The message names each document and the reason."""
+
+
+class BuildFailed(SandboxError):
+    """Kubernetes could not be built. Read the log that the message names, and run the command again."""
+
+
+class CannotRun(SandboxError):
+    """This machine cannot run a Kubernetes of the sandbox. Give it one of yours with --kubeconfig and --context."""
 
 
 class NotVisible(SandboxError):

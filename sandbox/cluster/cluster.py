@@ -1,0 +1,196 @@
+"""A cluster as everything else sees it: one that `up` started, or one of the user's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox.cluster import capsule, control, images, layout, objects
+from sandbox.cluster.build import Built
+from sandbox.errors import ControlRefused
+from sandbox.gpu import description as gpu
+
+__all__ = ["Cluster"]
+
+_RUN_S = 300.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Kubernetes cluster.
+
+    Attributes
+    ----------
+    kubeconfig : Path
+        Reaches the API server through loopback, as its administrator.
+    context : str
+    sandbox_id : str
+        Every namespace that the sandbox makes carries it as the label `sandbox-id`.
+    control : Path or None
+        Socket on which the cluster takes requests of the host; None for a cluster of the user's own.
+    keeper : int or None
+        Pid of its outermost process.
+    built : Path or None
+        Folder of its programs.
+    """
+
+    kubeconfig: Path
+    context: str
+    sandbox_id: str
+    control: Path | None = None
+    keeper: int | None = None
+    built: Path | None = None
+
+    def run(
+        self, *argv: str, environment: Mapping[str, str] | None = None, timeout_s: float = _RUN_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program inside the cluster's network, with `KUBECONFIG` set; `kubectl` is always there.
+
+        Raises
+        ------
+        ControlRefused
+            For a cluster of the user's own, whose network is not ours to enter.
+        """
+        if self.keeper is None or self.built is None:
+            raise ControlRefused("a cluster of your own has no network that could be entered from here")
+        inside = capsule.first_process(self.keeper)
+        variables = {
+            **os.environ,
+            "PATH": Built(self.built).programs,
+            "KUBECONFIG": str(self.kubeconfig.parent / "users/admin"),
+        }
+        return subprocess.run(
+            ["nsenter", "--target", str(inside), "--net", "--", *argv],
+            env={**variables, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def apply(self, documents: Sequence[dict[str, Any]], namespace: str) -> None:
+        """Make documents so in a namespace of the sandbox; it is made, with its label, where there is none.
+
+        Parameters
+        ----------
+        documents : sequence of dict
+            In the order in which they are applied; those of namespaced kinds go to `namespace`.
+        namespace : str
+
+        Raises
+        ------
+        NotOurs
+            The namespace does not carry this cluster's `sandbox-id`; nothing was changed.
+        ApplyFailed
+            Every document that was refused, and why; the others were applied.
+        """
+        objects.apply(self.kubeconfig, self.context, self.sandbox_id, documents, namespace)
+
+    def verify(self, namespace: str) -> None:
+        """Make sure that a namespace is the sandbox's.
+
+        Raises
+        ------
+        NotOurs
+            It does not carry this cluster's `sandbox-id`, or is not there.
+        """
+        objects.verify(self.kubeconfig, self.context, self.sandbox_id, namespace)
+
+    def account(self, namespace: str, name: str) -> Path:
+        """A kubeconfig with which one is a service account, its namespace the default; written anew each time."""
+        return objects.account(self.kubeconfig, self.context, namespace, name)
+
+    def image(
+        self,
+        names: Sequence[str],
+        *,
+        files: Mapping[str, bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("/bin/sh",),
+    ) -> None:
+        """Put an image on every node under each of `names`, for example `runbooks/derivatives:v1.1.0`.
+
+        It is the host image of `sandbox.cluster.pods` with `files` (path inside to content), variables and command of
+        its own, so that one version differs from another. A name that was never put there cannot be pulled.
+        """
+        if self.keeper is None or self.built is None:
+            raise ControlRefused("images reach a cluster of your own through a registry")
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "image.tar"
+            images.host_image(archive, names, files=files, environment=environment, command=command)
+            for node in layout.NODES:
+                socket_ = self._node_run(node) / "containerd/containerd.sock"
+                ctr = [str(self.built / "root/usr/bin/ctr"), "--address", str(socket_), "--namespace", "k8s.io"]
+                done = subprocess.run(
+                    [*ctr, "images", "import", str(archive)],
+                    capture_output=True,
+                    text=True,
+                    timeout=_RUN_S,
+                    check=False,
+                )
+                if done.returncode != 0:
+                    raise ControlRefused(f"{node.name} did not take {', '.join(names)}: {done.stderr.strip()}")
+
+    @property
+    def card(self) -> Path:
+        """Folder of the graphics card on its node, as the host sees it.
+
+        Raises
+        ------
+        ControlRefused
+            For a cluster of the user's own.
+        """
+        return self._node_run(next(node for node in layout.NODES if gpu.RESOURCE in node.capacity)) / "nvidia"
+
+    def _node_run(self, node: layout.Node) -> Path:
+        """The `/run` of a node."""
+        if self.keeper is None:
+            raise ControlRefused("the nodes of a cluster of your own are not ours to enter")
+        return Path(f"/proc/{capsule.first_process(self.keeper)}/root/run/nodes/{node.name}")
+
+    def expose(self, namespace: str, service: str, port: int) -> int:
+        """A port on the host's loopback that leads to a service; the same one as long as the cluster runs."""
+        return self._expose([namespace, service, port])
+
+    def reach(self, host: str, port: int) -> int:
+        """A port on the host's loopback that leads to an address inside, for example that of a kubelet."""
+        return self._expose([host, port])
+
+    def _expose(self, to: list[str | int]) -> int:
+        if self.control is None:
+            raise ControlRefused("services of a cluster of your own are exposed by its own means")
+        known = control.ask(self.control, {"to": to})["port"]
+        if known is None:
+            with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+                known = control.ask(self.control, {"to": to}, listener)["port"]
+        return int(known)
+
+    def document(self) -> dict[str, Any]:
+        """What is kept of it in a file."""
+        return {
+            "kubeconfig": str(self.kubeconfig),
+            "context": self.context,
+            "sandbox_id": self.sandbox_id,
+            "control": None if self.control is None else str(self.control),
+            "keeper": self.keeper,
+            "built": None if self.built is None else str(self.built),
+        }
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Cluster:
+        """The cluster that `document` made."""
+        paths = {name: None if document[name] is None else Path(document[name]) for name in ("control", "built")}
+        return cls(
+            Path(document["kubeconfig"]),
+            document["context"],
+            document["sandbox_id"],
+            keeper=document["keeper"],
+            **paths,
+        )

@@ -1,0 +1,145 @@
+"""Documents of Kubernetes applied from the host, with the official client; only to namespaces of the sandbox."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from sandbox.cluster.certificates import kubeconfig as write_kubeconfig
+from sandbox.errors import ApplyFailed, NotOurs
+
+__all__ = ["LABEL", "account", "api", "apply", "verify"]
+
+LABEL = "sandbox-id"
+_TIMEOUT_S = (3.0, 20.0)  # to connect, to read
+_open: Any = config.new_client_from_config
+_TOKEN_S = 30 * 24 * 3600
+
+
+@contextmanager
+def api(kubeconfig: Path, context: str) -> Iterator[client.ApiClient]:
+    """A client of the official library for one context."""
+    with _open(str(kubeconfig), context=context) as opened:
+        yield opened
+
+
+def verify(kubeconfig: Path, context: str, sandbox_id: str, namespace: str) -> None:
+    """Raise `NotOurs` where a namespace does not carry this `sandbox-id`, or is not there."""
+    with api(kubeconfig, context) as opened:
+        _ours(opened, sandbox_id, namespace)
+
+
+def apply(kubeconfig: Path, context: str, sandbox_id: str, documents: Sequence[dict[str, Any]], namespace: str) -> None:
+    """Apply documents on the server's side, one after the other, in a namespace of the sandbox.
+
+    Raises
+    ------
+    NotOurs
+        Nothing was changed.
+    ApplyFailed
+        Every document that was refused, and why.
+    """
+    with api(kubeconfig, context) as opened:
+        try:
+            _ours(opened, sandbox_id, namespace)
+        except _Absent:
+            body = client.V1Namespace(metadata=client.V1ObjectMeta(name=namespace, labels={LABEL: sandbox_id}))
+            client.CoreV1Api(opened).create_namespace(body, _request_timeout=_TIMEOUT_S)
+        kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        failed = []
+        for document in documents:
+            name = f"{document['kind']} {document['metadata']['name']}"
+            try:
+                path = _path(opened, kinds, document, namespace)
+                query = [("fieldManager", "sandbox"), ("force", "true")]
+                _call(opened, "PATCH", path, document, query, "application/apply-patch+yaml")
+            except ApiException as problem:
+                failed.append(f"{name}: {_reason(problem)}")
+            except KeyError:
+                failed.append(f"{name}: this server has no such kind in {document['apiVersion']}")
+    if failed:
+        raise ApplyFailed(f"Kubernetes refused {len(failed)} of {len(documents)} documents: {'; '.join(failed)}")
+
+
+def account(kubeconfig: Path, context: str, namespace: str, name: str) -> Path:
+    """Write a kubeconfig with a token of a service account beside the administrator's, and return it."""
+    with api(kubeconfig, context) as opened:
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        wanted = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": _TOKEN_S},
+        }
+        token = _call(opened, "POST", path, wanted)["status"]["token"]
+    known = yaml.safe_load(kubeconfig.read_bytes())
+    chosen = next(one["context"] for one in known["contexts"] if one["name"] == context)
+    server = next(one["cluster"] for one in known["clusters"] if one["name"] == chosen["cluster"])
+    target = kubeconfig.with_name(f"kubeconfig-{namespace}-{name}")
+    write_kubeconfig(target, server, {"token": token}, context, namespace)
+    return target
+
+
+class _Absent(NotOurs):
+    """There is no such namespace."""
+
+
+def _ours(opened: client.ApiClient, sandbox_id: str, namespace: str) -> None:
+    try:
+        found = client.CoreV1Api(opened).read_namespace(namespace, _request_timeout=_TIMEOUT_S)
+    except ApiException as problem:
+        if problem.status == 404:
+            raise _Absent(f"there is no namespace {namespace}; run `runbook sandbox up` with its platform") from problem
+        raise
+    labels = (found.metadata.labels if found.metadata else None) or {}
+    if labels.get(LABEL) != sandbox_id:
+        raise NotOurs(f"the namespace {namespace} does not carry {LABEL}={sandbox_id}; nothing was changed there")
+
+
+def _path(
+    opened: client.ApiClient,
+    kinds: dict[str, dict[str, tuple[str, bool]]],
+    document: dict[str, Any],
+    namespace: str,
+) -> str:
+    """Address of a document, by what the server says of its kind."""
+    version = document["apiVersion"]
+    base = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    if version not in kinds:
+        resources = _call(opened, "GET", base)["resources"]
+        kinds[version] = {one["kind"]: (one["name"], one["namespaced"]) for one in resources if "/" not in one["name"]}
+    plural, namespaced = kinds[version][document["kind"]]
+    within = f"/namespaces/{namespace}" if namespaced else ""
+    return f"{base}{within}/{plural}/{document['metadata']['name']}"
+
+
+def _call(
+    opened: client.ApiClient,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    query: Sequence[tuple[str, str]] = (),
+    kind: str = "application/json",
+) -> Any:
+    headers = {"Accept": "application/json", "Content-Type": kind}
+    address, headers, sent, posted = opened.param_serialize(
+        method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
+    )[1:5]
+    answer: Any = opened.call_api(method, address, headers, sent, posted, _request_timeout=_TIMEOUT_S)
+    content = answer.read()
+    if not 200 <= answer.status < 300:
+        raise ApiException(status=answer.status, reason=answer.reason, body=content.decode(errors="replace"))
+    return json.loads(content)
+
+
+def _reason(problem: ApiException) -> str:
+    try:
+        return str(json.loads(problem.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"{problem.status} {problem.reason}"
