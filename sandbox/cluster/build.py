@@ -145,6 +145,7 @@ def _compile(target: Path, source: Path, steps: Steps) -> None:
     goroot = next((steps.work / "go/usr/lib").glob("go-*"))
     environment = {
         "PATH": f"{goroot / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+        "PWD": str(tree),  # a link; Go finds the packages only by this path of it
         "HOME": str(steps.work),
         "TMPDIR": str(steps.work),
         "GOROOT": str(goroot),

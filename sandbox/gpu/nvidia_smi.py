@@ -78,7 +78,7 @@ class Reading:
     def temperature_c(self) -> int:
         """Temperature [C], by load."""
         idle = float(self.card["idle_temperature_c"])
-        return round(idle + (self.card["hot_temperature_c"] - idle) * self.busy)
+        return round(idle + (float(self.card["hot_temperature_c"]) - idle) * self.busy)
 
 
 def run(arguments: Sequence[str], folder: Path = Path(FOLDER)) -> str:
