@@ -1,0 +1,133 @@
+"""The derivatives platform as plain processes: a real PostgreSQL, a real Redis, the service, no cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from opslib.settings import PROJECT
+from opslib.store import embedded
+from sandbox import processes
+from sandbox.crypto import redis_server
+from sandbox.derivatives import contents
+from sandbox.derivatives.service.models import Models, write_store
+from sandbox.derivatives.service.release import Release, write
+
+
+def wait_for(seen: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """Poll until `seen` returns something; errors of a server that is not up yet are waited out."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            if found := seen():
+                return found
+        except (httpx.HTTPError, redis.RedisError, psycopg.Error):
+            pass
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+@dataclass
+class Plain:
+    """The platform's processes, and where they answer."""
+
+    folder: Path
+    redis_url: str
+    postgres_url: str
+    api: str
+    children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, **environment: str) -> None:
+        """Start `python -m sandbox.derivatives.NAME`."""
+        port = self.api.rpartition(":")[2]
+        setting = {
+            "PATH": os.defpath,
+            "PYTHONPATH": str(PROJECT),
+            "HOME": str(self.folder),
+            "OMP_NUM_THREADS": "1",
+            "REDIS_URL": self.redis_url,
+            "POSTGRES_URL": self.postgres_url,
+            "RELEASES": str(self.folder / "releases"),
+            "RELEASE": "2.4.0",
+            "MODELS": str(self.folder / "models"),
+            "CARD": str(self.folder / "card"),
+            "GPU_MEMORY_MIB": "256",
+            "HOST": "127.0.0.1",
+            "PORT": port,
+            "API_HOST": "127.0.0.1",
+            "API_PORT": port,
+            "EXCHANGE": str(self.folder / "exchange.json"),
+            "DEMAND": str(self.folder / "demand.json"),
+            **environment,
+        }
+        command = [sys.executable, "-m", f"sandbox.derivatives.{name}"]
+        log = self.folder / f"{name}.log"
+        self.children[name] = processes.spawn(command, log, self.folder, setting)
+
+    def stop(self, name: str) -> None:
+        """End one."""
+        child = self.children.pop(name)
+        child.terminate()
+        child.wait(timeout=20.0)
+
+    def log(self, name: str) -> str:
+        """What one said."""
+        return (self.folder / f"{name}.log").read_text("utf-8")
+
+    def serve(self, **environment: str) -> None:
+        """Start the service anew with another environment, and wait until it answers."""
+        if "service" in self.children:
+            self.stop("service")
+        self.start("service", **environment)
+        wait_for(lambda: httpx.get(f"{self.api}/health", trust_env=False).json()["market"])
+
+    def stats(self) -> dict[str, Any]:
+        """`/stats/engines`."""
+        return dict(httpx.get(f"{self.api}/stats/engines", trust_env=False).json())
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, server: embedded.Server) -> Iterator[Plain]:
+    """The service and its market, on a card; ended afterwards."""
+    folder = tmp_path_factory.mktemp("derivatives")
+    (folder / "card").mkdir()
+    (folder / "card/card.json").write_text(json.dumps({"name": "A10", "memory_total_mib": 2048, "simulated": True}))
+    write(folder / "releases", Release("2.4.0"))
+    write_store(folder / "models")
+    store = redis_server.start(folder, folder)
+    name = f"derivatives_{secrets.token_hex(4)}"
+    with psycopg.connect(server.url("owner", "postgres"), autocommit=True) as maintenance:
+        maintenance.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    found = Plain(folder, store.admin_url, server.url("owner", name), f"http://127.0.0.1:{processes.free_port()}")
+    try:
+        with (
+            psycopg.connect(found.postgres_url, autocommit=True) as connection,
+            redis.Redis.from_url(found.redis_url) as client,
+        ):
+            contents.fill_database(connection, "sandbox-test", trades=2_000)
+            contents.reset_book(connection, client)
+            contents.warm_cache(client, Models(folder / "models"), Release("2.4.0"))
+        found.start("feed")
+        found.serve()
+        yield found
+    finally:
+        for one in list(found.children):
+            found.stop(one)
+        store.process.terminate()
+        store.process.wait()
+    with psycopg.connect(server.url("owner", "postgres"), autocommit=True) as maintenance:
+        maintenance.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
