@@ -86,4 +86,4 @@ def _later(name: str) -> Platform:
     return Platform(name, **{word: operation(word) for word in words})
 
 
-PLATFORMS: dict[str, Platform] = {name: _later(name) for name in ("crypto",)}
+PLATFORMS: dict[str, Platform] = {name: _later(name) for name in ("crypto", "derivatives")}

@@ -18,7 +18,7 @@ from opslib.settings import PROJECT
 from sandbox import processes
 from sandbox.errors import StartFailed
 
-__all__ = ["Servers", "available", "start"]
+__all__ = ["Servers", "alertmanager_configuration", "available", "launch", "start", "write"]
 
 _READY_S = 15.0
 _TRIES = 3
@@ -70,13 +70,13 @@ def start(
     binaries = available()
     if binaries is None:
         raise StartFailed("prometheus or alertmanager is not on PATH: install them, or use --no-monitoring")
-    alertmanager = _launch(
+    alertmanager = launch(
         "alertmanager",
         folder,
         logs,
         lambda port: [
             binaries[1],
-            f"--config.file={_write(folder, 'alertmanager.yml', _alertmanager(webhook, token_file))}",
+            f"--config.file={write(folder, 'alertmanager.yml', alertmanager_configuration(webhook, token_file))}",
             f"--storage.path={folder / 'alertmanager'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--cluster.listen-address=",
@@ -84,13 +84,13 @@ def start(
         running,
     )
     target = alertmanager.removeprefix("http://")
-    prometheus = _launch(
+    prometheus = launch(
         "prometheus",
         folder,
         logs,
         lambda port: [
             binaries[0],
-            f"--config.file={_write(folder, 'prometheus.yml', _prometheus(api, target))}",
+            f"--config.file={write(folder, 'prometheus.yml', _prometheus(api, target))}",
             f"--storage.tsdb.path={folder / 'prometheus'}",
             "--storage.tsdb.retention.time=1d",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -100,7 +100,7 @@ def start(
     return Servers(prometheus, alertmanager)
 
 
-def _launch(
+def launch(
     name: str,
     folder: Path,
     logs: Path,
@@ -129,7 +129,7 @@ def _launch(
     raise StartFailed(f"{name} did not become ready; the end of {log} says:\n{tail}")
 
 
-def _alertmanager(webhook: str, token_file: Path | None) -> dict[str, Any]:
+def alertmanager_configuration(webhook: str, token_file: Path | None) -> dict[str, Any]:
     """The configuration under `deploy/`, posting to the sandbox's intake without delay."""
     document: dict[str, Any] = yaml.safe_load((PROJECT / "deploy/alertmanager/alertmanager.yml").read_text())
     document["route"].update(group_wait="1s", group_interval="1s")
@@ -154,7 +154,8 @@ def _prometheus(api: str, alertmanager: str) -> dict[str, Any]:
     return document
 
 
-def _write(folder: Path, name: str, document: dict[str, Any]) -> Path:
+def write(folder: Path, name: str, document: dict[str, Any]) -> Path:
+    """Write a configuration in YAML; return where it lies."""
     path = folder / name
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path

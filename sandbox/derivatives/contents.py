@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from typing import Any
@@ -15,24 +16,40 @@ from sandbox.derivatives.service.pricing import Option, Quote, greeks
 from sandbox.derivatives.service.release import Release
 from sandbox.derivatives.sql import queries
 
-__all__ = ["MARK", "fill_database", "reset_book", "warm_cache"]
+__all__ = [
+    "HISTORY",
+    "MARK",
+    "TRADES",
+    "age_s",
+    "every_key",
+    "fill_database",
+    "fill_rows",
+    "reset_book",
+    "warm_cache",
+]
 
 MARK = "sandbox-id"  # the key in Redis, the label of the namespace
-_TRADES = 100_000
-_HISTORY = 60_000
+TRADES = 100_000
+HISTORY = 60_000
 _PART = 2_000
 
 
-def fill_database(connection: psycopg.Connection[Any], sandbox_id: str, *, trades: int = _TRADES) -> None:
+def fill_database(connection: psycopg.Connection[Any], sandbox_id: str, *, trades: int = TRADES) -> None:
     """Make the tables, two months of rows, and the mark that says whose database this is."""
     sql = queries("schema")
     with connection.transaction():
         connection.execute(sql.tables)
         connection.execute(sql.mark)
         connection.execute(sql.put_mark, {"sandbox_id": sandbox_id})
-        connection.execute(sql.trades_of_two_months, {"rows": trades})
-        connection.execute(sql.history_of_two_months, {"rows": _HISTORY * trades // _TRADES})
+        fill_rows(connection, trades=trades)
         connection.execute(sql.indexes)
+
+
+def fill_rows(connection: psycopg.Connection[Any], *, trades: int = TRADES) -> None:
+    """Two months of trades and of Greeks."""
+    sql = queries("schema")
+    connection.execute(sql.trades_of_two_months, {"rows": trades})
+    connection.execute(sql.history_of_two_months, {"rows": HISTORY * trades // TRADES})
 
 
 def reset_book(connection: psycopg.Connection[Any], client: Any) -> None:
@@ -71,3 +88,16 @@ def warm_cache(client: Any, models: Models, release: Release) -> None:
                 life = release.cache_ttl_s * (0.2 + 0.8 * ((start + number) % 97) / 97)
                 pipe.set(key, encode(row, now), ex=max(1, round(life)))
             pipe.execute()
+
+
+def every_key(release: Release) -> list[str]:
+    """Where every ladder is cached."""
+    return [release.cache_key.format(**Option(*one)._asdict(), now=0.0, release=release.name) for one in ladder()]
+
+
+def age_s(entry: str | None) -> float:
+    """How long ago a cached result was computed [s]; 0 for what is none."""
+    try:
+        return time.time() - float(json.loads(entry or "")[0])
+    except (ValueError, TypeError, IndexError, KeyError):
+        return 0.0

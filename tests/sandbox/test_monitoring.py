@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -86,10 +87,15 @@ def test_rules_do_what_they_say(file: Path) -> None:
 
 
 def test_sandbox_rules_differ_from_the_seeds_in_windows_only() -> None:
+    def without_windows(expression: str) -> str:
+        return re.sub(r"(\[|offset )\d+[smhd]", r"\1WINDOW", expression)
+
     def rules(path: Path) -> list[Any]:
         groups = yaml.safe_load(path.read_text("utf-8"))["groups"]
         return [
-            {key: value for key, value in rule.items() if key != "for"} for group in groups for rule in group["rules"]
+            {key: without_windows(str(value)) for key, value in rule.items() if key != "for"}
+            for group in groups
+            for rule in group["rules"]
         ]
 
     files = sorted(RULES.glob("*.rules.yml"))
@@ -103,5 +109,7 @@ def test_every_alert_names_a_runbook_and_has_a_test() -> None:
     for file in RULES.glob("*.rules.yml"):
         for group in yaml.safe_load(file.read_text("utf-8"))["groups"]:
             for rule in group["rules"]:
+                if "record" in rule:
+                    continue
                 assert rule["annotations"]["runbook_url"].startswith("notebooks/")
                 assert f"alertname: {rule['alert']}" in tests

@@ -29,7 +29,7 @@ async def main() -> None:
     models = Models(Path(setting["MODELS"]))
     if models.missing:
         _log.warning("model cache is empty for %s: each is fitted when it is asked for", ", ".join(models.missing))
-    card = Card(Path(setting["CARD"]), setting.get("POD_NAME", "local"), int(setting["GPU_MEMORY_MIB"]))
+    card = Card(Path(setting["CARD"]), float(setting["GPU_MEMORY_MIB"]))
     if not card.there:
         _log.warning("no CUDA device found: Greeks are computed on the CPU")
     european(100.0, 100.0, 0.5, 0.0, 0.0, 0.2, "call")

@@ -26,7 +26,7 @@ from sandbox.derivatives.service.store import DatabaseAway, DatabaseSlow, Store
 
 __all__ = ["Application"]
 
-_WORKSPACE = 2 * 1024 * 1024  # memory of the card that one option takes [bytes]
+_WORKSPACE_MIB = 2.0  # memory of the card that one option takes
 _LOOK_S = 1.0
 _log = logging.getLogger("api")
 _LABELS: dict[type[Exception], tuple[str, int]] = {
@@ -158,7 +158,7 @@ class Application:
         for start in range(0, len(options), size):
             part = options[start : start + size]
             if there:
-                self._card.take(len(part) * _WORKSPACE)
+                self._card.take(len(part) * _WORKSPACE_MIB)
             rows += greeks(part, self._market, self._models, self._release, there)
         if session:
             self.sessions.note(client, session, rows)
@@ -220,6 +220,7 @@ class Application:
         meters.sessions.set(len(self.sessions))
         meters.card.set(self._card.there)
         meters.card_memory.set(self._card.used_bytes)
+        meters.card_share.set(self._card.share_bytes)
         meters.pnl.set(self._book.get("pnl_usd", 0.0))
         meters.pnl_options.set(self._book.get("pnl_options_usd", 0.0))
         meters.pnl_hedges.set(self._book.get("pnl_hedges_usd", 0.0))

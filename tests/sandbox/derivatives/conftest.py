@@ -26,6 +26,7 @@ from sandbox.crypto import redis_server
 from sandbox.derivatives import contents
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
+from sandbox.gpu.description import CARD
 
 
 def wait_for(seen: Callable[[], Any], within_s: float = 60.0) -> Any:
@@ -104,8 +105,8 @@ class Plain:
 def plain(tmp_path_factory: pytest.TempPathFactory, server: embedded.Server) -> Iterator[Plain]:
     """The service and its market, on a card; ended afterwards."""
     folder = tmp_path_factory.mktemp("derivatives")
-    (folder / "card").mkdir()
-    (folder / "card/card.json").write_text(json.dumps({"name": "A10", "memory_total_mib": 2048, "simulated": True}))
+    (folder / "card/clients").mkdir(parents=True)
+    (folder / "card/card.json").write_text(json.dumps({**CARD, "memory_mib": 2048, "reserved_mib": 0}), "utf-8")
     write(folder / "releases", Release("2.4.0"))
     write_store(folder / "models")
     store = redis_server.start(folder, folder)

@@ -13,6 +13,7 @@ import redis
 
 from engine.pricing import european
 from sandbox.derivatives.market import RATE, UNDERLYINGS, ladder
+from sandbox.gpu.card import Card, clients
 from tests.sandbox.derivatives.conftest import Plain, wait_for
 
 pytestmark = pytest.mark.slow
@@ -83,15 +84,16 @@ def test_a_result_that_is_too_old_is_refused(plain: Plain) -> None:
 def test_a_batch_must_fit_the_card(plain: Plain) -> None:
     answer = ask(plain, options(200))
     assert (answer.status_code, answer.json()["error"]) == (503, "CUDA out of memory")
-    assert "Tried to allocate 400 MiB" in answer.json()["message"]
+    assert "Tried to allocate 400.00 MiB" in answer.json()["message"]
     assert ask(plain, options(100)).status_code == 200
-    held = json.loads((plain.folder / "card/processes/local.json").read_text("utf-8"))
-    assert held["used_mib"] == 224
-    other = plain.folder / "card/processes/other.json"
-    other.write_text(json.dumps({"used_mib": 2_000}), "utf-8")
-    wait_for(lambda: plain.stats()["gpu"]["memory_used_mib"] > 2_000)
-    assert ask(plain, options(110)).json()["error"] == "CUDA out of memory"
-    other.unlink()
+    (held,) = clients(plain.folder / "card")
+    assert held["used_mib"] == 224.0
+    other = Card(plain.folder / "card")
+    other.allocate(1_800.0)
+    answer = ask(plain, options(110))
+    other.close()
+    assert answer.json()["error"] == "CUDA out of memory"
+    assert "24.00 MiB free" in answer.json()["message"]
     plain.serve(GREEKS_BATCH="64")
     assert ask(plain, options(200)).status_code == 200
 

@@ -1,0 +1,70 @@
+"""True but unrelated noise: things that happen on a platform every day and explain nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from opslib.settings import Settings
+from sandbox.derivatives.access import Access, reach
+from sandbox.derivatives.sql import queries
+from sandbox.platforms import Decoy
+
+__all__ = ["decoys"]
+
+
+def _annotate_deployment(access: Access, rng: random.Random) -> None:
+    """Another team rolls out a harmless change of the load generator's pods."""
+    stamp = {"reviewed": f"{rng.getrandbits(32):08x}"}
+    cause = {"kubernetes.io/change-cause": "Review of the quarter: owners noted"}
+    template = {"template": {"metadata": {"annotations": stamp}}}
+    access.kube.patch("deployment", "market-data", {"metadata": {"annotations": cause}, "spec": template})
+
+
+def _slow_query(access: Access, rng: random.Random) -> None:
+    """Somebody counts a table in a slow way, once."""
+    with access.database() as connection:
+        connection.execute(queries("noise").slow_once, {"step": rng.randint(2, 9)})
+
+
+def _restart_elsewhere(access: Access, _rng: random.Random) -> None:
+    """The exporters' pod is moved."""
+    access.kube("delete", "pod", "-l", "app=market-data", "--wait=false")
+
+
+def _slow_command(access: Access, rng: random.Random) -> None:
+    """Somebody lists a part of the cache, once."""
+    with access.cache() as client:
+        client.keys(f"greeks:{rng.choice(('SPX', 'NDX', 'TSLA'))}:call:*")
+
+
+def _bad_request(access: Access, rng: random.Random) -> None:
+    """A client sends a request that cannot be understood; the log says so."""
+    import httpx
+
+    body = {"client": "client-00", "options": [{"underlying": "SPX", "kind": rng.choice(("call", "put"))}]}
+    httpx.post(f"{access.api}/greeks", json=body, timeout=20.0, trust_env=False)
+
+
+_KINDS: tuple[Callable[[Access, random.Random], None], ...] = (
+    _annotate_deployment,
+    _slow_query,
+    _restart_elsewhere,
+    _slow_command,
+    _bad_request,
+)
+
+
+def decoys(rng: random.Random, count: int) -> list[Decoy]:
+    """Return `count` harmless events: a rollout beside, a slow query or command, a restarted pod, a bad request."""
+    order: list[Callable[[Access, random.Random], None]] = []
+    while len(order) < count:
+        order += rng.sample(_KINDS, len(_KINDS))
+
+    def event(kind: Callable[[Access, random.Random], None], seed: int) -> Decoy:
+        def happen(settings: Settings) -> None:
+            kind(reach(settings), random.Random(seed))
+
+        return happen
+
+    return [event(kind, rng.getrandbits(32)) for kind in order[:count]]

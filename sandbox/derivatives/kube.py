@@ -1,0 +1,88 @@
+"""The cluster, asked by kubectl in the platform's namespace, once it is known to be the sandbox's own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox.cluster import Cluster
+from sandbox.derivatives.setup import NAMESPACE
+from sandbox.errors import ControlRefused, NotOurs, NotUp
+
+__all__ = ["Kube", "ready"]
+
+
+@dataclass(frozen=True)
+class Kube:
+    """kubectl for the namespace of the platform.
+
+    Attributes
+    ----------
+    cluster : Cluster
+    folder : Path
+        Where documents are put for kubectl to read.
+    """
+
+    cluster: Cluster
+    folder: Path
+
+    def __call__(self, *words: str, allowed_to_fail: bool = False) -> str:
+        """What `kubectl WORDS` prints.
+
+        Raises
+        ------
+        ControlRefused
+            With what it said.
+        """
+        done: subprocess.CompletedProcess[str] = self.cluster.run("kubectl", "--namespace", NAMESPACE, *words)
+        if done.returncode != 0 and not allowed_to_fail:
+            raise ControlRefused(f"kubectl {' '.join(words)[:200]}: {done.stderr.strip()[:1000]}")
+        return done.stdout
+
+    def document(self, *words: str) -> dict[str, Any]:
+        """What `kubectl WORDS -o json` tells."""
+        found: dict[str, Any] = json.loads(self(*words, "-o", "json"))
+        return found
+
+    def send(self, verb: str, documents: Sequence[dict[str, Any]], *words: str) -> None:
+        """Apply, create or replace documents."""
+        path = self.folder / f"{verb}.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}), "utf-8")
+        try:
+            self(verb, "-f", str(path), *words)
+        finally:
+            path.unlink()
+
+    def patch(self, kind: str, name: str, change: dict[str, Any]) -> None:
+        """Merge a change into an object, as Kubernetes merges lists by name."""
+        self("patch", kind, name, "--type", "strategic", "--patch", json.dumps(change))
+
+    def pods(self, app: str) -> list[dict[str, Any]]:
+        """The pods of a part that are not ending."""
+        items = self.document("get", "pods", "-l", f"app={app}")["items"]
+        return [one for one in items if "deletionTimestamp" not in one["metadata"]]
+
+    def verify(self, sandbox_id: str) -> None:
+        """Make sure that the namespace carries the mark of this sandbox.
+
+        Raises
+        ------
+        NotUp, NotOurs
+        """
+        try:
+            labels = self.document("get", "namespace", NAMESPACE)["metadata"].get("labels", {})
+        except ControlRefused as problem:
+            raise NotUp(f"the cluster of the sandbox does not answer ({problem})") from problem
+        if labels.get("sandbox-id") != sandbox_id:
+            raise NotOurs()
+
+
+def ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod serves."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

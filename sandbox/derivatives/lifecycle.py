@@ -1,0 +1,237 @@
+"""Start and end the derivatives platform; find it again after a crash."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import redis
+
+from opslib.settings import PROJECT, Settings
+from sandbox import cluster, processes, state
+from sandbox.crypto.lifecycle import DEFAULT_WEBHOOK
+from sandbox.crypto.monitoring import available
+from sandbox.derivatives import manifests, monitoring, settle
+from sandbox.derivatives.access import Access, reach
+from sandbox.derivatives.kube import Kube
+from sandbox.derivatives.setup import NAMESPACE, Setup
+from sandbox.errors import NotOurs, NotUp, StartFailed
+from sandbox.progress import Progress, quiet
+from sandbox.state import Endpoints, State
+
+__all__ = ["down", "up"]
+
+_WATCHERS_S = 40.0
+_ANSWER_S = 120.0
+
+
+def up(
+    settings: Settings, *, monitored: bool | None = None, webhook: str | None = None, progress: Progress = quiet
+) -> State:
+    """Start the cluster and the platform on it, or find those that run.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its home holds both.
+    monitored : bool, optional
+        With Prometheus and Alertmanager; by default where their binaries are.
+    webhook : str, optional
+        Where Alertmanager posts.
+    progress : callable
+        Takes a line for the person who waits.
+
+    Raises
+    ------
+    CannotRun
+        What this machine lacks.
+    StartFailed
+        What did not become ready.
+    """
+    watched = available() is not None if monitored is None else monitored
+    with _alone(settings):
+        found = state.load(state.file(settings, NAMESPACE))
+        if found is not None and found.whole and _answers(settings, found):
+            progress(f"{NAMESPACE} already runs at {found.endpoints.api}")
+            return found
+        settle.check_programs()
+        _clear(settings)
+        running = cluster.up(settings, progress=progress)
+        folder = state.file(settings, NAMESPACE).with_suffix("")
+        folder.mkdir(mode=0o700, parents=True)
+        setup = Setup.new(folder, running.sandbox_id)
+        setup.save()
+        started = _start(settings, running, setup, webhook or DEFAULT_WEBHOOK if watched else None, progress)
+        progress(f"{NAMESPACE} runs at {started.endpoints.api}")
+        return started
+
+
+def down(settings: Settings, *, progress: Progress = quiet) -> bool:
+    """End the platform and its cluster; return whether anything ran. Harmless when nothing does."""
+    with _alone(settings):
+        ran = _clear(settings)
+        ran = cluster.down(settings, progress=progress) or ran
+    progress(f"{NAMESPACE} ended" if ran else f"{NAMESPACE} was not running")
+    return ran
+
+
+def _start(
+    settings: Settings, running: cluster.Cluster, setup: Setup, webhook: str | None, progress: Progress
+) -> State:
+    kube = Kube(running, setup.folder)
+    progress("preparing models, releases and compiled kernels")
+    settle.prepare(setup)
+    progress("starting PostgreSQL and Redis")
+    kube.send("apply", [manifests.namespace(setup)])
+    kube.send("apply", manifests.everything(setup))
+    ports = {name: running.expose(NAMESPACE, name, port) for name, port in settle.PORTS.items()}
+    access = Access(
+        kube,
+        setup,
+        f"http://127.0.0.1:{ports['derivatives-api']}",
+        ("127.0.0.1", ports["postgres"]),
+        ("127.0.0.1", ports["redis"]),
+    )
+    _eventually(lambda: settle.stores_answer(access), "PostgreSQL and Redis", access)
+    progress("filling the tables and the cache")
+    settle.fill(access)
+    progress("starting the service, the market and the clients")
+    settle.deploy_history(access)
+    kube.send("apply", manifests.workloads(setup))
+    _eventually(lambda: settle.serving(access), "the service", access)
+    endpoints = _endpoints(access, running)
+    pids, starts = {}, {}
+    if webhook is not None:
+        progress("starting Prometheus and Alertmanager")
+        watchers = _watch(settings, setup, running, webhook)
+        pids["monitoring"], starts["monitoring"] = watchers["pid"], watchers["start"]
+        endpoints = endpoints.model_copy(update={name: watchers[name] for name in ("prometheus", "alertmanager")})
+    pids["cluster"] = running.keeper or os.getpid()
+    starts["cluster"] = processes.started(pids["cluster"]) or ""
+    found = State(
+        platform=NAMESPACE,
+        sandbox_id=setup.sandbox_id,
+        pids=pids,
+        starts=starts,
+        endpoints=endpoints,
+        webhook=webhook,
+        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    state.save(state.file(settings, NAMESPACE), found.model_dump())
+    return found
+
+
+def _endpoints(access: Access, running: cluster.Cluster) -> Endpoints:
+    """Where everything answers, for the reader and for the administrator."""
+    setup = access.setup
+    reader = running.account(NAMESPACE, "recorder")
+    place = f"context={running.context}&namespace={NAMESPACE}"
+    return Endpoints(
+        api=access.api,
+        redis=setup.redis_url(*access.redis, reader=True),
+        redis_admin=setup.redis_url(*access.redis),
+        postgres=setup.postgres_url("recorder", *access.postgres),
+        postgres_admin=setup.postgres_url("postgres", *access.postgres),
+        kubernetes=f"kubeconfig://{reader}?{place}",
+        kubernetes_admin=f"kubeconfig://{running.kubeconfig}?{place}",
+    )
+
+
+def _watch(settings: Settings, setup: Setup, running: cluster.Cluster, webhook: str) -> dict[str, Any]:
+    """Start the watchers, detached, and wait until they answer."""
+    token_file = settings.state / "intake-token"
+    given = {"webhook": webhook, "token_file": str(token_file), "kubeconfig": str(running.kubeconfig)}
+    state.save(setup.folder / "watch.json", given)
+    log = setup.folder / "monitoring.out"
+    with log.open("ab") as sink:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "sandbox.derivatives.monitoring", str(setup.folder)],
+            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(PROJECT)},
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    state.save(setup.folder / "launch.json", {"pid": child.pid, "start": processes.started(child.pid)})
+    deadline = time.monotonic() + _WATCHERS_S
+    path = setup.folder / monitoring.WATCHERS
+    while not path.exists():
+        if child.poll() is not None or time.monotonic() > deadline:
+            tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-8:])
+            raise StartFailed(f"Prometheus and Alertmanager did not become ready; the end of {log} says:\n{tail}")
+        time.sleep(0.1)
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
+
+
+def _eventually(holds: Any, what: str, access: Access) -> None:
+    """Wait until something holds; what servers say meanwhile is waited out."""
+    deadline = time.monotonic() + _ANSWER_S
+    problem = ""
+    while True:
+        try:
+            if holds():
+                return
+        except (psycopg.Error, redis.RedisError) as error:
+            problem = str(error)
+        if time.monotonic() > deadline:
+            pods = access.kube("get", "pods", "-o", "wide", allowed_to_fail=True)
+            raise StartFailed(f"{what} did not become ready within {_ANSWER_S:.0f} s {problem}\n{pods}")
+        time.sleep(0.3)
+
+
+def _answers(settings: Settings, found: State) -> bool:
+    try:
+        reach(settings, found).verify()
+    except (NotUp, NotOurs):
+        return False
+    return True
+
+
+def _clear(settings: Settings) -> bool:
+    """End the watchers, delete the namespace where the cluster still runs, and remove the platform's files."""
+    path = state.file(settings, NAMESPACE)
+    folder = path.with_suffix("")
+    known: list[tuple[int, str]] = []
+    for name in ("launch.json", monitoring.WATCHERS):
+        try:
+            launched = json.loads((folder / name).read_bytes())
+            known.append((int(launched["pid"]), str(launched["start"])))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            continue  # none was started, or its start was cut off
+    ran = any(processes.alive(pid, start) for pid, start in known)
+    processes.stop(known)
+    running = cluster.find(settings)
+    setup = Setup.read(folder)
+    if running is not None and setup is not None:
+        ran = True
+        _delete_namespace(Kube(running, folder), setup)
+    path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return ran
+
+
+def _delete_namespace(kube: Kube, setup: Setup) -> None:
+    try:
+        kube.verify(setup.sandbox_id)
+    except (NotUp, NotOurs):
+        return
+    kube("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=60s", allowed_to_fail=True)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Keep a second `up` or `down` of the same home waiting; the kernel releases the lock of a dead process."""
+    with (state.folder(settings) / f"{NAMESPACE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
