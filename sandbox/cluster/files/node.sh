@@ -2,6 +2,7 @@
 # node.sh NAME   One node: mounts, control groups and host name of its own; containerd, then the kubelet once the API
 # server answers. Its files lie in $STATE/nodes/NAME; its /run is /run/nodes/NAME of the capsule.
 set -eu
+umask 022
 . "${0%/*}/cgroups.sh"
 node=$1
 files=$STATE/nodes/$node
