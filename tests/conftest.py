@@ -13,8 +13,12 @@ import pytest
 from psycopg import sql
 
 from opslib import store
+from opslib.runs import caches
 from opslib.settings import Settings
 from opslib.store import embedded
+
+# every process of the tests loads what one of them compiled; in its own `__pycache__` each checkout would do it twice
+os.environ.setdefault("NUMBA_CACHE_DIR", str(caches.compiled(Path.home() / ".cache" / "numba")))
 
 
 @pytest.fixture(autouse=True)

@@ -154,12 +154,12 @@ class Session:
 
     def close(self) -> None:
         """Serve no longer: what is still being looked at leaves no trace any more."""
+        with self._lock:  # before anybody can notice the end, so that nothing is written after it was noticed
+            self._closed = True
+            self._scribe.close()
         self.path.unlink(missing_ok=True)
         for connection in (self._listener, *self._open):
             shut(connection)
-        with self._lock:
-            self._closed = True
-            self._scribe.close()
 
     def _must_be_open(self) -> None:
         """Raise when the session has ended; the caller holds the lock."""

@@ -1,12 +1,13 @@
 """What kernels find ready made, and where each keeps its own: the list of fonts, compiled loops.
 
 A cache holds code, or what leads to it. So no kernel writes where another reads: each has folders of its own, and what
-is kept for the next was made before the first cell could run.
+it finds there is a copy of what was made before the first cell could run, or by a process that runs none.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import secrets
 import shutil
@@ -17,19 +18,45 @@ _KEPT = "KERNEL_FONTS"  # in the environment until the kernel is confined
 _FONTS = "fontlist-*.json"
 
 
+def compiled(otherwise: Path) -> Path:
+    """Where processes that run no notebook keep the engine's machine code, for all homes of this user.
+
+    To compile it takes most of a minute, to load it a second.
+
+    Parameters
+    ----------
+    otherwise : Path
+        Taken where the user has no folder for caches of his own.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(os.environ["NUMBA_CACHE_DIR"])
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        shared = caches / "runbooks" / "numba"
+        shared.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = shared.stat()
+    except (OSError, RuntimeError):
+        return otherwise
+    own = status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return shared if own and os.access(shared, os.W_OK) else otherwise
+
+
 def private(kept: Path | None, folder: Path) -> dict[str, str]:
-    """The variables of a kernel's own caches, in a new folder below `folder`, with the list of fonts if it is kept.
+    """The variables of a kernel's own caches, in a new folder below `folder`, with copies of what is kept.
 
     Parameters
     ----------
     kept : Path or None
-        Where the next kernel finds it; `MPLCONFIGDIR` of this process goes first.
+        Where the next kernel finds the list of fonts; `MPLCONFIGDIR` of this process goes first.
     folder : Path
     """
     own = Path(tempfile.mkdtemp(prefix="cache-", dir=folder))
     variables = {"NUMBA_CACHE_DIR": own / "numba", "MPLCONFIGDIR": own / "matplotlib"}
     for place in variables.values():
         place.mkdir()
+    code = compiled(own / "numba")
+    if code.is_dir() and code != own / "numba":
+        shutil.copytree(code, own / "numba", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.tmp.*"))
     kept = Path(os.environ["MPLCONFIGDIR"]) if os.environ.get("MPLCONFIGDIR") else kept
     if kept is not None:
         for file in kept.glob(_FONTS):
@@ -49,3 +76,17 @@ def fill() -> list[Path]:
             shutil.copyfile(file, part)
             part.replace(Path(kept, file.name))
     return [own, Path(os.environ["NUMBA_CACHE_DIR"])]
+
+
+def main() -> None:
+    """Compile the engine for this user's processes to come: `python -m opslib.runs.caches`."""
+    nowhere = Path(tempfile.gettempdir()) / "nowhere"
+    code = compiled(nowhere)
+    if code == nowhere or importlib.util.find_spec("engine") is None:
+        return
+    os.environ["NUMBA_CACHE_DIR"] = str(code)
+    importlib.import_module("engine").warm()
+
+
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,7 @@ from typing import NoReturn
 import structlog
 
 import opslib
-from opslib.runs import descendants, kernels, leases, parked, preload
+from opslib.runs import caches, descendants, kernels, leases, parked, preload
 from opslib.settings import Settings
 
 STATUS = "kernels.json"
@@ -253,11 +253,11 @@ def _give_up_environment(parent: int) -> NoReturn:
     """Become this program once more, with nothing in the environment but what a kernel may know."""
     settings = Settings()
     settings.make_home()
-    own = {name: settings.state / name for name in ("fonts", "numba")}
-    for folder in own.values():
+    fonts, compiled = settings.state / "fonts", caches.compiled(settings.state / "numba")
+    for folder in (fonts, compiled):
         folder.mkdir(mode=0o700, exist_ok=True)
     environment = kernels.bare_environment()
-    environment |= {"HOME": "/", "MPLCONFIGDIR": str(own["fonts"]), "NUMBA_CACHE_DIR": str(own["numba"])}
+    environment |= {"HOME": "/", "MPLCONFIGDIR": str(fonts), "NUMBA_CACHE_DIR": str(compiled)}
     bare = ["--bare", str(leases.place(settings)), str(settings.notebooks), str(settings.warm_kernels)]
     command = [sys.executable, "-m", "opslib.runs.nursery", "--parent", str(parent), *bare]
     os.execve(sys.executable, command, environment)  # noqa: S606

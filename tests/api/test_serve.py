@@ -19,6 +19,8 @@ from opslib import store
 from opslib.settings import Settings
 from tests.intake.bodies import alert, webhook
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("opslib.server", "opslib.record.recorder", "opslib.record.signer", "opslib.actions.applier", "worker")
 SERVE = [sys.executable, "-c", "from opslib.cli import main; main()", "serve"]
 

@@ -11,6 +11,8 @@ import pytest
 
 from opslib.settings import PROJECT
 
+pytestmark = pytest.mark.slow
+
 DOCKERFILE = PROJECT / "deploy" / "Dockerfile"
 
 

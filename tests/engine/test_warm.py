@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import engine
 from engine import european, implied_volatility, warm
 from engine.pricing._kernels import kernels
@@ -111,10 +113,12 @@ def ran(script: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_after_warming_nothing_is_compiled_or_loaded() -> None:
     assert ran(WARM + CALLS) == []
 
 
+@pytest.mark.slow
 def test_what_one_process_compiled_the_next_one_loads() -> None:
     # a compiled function among the free variables of another would give its code a new key in every process
     ran(WARM + AGAIN)

@@ -20,6 +20,8 @@ from opslib.settings import Settings
 from opslib.sql import queries
 from tests.intake.bodies import NOON, ledger, stamp, webhook
 
+pytestmark = pytest.mark.slow
+
 HISTORIES, STEPS = 12, 60
 ENDS = ("succeeded", "succeeded", "succeeded", "failed", "timed-out", "kernel-died", "lost")
 TERMINAL = {*ENDS, "cancelled"}

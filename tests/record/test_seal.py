@@ -240,6 +240,7 @@ def test_sealing_again_hides_no_tampering(desk: Settings, run_id: int, change: s
     assert verify(desk.home).ok
 
 
+@pytest.mark.slow
 def test_a_log_that_was_tampered_with_is_restored_and_on_the_record(desk: Settings, run_id: int) -> None:
     finish_run(desk, run_id)
     for turn in range(2):

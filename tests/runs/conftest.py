@@ -21,10 +21,9 @@ NOTEBOOKS = Path(__file__).parent / "notebooks"
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Kernels of all tests share what matplotlib and numba cache."""
+    """Kernels of all tests share what matplotlib caches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("numba")))
         patch.setenv("RUNBOOK_WARM_KERNELS", "0")  # the tests of warm kernels have a nursery of their own
         yield
 

@@ -79,6 +79,7 @@ def test_alert_of_a_webhook_body_is_handed_to_the_notebook(runs: Settings) -> No
     assert (found["severity"], found["state"]) == ("critical", "resolved")
 
 
+@pytest.mark.slow
 def test_run_waits_for_a_worker_where_one_is_alive(runs: Settings) -> None:
     from opslib.runs import worker as work
     from tests.runs.support import wait_for

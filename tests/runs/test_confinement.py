@@ -228,27 +228,31 @@ def test_the_run_is_led_by_no_link_that_a_cell_lays(offline: Settings) -> None:
 
 @confined
 def test_nothing_that_a_cell_leaves_in_a_cache_reaches_the_next_kernel(
-    offline: Settings, monkeypatch: pytest.MonkeyPatch
+    offline: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
-        monkeypatch.delenv(name)
+    monkeypatch.delenv("MPLCONFIGDIR")
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    (compiled / "loop.nbc").write_bytes(b"code")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(compiled))
     for turn in ("first", "second"):
         with kernels.started(offline) as kernel:
             kernel.ready()
             places = [next(kernel.folder.glob("cache-*")) / name for name in ("numba", "matplotlib")]
-            assert [path for path in places[0].rglob("*") if path.is_file()] == []
+            assert [path.name for path in places[0].iterdir()] == ["loop.nbc"]
             assert [path.name[:9] for path in places[1].iterdir()] == ["fontlist-"]
             kernel.client.execute(
                 "import os, pathlib\n"
                 "for name in ('NUMBA_CACHE_DIR', 'MPLCONFIGDIR'):\n"
                 f"    (pathlib.Path(os.environ[name]) / 'matplotlibrc').write_text('text.color: white  # {turn}')\n"
-                f"    for kept in ({str(offline.state / 'fonts')!r},):\n"
-                "        try:\n            (pathlib.Path(kept) / 'matplotlibrc').write_text('x')\n"
-                "        except OSError:\n            pathlib.Path('refused').touch()"
+                f"for kept in ({str(offline.state / 'fonts')!r}, {str(compiled)!r}):\n"
+                "    try:\n        (pathlib.Path(kept) / 'matplotlibrc').write_text('x')\n"
+                "    except OSError:\n        pathlib.Path('refused-' + kept.replace('/', '-')).touch()"
             )
-            wait_for(lambda: (kernel.folder / "work" / "refused").exists())
+            wait_for(lambda: len(list((kernel.folder / "work").glob("refused-*"))) == 2)
             assert (places[1] / "matplotlibrc").exists()
     assert [path.name[:9] for path in (offline.state / "fonts").iterdir()] == ["fontlist-"]
+    assert [path.name for path in compiled.iterdir()] == ["loop.nbc"]
 
 
 def test_a_cell_reaches_the_recorder_of_its_own_run_alone(

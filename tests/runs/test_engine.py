@@ -24,6 +24,7 @@ def papermill(tmp_path: Path, *cells: str) -> tuple[subprocess.CompletedProcess[
     return done, nbformat.read(target, as_version=4)
 
 
+@pytest.mark.slow
 def test_papermill_uses_the_engine_by_name(tmp_path: Path) -> None:
     done, node = papermill(tmp_path, "print(6 * 7)")
     assert done.returncode == 0, done.stderr
@@ -32,6 +33,7 @@ def test_papermill_uses_the_engine_by_name(tmp_path: Path) -> None:
     assert node.metadata.run.state == "succeeded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["import sys; sys.exit(0)", "import os; os._exit(0)", "1 / 0", "exit()"])
 def test_what_did_not_succeed_is_no_success_for_papermill_either(tmp_path: Path, cell: str) -> None:
     done, node = papermill(tmp_path, cell, "2 + 2")

@@ -15,6 +15,8 @@ from opslib.settings import Settings
 from tests.runs.conftest import write_runbook
 from tests.runs.support import entries, statuses, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def alone(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:

@@ -15,6 +15,8 @@ from opslib.settings import Settings
 from opslib.sql import queries
 from tests.runs.support import entries, processes_of, queued, statuses, wait_for, worker
 
+pytestmark = pytest.mark.slow
+
 
 def state(settings: Settings, run: int) -> str:
     return str(following.read(settings, run)["state"])

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import engine
+
+pytestmark = pytest.mark.slow
 
 EPSILON = float(np.finfo(np.float64).eps)
 ROOT = Path(engine.__file__).resolve().parents[1]
