@@ -84,7 +84,7 @@ class Apply:
             with self._context() as context:
                 seen = [action.observe(context) for action in self.actions]
                 check = self._check(context)
-        except (ProbeError, ConfigurationError) as error:
+        except (ProbeError, ConfigurationError, PlanError) as error:
             return self._void(f"the platform could not be examined, nothing was done: {error}")
         with store.transaction(self.settings) as connection:
             plan = plans.locked(connection, self.plan.hash)

@@ -46,6 +46,7 @@ _KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 _WITHOUT_NAMESPACE = frozenset({"nodes", "nodes.metrics"})
 METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,15 @@ class Cluster:
 
     # where things are
 
-    def path(self, kind: str, name: str | None = None, part: str | None = None, *, everywhere: bool = False) -> str:
+    def path(
+        self,
+        kind: str,
+        name: str | None = None,
+        part: str | None = None,
+        *,
+        everywhere: bool = False,
+        namespace: str | None = None,
+    ) -> str:
         """The path of a kind, of one object, or of a part of it (`scale`, `log`, `eviction`).
 
         Raises
@@ -124,7 +133,7 @@ class Cluster:
         group, version = self.version(kind)
         steps = [f"/apis/{group}/{version}" if group else f"/api/{version}"]
         if kind not in _WITHOUT_NAMESPACE and not everywhere:
-            steps.append(f"namespaces/{quote(self.namespace, safe='')}")
+            steps.append(f"namespaces/{quote(namespace or self.namespace, safe='')}")
         steps.append(kind.partition(".")[0])
         steps += [quote(step, safe="") for step in (name, part) if step]
         return "/".join(steps)
@@ -247,6 +256,7 @@ class Cluster:
         *,
         dry_run: bool,
         content: str = "application/json",
+        accept: str = "application/json",
     ) -> dict[str, Any]:
         """Change something, or with `dry_run` let the server say what would come of it.
 
@@ -256,7 +266,7 @@ class Cluster:
             When it is refused or fails; `sent` tells whether it may have been done, `status` what the server said.
         """
         query = {"dryRun": "All"} if dry_run else None
-        headers = {"Content-Type": content, "Accept": "application/json"}
+        headers = {"Content-Type": content, "Accept": accept}
         try:
             opened = self._open(method, path, query, headers=headers, body=json.dumps(body), timeout_s=CHANGE_S)
             with opened as response:

@@ -220,7 +220,7 @@ class Session:
             declared = self._platform.declared()
         except ConfigurationError:
             declared = {}
-        systems = sorted(name for name, url in declared.items() if url and not name.endswith("_admin"))
+        systems = sorted(name for name, url in declared.items() if url and not name.endswith(("_admin", "_preview")))
         return {"systems": systems, "environment": self._platform.environment, "title": self._platform.title}
 
     def _probe(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
