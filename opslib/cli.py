@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "verify"),
     "lab": ("lab", "lab"),
     "schedule": ("schedule", "schedule"),
+    "rbac": ("rbac", "rbac"),
     "doctor": ("doctor", "doctor"),
 }
 PLUGINS = "runbook.commands"  # entry points: commands that live outside opslib

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from opslib import errors
 from opslib.errors import ProbeError, RecorderError, RunbookError
 from opslib.probes.calls import Http, Prometheus, Redis, Seen, SeenList, SeenText, frame, seen
+from opslib.probes.calls_kubernetes import Changes, Gpu, Kubernetes, Logs
 from opslib.record import wire
 from opslib.record.shown import Context, Plan
 
@@ -41,6 +42,10 @@ class Ops:
     redis : Redis
     http : Http
     prometheus : Prometheus
+    kubernetes : Kubernetes
+    gpu : Gpu
+    logs : Logs
+    changes : Changes
     unseen : list of str
         What `look` could not see, and why.
     """
@@ -54,6 +59,10 @@ class Ops:
         self.redis = Redis(self)
         self.http = Http(self)
         self.prometheus = Prometheus(self)
+        self.kubernetes = Kubernetes(self)
+        self.gpu = Gpu(self)
+        self.logs = Logs(self)
+        self.changes = Changes(self)
         self.unseen: list[str] = []
 
     def __repr__(self) -> str:

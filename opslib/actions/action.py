@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opslib.actions.documents import Target, Undo
+from opslib.clusters import Cluster, connect
 from opslib.errors import ActionFailed, ParameterError, ProbeError
 
 Identity = Literal["recorder", "applier"]
@@ -31,6 +32,8 @@ class Context:
         From the name of a system (`api`) to its address, for this identity.
     limits : mapping
         The platform's limits, such as `var_alert_pct`.
+    alerts : tuple of mapping
+        The labels of the alerts that the incident is about; of a run without one, the alerts of its runbook by name.
     """
 
     platform: str
@@ -38,6 +41,7 @@ class Context:
     identity: Identity
     endpoint: Callable[[str], str]
     limits: Mapping[str, float] = field(default_factory=dict)
+    alerts: tuple[Mapping[str, str], ...] = ()
 
     def __enter__(self) -> Context:
         return self
@@ -52,6 +56,17 @@ class Context:
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
+
+    @property
+    def cluster(self) -> Cluster:
+        """The platform's Kubernetes cluster, as this identity sees it.
+
+        Raises
+        ------
+        ProbeError, ConfigurationError
+            When the platform has none, or its kubeconfig cannot be read.
+        """
+        return connect(self.endpoint("kubernetes"))
 
     def get(self, system: str, path: str) -> httpx.Response:
         """Read from a system of the platform.
@@ -246,8 +261,13 @@ class Action(ABC):
         """Whether the platform shows that the change was made since it was as in `before`; reads only."""
 
     @abstractmethod
-    def check(self, context: Context) -> Check:
-        """The firing check, now; reads only."""
+    def check(self, context: Context) -> Check | None:
+        """The firing check, now; reads only. None where there is no alert whose condition could be evaluated."""
+
+    def effect(self, context: Context, before: Observation) -> str | None:
+        """What is still missing of the effect, in words; None when it shows. Reads only."""
+        del context, before
+        return None
 
 
 def _why(error: httpx.HTTPError) -> str:

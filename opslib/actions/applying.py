@@ -72,6 +72,8 @@ class Apply:
         self.platform = platforms.load(settings, plan.platform)
         self.actions: list[Action] = [make(a.action, a.arguments) for a in plan.document.actions]
         self.result: dict[str, Any] = dict(plan.result or {})
+        with store.connect(settings) as connection:
+            self._alerts = plans.alerts(settings, connection, plan.incident)
         self.log = _log.bind(incident=plan.incident, plan=plan.hash[:12])
 
     # preconditions
@@ -79,10 +81,10 @@ class Apply:
     def begin(self) -> bool:
         """Check every precondition again; True when the plan is `applying` now, else it is void or expired."""
         try:
-            with plans.context(self.platform, "applier") as context:
+            with self._context() as context:
                 seen = [action.observe(context) for action in self.actions]
                 check = self._check(context)
-        except (ProbeError, ConfigurationError) as error:
+        except (ProbeError, ConfigurationError, PlanError) as error:
             return self._void(f"the platform could not be examined, nothing was done: {error}")
         with store.transaction(self.settings) as connection:
             plan = plans.locked(connection, self.plan.hash)
@@ -113,7 +115,7 @@ class Apply:
                 "number": run["number"],
                 "began_at": _now(),
                 "before": [one.as_json() for one in seen],
-                "check_before": check.as_json(),
+                "check_before": check.as_json() if check else None,
                 "steps": [],
             }
             self._save(connection)
@@ -128,7 +130,7 @@ class Apply:
             self._tell(connection, "apply-started", body)
         return True
 
-    def _problems(self, connection: store.Connection, seen: list[Observation], check: Check) -> list[str]:
+    def _problems(self, connection: store.Connection, seen: list[Observation], check: Check | None) -> list[str]:
         """Why the plan may not be applied now."""
         document, rules = self.plan.document, policy.load(self.settings)
         problems = [
@@ -152,7 +154,7 @@ class Apply:
                 )
         return problems
 
-    def _not_wanted(self, connection: store.Connection, check: Check) -> list[str]:
+    def _not_wanted(self, connection: store.Connection, check: Check | None) -> list[str]:
         """Why the reason for the plan is gone: the alert resolved, or the plan to be undone is undone already."""
         if self.plan.undo_of is not None:
             state = plans.load(connection, self.plan.undo_of).state
@@ -160,13 +162,13 @@ class Apply:
         row = connection.execute(queries("actions").episodes, {"incident": self.plan.incident}).fetchone()
         if row is not None and row["altogether"]:
             return [] if row["firing"] else ["the alert is resolved"]
-        return [] if check.firing else [f"the firing check is no longer true: {check}"]
+        return [] if check is None or check.firing else [f"the firing check is no longer true: {check}"]
 
     # do
 
     def do(self) -> None:
         """Make the changes, each written down before and after; stops at the first that fails."""
-        with plans.context(self.platform, "applier") as context:
+        with self._context() as context:
             for index, action in enumerate(self.actions):
                 step: dict[str, Any] = {"action": action.name, "state": "intended", "at": _now()}
                 self.result["steps"].append(step)
@@ -196,7 +198,7 @@ class Apply:
         self.log.warning("an interrupted apply is examined")
         steps = self.result.setdefault("steps", [])
         if steps and steps[-1]["state"] == "intended":
-            with plans.context(self.platform, "applier") as context:
+            with self._context() as context:
                 done = self._shows(context, len(steps) - 1)
             steps[-1]["state"] = "done" if done else "failed"
             steps[-1]["error"] = f"interrupted; the platform {'shows' if done else 'does not show'} the change"
@@ -206,7 +208,9 @@ class Apply:
     # effect, firing check, record
 
     def verify(self) -> bool:
-        """Wait until the firing check has been false for as long as the actions want, or `effect_within` is over.
+        """Wait for the effect, and until the firing check has been false for as long as the actions want.
+
+        At most until `effect_within` is over.
 
         Returns False when it was told to stop.
         """
@@ -214,14 +218,16 @@ class Apply:
         within = max(action.effect_within_s for action in self.plan.document.actions) if "done" in done else 0.0
         calm_s = max(action.calm_s for action in self.actions)
         began, calm_since = time.monotonic(), None
-        with plans.context(self.platform, "applier") as context:
+        with self._context() as context:
             while True:
                 waited = time.monotonic() - began
                 try:
                     check = self._check(context)
-                    self.result["check"] = check.as_json()
+                    self.result["check"] = check.as_json() if check else None
+                    self.result["missing"] = self._missing(context)
                     self.result.pop("unseen", None)
-                    calm_since = None if check.firing else waited if calm_since is None else calm_since
+                    calm = not (check and check.firing) and not self.result["missing"]
+                    calm_since = None if not calm else waited if calm_since is None else calm_since
                 except ProbeError as error:
                     self.result["unseen"] = str(error)
                     calm_since = None
@@ -248,6 +254,10 @@ class Apply:
             return "partial", f"{made} of {len(self.actions)} actions were done; {errors or 'then it was interrupted'}"
         if "unseen" in self.result:
             return "partial", f"done, but the firing check could not be made: {self.result['unseen']}"
+        if self.result.get("missing"):
+            return "partial", f"done, but {'; '.join(self.result['missing'])}"
+        if self.result.get("check") is None:
+            return "verified", "the effect shows; there is no alert whose condition could be evaluated"
         check = Check(**self.result["check"])
         if check.firing:
             return "partial", f"done, but the alert's condition still holds: {check}"
@@ -314,10 +324,23 @@ class Apply:
             row = connection.execute(queries("actions").incident, {"incident": self.plan.incident}).fetchone()
         return f"{row['folder']}/{file['path']}" if row else str(file["path"])
 
-    def _check(self, context: Context) -> Check:
+    def _context(self) -> Context:
+        """The platform as the applier sees it."""
+        return plans.context(self.platform, "applier", self._alerts)
+
+    def _check(self, context: Context) -> Check | None:
         """The firing check; where actions differ, the one that fires."""
-        checks = [action.check(context) for action in self.actions]
-        return next((check for check in checks if check.firing), checks[0])
+        checks = [check for action in self.actions if (check := action.check(context)) is not None]
+        return next((check for check in checks if check.firing), checks[0] if checks else None)
+
+    def _missing(self, context: Context) -> list[str]:
+        """What is still missing of the effects of the steps that were done."""
+        found = [
+            action.effect(context, Observation.of_json(before))
+            for action, before, step in zip(self.actions, self.result["before"], self.result["steps"], strict=False)
+            if step["state"] == "done"
+        ]
+        return [one for one in found if one]
 
     def _requested_by(self, connection: store.Connection) -> str:
         rows = approval.decisions(connection, self.plan.hash)

@@ -7,9 +7,27 @@ from typing import Any
 
 from opslib.actions.action import Action
 from opslib.actions.crypto import EmergencyReduce, RefreshVolatility, SetKelly
+from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
+from opslib.actions.kubernetes_nodes import Cordon, DeletePod, Drain, Uncordon
+from opslib.actions.kubernetes_rollouts import (
+    Restart,
+    RestartWithOutage,
+    SetEnv,
+    SetImage,
+    SetResources,
+    UndoRollout,
+)
+from opslib.actions.kubernetes_scale import Scale, SetAutoscaler, Stop
 from opslib.errors import ParameterError
 
-ACTIONS: dict[str, type[Action]] = {action.name: action for action in (EmergencyReduce, RefreshVolatility, SetKelly)}
+_CRYPTO: tuple[type[Action], ...] = (EmergencyReduce, RefreshVolatility, SetKelly)
+_KUBERNETES: tuple[type[Action], ...] = (
+    *(Scale, Stop, SetAutoscaler),
+    *(Restart, RestartWithOutage, SetImage, SetResources, SetEnv, UndoRollout),
+    *(DeletePod, Cordon, Uncordon, Drain),
+    *(SetAllowList, RotateSecret),
+)
+ACTIONS: dict[str, type[Action]] = {action.name: action for action in (*_CRYPTO, *_KUBERNETES)}
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> Action:

@@ -14,25 +14,40 @@ from opslib.actions.action import Action, Context, Identity
 from opslib.actions.catalogue import make
 from opslib.actions.documents import TRANSITIONS, Document, Plan, PlannedAction, State, parse
 from opslib.canonical import digest
-from opslib.errors import NotFound, PlanError, UsageError
+from opslib.errors import ConfigurationError, NotFound, PlanError, UnknownRunbook, UsageError
 from opslib.platforms import Platform
 from opslib.platforms import load as load_platform
 from opslib.record import journal
+from opslib.runs import catalogue
 from opslib.settings import Settings
 from opslib.sql import queries
 
 PREFIX = 12  # the fewest characters of a hash that name a plan
 
 
-def context(platform: Platform, identity: Identity) -> Context:
-    """A platform as the recorder, who may only read, or the applier sees it."""
+def context(platform: Platform, identity: Identity, alerts: Iterable[Mapping[str, str]] = ()) -> Context:
+    """A platform as the recorder, who may only read, or the applier sees it; `alerts` by their labels."""
     return Context(
         platform=platform.name,
         environment=platform.environment,
         identity=identity,
         endpoint=lambda name: platform.endpoint(name, identity),
         limits=platform.limits,
+        alerts=tuple(alerts),
     )
+
+
+def alerts(settings: Settings, connection: store.Connection, incident: str) -> list[dict[str, str]]:
+    """The labels of the alerts that an incident is about; where it has none, those of its runbook, by name."""
+    rows = connection.execute(queries("actions").labels, {"incident": incident}).fetchall()
+    if rows:
+        return [row["labels"] for row in rows]
+    found = connection.execute(queries("actions").incident, {"incident": incident}).fetchone() or {}
+    try:
+        triggers = catalogue.find(settings, str(found.get("runbook"))).triggers
+    except (UnknownRunbook, ConfigurationError):
+        return []
+    return [{"alertname": name} for name in triggers]
 
 
 def propose(

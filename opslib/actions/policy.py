@@ -206,7 +206,7 @@ class Policy(Part):
         action : PlannedAction
         platform : str
         facts : dict
-            The action's observation: `trading` (bool), `max_var_pct` [% of NAV].
+            The action's observation: `trading` (bool), `max_var_pct` [% of NAV], `ready` and `least_ready` [pods].
         now : datetime
         """
         if action.risk_reducing or action.stops_new_risk:
@@ -220,6 +220,8 @@ class Policy(Part):
         ]
         if guards.trading_stopped_forbids_new_risk and facts.get("trading") is False:
             reasons.append("trading is stopped on the platform; start it before adding risk")
+        if facts.get("ready") and facts.get("least_ready") == 0:
+            reasons.append(f"no ready pod of {action.target.name} would be left")
         limit = guards.hot_reload_max_var_pct
         if limit is not None and ACTIONS[action.action].hot_reload:
             var = facts.get("max_var_pct")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from opslib.errors import ProbeError
 
@@ -20,7 +20,26 @@ CONNECT_S = 2.0
 READ_S = 5.0
 LARGEST = 8 * 1024 * 1024
 ROWS = 50_000
-MODULES = ("redis", "http", "prometheus")
+MODULES = (
+    "redis",
+    "http",
+    "prometheus",
+    "kubernetes",
+    "kubernetes_workloads",
+    "kubernetes_logs",
+    "kubernetes_secrets",
+    "kubernetes_exec",
+    "gpu",
+    "changes",
+)
+# Probes whose name does not begin with the system that they need.
+_SYSTEMS = {
+    "http": "api",
+    "gpu": "kubernetes",
+    "gpu.metrics": "prometheus",
+    "logs": "kubernetes",
+    "changes": "kubernetes",
+}
 
 
 @dataclass(frozen=True)
@@ -33,15 +52,20 @@ class Target:
         Its name in the platform: `redis`, `api`, `prometheus`.
     url : str
         Its address, with the credentials of the read-only identity.
+    commands : mapping
+        The commands that the runbook declares it runs in pods, by name: words, some of them `{placeholders}`.
     """
 
     system: str
     url: str
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
         """The address without credentials, for messages."""
         parts = urlsplit(self.url)
+        if parts.scheme == "kubeconfig":
+            return parse_qs(parts.query).get("namespace", ["default"])[0]
         return f"{parts.hostname or ''}:{parts.port or _PORTS.get(parts.scheme, '')}"
 
     def error(self, what: str) -> ProbeError:
@@ -76,9 +100,9 @@ class Probe:
 
     @property
     def system(self) -> str:
-        """The system that the name begins with; of `http` probes, the platform's API."""
+        """The system that the name begins with, or that its kind of probe is known to need."""
         first = self.name.partition(".")[0]
-        return "api" if first == "http" else first
+        return _SYSTEMS.get(self.name) or _SYSTEMS.get(first, first)
 
 
 _probes: dict[str, Probe] = {}

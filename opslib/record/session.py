@@ -21,8 +21,17 @@ from pydantic import ValidationError
 
 from opslib import platforms, probes, store
 from opslib.canonical import canonical, plain
-from opslib.errors import ConfigurationError, NotFound, ProbeError, RecorderError, RunbookError, StoreError
+from opslib.errors import (
+    ConfigurationError,
+    NotFound,
+    ProbeError,
+    RecorderError,
+    RunbookError,
+    StoreError,
+    UnknownRunbook,
+)
 from opslib.record import archive, evidence, journal, redaction, spool, wire
+from opslib.runs import catalogue
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -211,7 +220,7 @@ class Session:
             declared = self._platform.declared()
         except ConfigurationError:
             declared = {}
-        systems = sorted(name for name, url in declared.items() if url and not name.endswith("_admin"))
+        systems = sorted(name for name, url in declared.items() if url and not name.endswith(("_admin", "_preview")))
         return {"systems": systems, "environment": self._platform.environment, "title": self._platform.title}
 
     def _probe(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -226,7 +235,16 @@ class Session:
         except ConfigurationError as error:
             raise ProbeError(str(error), system=system) from error
         redaction.learn(url)
-        return probes.call(name, probes.Target(system, url), arguments)
+        commands = self._commands() if system == "kubernetes" else {}
+        return probes.call(name, probes.Target(system, url, commands), arguments)
+
+    def _commands(self) -> dict[str, tuple[str, ...]]:
+        """The commands that the runbook declares it runs in pods."""
+        try:
+            declared = catalogue.find(self.settings, self.subject.runbook).commands
+        except (UnknownRunbook, ConfigurationError):
+            return {}
+        return {name: tuple(words) for name, words in declared.items()}
 
     def _now(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         del request

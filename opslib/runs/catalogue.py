@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from opslib.errors import ConfigurationError, UnknownRunbook
-from opslib.runs.declaration import Parameter, declared
+from opslib.runs.declaration import Parameter, declared, problem
 from opslib.settings import Settings
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -39,6 +39,17 @@ class Facts(BaseModel):
     queue_timeout_s: float | None = Field(default=None, gt=0)
     cooldown_s: float | None = Field(default=None, ge=0)
     runs_per_hour: int | None = Field(default=None, ge=1)
+    reads: Words = Field(default_factory=list)
+    proposes: Words = Field(default_factory=list)
+    commands: dict[str, list[str]] = Field(default_factory=dict)
+
+    @field_validator("commands")
+    @classmethod
+    def _plain(cls, commands: dict[str, list[str]]) -> dict[str, list[str]]:
+        wrong = [f"{name}: {why}" for name, words in commands.items() if (why := problem(words))]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return commands
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,10 @@ class Runbook:
         As the parameters cell declares them.
     path : Path
         The notebook.
+    reads, proposes : list of str
+        The probes of the cluster that it uses, and the actions on it that it may propose.
+    commands : dict
+        The commands that it runs in pods, by name: words, some of them `{placeholders}`.
     """
 
     name: str
@@ -106,6 +121,9 @@ class Runbook:
     bounds: Bounds
     parameters: list[Parameter]
     path: Path
+    reads: list[str] = field(default_factory=list)
+    proposes: list[str] = field(default_factory=list)
+    commands: dict[str, list[str]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """This runbook as `runbook list --json` prints it."""

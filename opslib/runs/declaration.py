@@ -16,6 +16,10 @@ from typing import Any
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 TYPES = ("int", "float", "str", "bool", "list[str]", "list[float]", "dict")
+PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_SHELLS = frozenset(
+    {"sh", "bash", "ash", "dash", "zsh", "ksh", "fish", "busybox", "env", "sudo", "su", "eval", "xargs"}
+)
 _BOUNDS = re.compile(r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)?\.\.(-?\d+(?:\.\d+)?(?:e-?\d+)?)?", re.IGNORECASE)
 
 
@@ -109,6 +113,20 @@ def declared(source: str) -> tuple[list[Parameter], list[str]]:
         else:
             found.append(parameter)
     return found, mistakes
+
+
+def problem(words: list[str]) -> str | None:
+    """Why a command that a runbook declares for pods is none; None where it is one.
+
+    It is a list of words, the first of them a program that is no shell and runs no other.
+    """
+    if not words or not all(words):
+        return "a command is a list of words, none of them empty"
+    if PLACEHOLDER.search(words[0]):
+        return "the program itself may be no placeholder"
+    if words[0].rpartition("/")[2] in _SHELLS:
+        return f"{words[0]} runs other programs: declare the program itself"
+    return None
 
 
 def _parameter(node: ast.AnnAssign, name: str, comment: str) -> tuple[Parameter | None, str]:

@@ -99,6 +99,10 @@ SELECT count(*) AS altogether,
        ) AS firing
 FROM alerts WHERE incident = %(incident)s
 
+-- name: labels
+-- The labels of the alerts of an incident.
+SELECT DISTINCT labels FROM alerts WHERE incident = %(incident)s
+
 -- name: holds
 -- The holds on a platform.
 SELECT id, platform, reason, person, placed_at FROM holds
