@@ -22,7 +22,9 @@ from typing import Any, TypeVar
 from opslib import errors
 from opslib.errors import ProbeError, RecorderError, RunbookError
 from opslib.probes.calls import Http, Prometheus, Redis, Seen, SeenList, SeenText, frame, seen
+from opslib.probes.calls_files import Certificates, Files
 from opslib.probes.calls_kubernetes import Changes, Gpu, Kubernetes, Logs
+from opslib.probes.calls_postgres import Postgres
 from opslib.record import wire
 from opslib.record.shown import Context, Plan
 
@@ -46,6 +48,9 @@ class Ops:
     gpu : Gpu
     logs : Logs
     changes : Changes
+    postgres : Postgres
+    files : Files
+    certificates : Certificates
     unseen : list of str
         What `look` could not see, and why.
     """
@@ -63,6 +68,9 @@ class Ops:
         self.gpu = Gpu(self)
         self.logs = Logs(self)
         self.changes = Changes(self)
+        self.postgres = Postgres(self)
+        self.files = Files(self)
+        self.certificates = Certificates(self)
         self.unseen: list[str] = []
 
     def __repr__(self) -> str:
@@ -178,8 +186,17 @@ class Ops:
         """
         answer, arrow = self._ask("probe", probe=name, arguments=arguments)
         if arrow:
-            return frame(arrow, answer["evidence"])
+            table = frame(arrow, answer["evidence"])
+            self._partly(name, table.attrs.get("note"))
+            return table
         return seen(answer["value"], answer["evidence"])
+
+    def _partly(self, name: str, note: str | None) -> None:
+        """Say what of an answer could not be seen, and remember it in `unseen`, once."""
+        if note:
+            print(f"Seen in part: {name}: {note}.")
+            if f"{name}: {note}" not in self.unseen:
+                self.unseen.append(f"{name}: {note}")
 
     def _ask(self, operation: str, **facts: Any) -> tuple[Any, bytes]:
         """Ask the recorder and wait for its answer."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from opslib.actions.action import Action
 from opslib.actions.crypto import EmergencyReduce, RefreshVolatility, SetKelly
+from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
 from opslib.actions.kubernetes_nodes import Cordon, DeletePod, Drain, Uncordon
 from opslib.actions.kubernetes_rollouts import (
@@ -18,16 +19,26 @@ from opslib.actions.kubernetes_rollouts import (
     UndoRollout,
 )
 from opslib.actions.kubernetes_scale import Scale, SetAutoscaler, Stop
+from opslib.actions.postgres_indexes import CreateIndex, DropIndex
+from opslib.actions.postgres_rows import DeleteOldRows
+from opslib.actions.postgres_sessions import TerminateSessions
+from opslib.actions.postgres_settings import SetSetting
+from opslib.actions.postgres_upkeep import Analyze, Reindex, Vacuum
 from opslib.errors import ParameterError
 
 _CRYPTO: tuple[type[Action], ...] = (EmergencyReduce, RefreshVolatility, SetKelly)
+_FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
 _KUBERNETES: tuple[type[Action], ...] = (
     *(Scale, Stop, SetAutoscaler),
     *(Restart, RestartWithOutage, SetImage, SetResources, SetEnv, UndoRollout),
     *(DeletePod, Cordon, Uncordon, Drain),
     *(SetAllowList, RotateSecret),
 )
-ACTIONS: dict[str, type[Action]] = {action.name: action for action in (*_CRYPTO, *_KUBERNETES)}
+_POSTGRES: tuple[type[Action], ...] = (
+    *(Analyze, Reindex, Vacuum, CreateIndex, DropIndex),
+    *(DeleteOldRows, TerminateSessions, SetSetting),
+)
+ACTIONS: dict[str, type[Action]] = {action.name: action for action in (*_CRYPTO, *_FILES, *_KUBERNETES, *_POSTGRES)}
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> Action:

@@ -47,6 +47,8 @@ def frame(arrow: bytes, evidence: str) -> pd.DataFrame:
     if head.get("index"):
         found = found.set_index(head["index"])
     found.attrs["evidence"] = evidence
+    if head.get("note"):
+        found.attrs["note"] = head["note"]
     return found
 
 
@@ -124,9 +126,14 @@ class Http:
     def __init__(self, ops: Asks) -> None:
         self._ops = ops
 
-    def json(self, path: str, system: str = "api") -> Any:
-        """The JSON that a path answers: a `Seen` or `SeenList`."""
-        return self._ops.probe("http.json", path=path, system=system)
+    def json(self, path: str, system: str = "api", shape: Any = None) -> Any:
+        """The JSON that a path answers: a `Seen` or `SeenList`.
+
+        With a shape, such as `{"models": [{"name": "text", "loss?": "number"}]}`, an answer that lacks a field or
+        holds something else is an error that names every difference.
+        """
+        given = {} if shape is None else {"shape": shape}
+        return self._ops.probe("http.json", path=path, system=system, **given)
 
     def text(self, path: str, system: str = "api") -> SeenText:
         """The text that a path answers."""
@@ -157,6 +164,26 @@ class Prometheus:
     def range(self, promql: str, minutes: float, step_s: float = 15.0) -> pd.DataFrame:
         """A query over the last `minutes` [min], a point each `step_s` [s]: index `time` (UTC), one column a series."""
         return self._ops.probe("prometheus.range", promql=promql, minutes=minutes, step_s=step_s)
+
+    def compared(self, promql: str, minutes: float = 60.0, step_s: float = 60.0) -> pd.DataFrame:
+        """A query over the last `minutes` [min] beside an hour, a day and a week before; index `time` (UTC)."""
+        return self._ops.probe("prometheus.compared", promql=promql, minutes=minutes, step_s=step_s)
+
+    def rules(self) -> pd.DataFrame:
+        """The alert rules: `alert`, `state`, `expression`, `for_s` [s], `health`, `error`, `severity`, `firing`."""
+        return self._ops.probe("prometheus.rules")
+
+    def rule(self, alert: str, **labels: str) -> Seen:
+        """An alert's rule evaluated again: `holds`, `value`, `sign`, `limit`, `series`, `state`, `expression`.
+
+        Labels, such as `symbol="BTC-USD"`, leave only the series of the alert's target.
+        """
+        seen: Seen = self._ops.probe("prometheus.rule", alert=alert, labels=labels or None)
+        return seen
+
+    def targets(self) -> pd.DataFrame:
+        """What is scraped: `job`, `instance`, `health` (up, down), `error`, `took_s` [s], one column a label."""
+        return self._ops.probe("prometheus.targets")
 
     def alerts(self) -> pd.DataFrame:
         """The alerts that fire or are about to: `alertname`, `state`, `since`, `value`, one column a label."""

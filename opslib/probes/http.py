@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from opslib.probes.json_shape import differences
 from opslib.probes.registry import CONNECT_S, LARGEST, READ_S, Frame, Target, probe
 
 BUDGET_S = 10.0
@@ -103,10 +104,17 @@ def parsed(target: Target, path: str, body: bytes) -> Any:
 
 
 @probe("http.json")
-def json_(target: Target, path: str, system: str = "api") -> Any:
-    """The JSON that a path answers; 4xx and 5xx are errors."""
+def json_(target: Target, path: str, system: str = "api", shape: Any = None) -> Any:
+    """The JSON that a path answers, of the declared shape where one is given; 4xx and 5xx are errors."""
     del system  # chose the target
-    return parsed(target, path, _good(target, path))
+    answer = parsed(target, path, _good(target, path))
+    try:
+        wrong = [] if shape is None else differences(answer, shape)
+    except ValueError as error:
+        raise target.error(str(error)) from error
+    if wrong:
+        raise target.error(f"GET {path} is not as declared: {'; '.join(wrong)}")
+    return answer
 
 
 @probe("http.text")

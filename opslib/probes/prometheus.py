@@ -11,7 +11,7 @@ from opslib.probes.registry import ROWS, Frame, Target, probe
 _LARGEST_RANGE_MINUTES = 60 * 24 * 31
 
 
-def _data(target: Target, path: str, parameters: dict[str, Any] | None = None) -> Any:
+def data_of(target: Target, path: str, parameters: dict[str, Any] | None = None) -> Any:
     """The `data` of an answer of its API.
 
     Raises
@@ -27,7 +27,8 @@ def _data(target: Target, path: str, parameters: dict[str, Any] | None = None) -
     return answer["data"]
 
 
-def _label_columns(rows: list[dict[str, str]], taken: tuple[str, ...]) -> dict[str, Any]:
+def label_columns(rows: list[dict[str, str]], taken: tuple[str, ...]) -> dict[str, Any]:
+    """One column a label; one whose name is taken already becomes `label_<name>`."""
     import pyarrow as pa
 
     columns = {}
@@ -50,20 +51,20 @@ def query(target: Target, promql: str, at: str | float | None = None) -> Frame:
     """
     import pyarrow as pa
 
-    data = _data(target, "/api/v1/query", {"query": promql, **({} if at is None else {"time": at})})
+    data = data_of(target, "/api/v1/query", {"query": promql, **({} if at is None else {"time": at})})
     result = data["result"]
     if data["resultType"] in ("scalar", "string"):
         result = [{"metric": {}, "value": result}]
     elif data["resultType"] != "vector":
         raise target.error(f"{promql!r} gives a {data['resultType']}; `ops.prometheus.range` reads those")
-    columns = _label_columns([row["metric"] for row in result], ("value", "time"))
+    columns = label_columns([row["metric"] for row in result], ("value", "time"))
     columns["value"] = pa.array([float(row["value"][1]) for row in result], pa.float64())
     times = [round(float(row["value"][0]) * 1000) for row in result]
     columns["time"] = pa.array(times, pa.timestamp("ms", tz="UTC"))
     return Frame(pa.table(columns))
 
 
-def _series_names(labels: list[dict[str, str]]) -> list[str]:
+def series_names(labels: list[dict[str, str]]) -> list[str]:
     """A short name a series: the values of the labels in which the series differ."""
     differ = [
         label
@@ -86,13 +87,13 @@ def range_(target: Target, promql: str, minutes: float, step_s: float = 15.0) ->
         raise target.error("minutes and step_s must be above zero and give at most 11,000 points")
     end = time.time()
     limits = {"start": f"{end - minutes * 60:.3f}", "end": f"{end:.3f}", "step": f"{step_s:g}"}
-    result = _data(target, "/api/v1/query_range", {"query": promql, **limits})["result"]
+    result = data_of(target, "/api/v1/query_range", {"query": promql, **limits})["result"]
     points = [{round(float(at) * 1000): float(value) for at, value in row["values"]} for row in result]
     if sum(map(len, points)) > ROWS:
         raise target.error(f"{promql!r} gives {sum(map(len, points)):,} points; at most {ROWS:,} are read")
     times = sorted(set().union(*points))
     columns: dict[str, Any] = {"time": pa.array(times, pa.timestamp("ms", tz="UTC"))}
-    for name, found in zip(_series_names([row["metric"] for row in result]), points, strict=True):
+    for name, found in zip(series_names([row["metric"] for row in result]), points, strict=True):
         columns[name] = pa.array([found.get(at) for at in times], pa.float64())
     return Frame(pa.table(columns), index="time")
 
@@ -102,7 +103,7 @@ def alerts(target: Target) -> Frame:
     """The alerts that fire or are about to: `alertname`, `state`, `since` (UTC), `value`, then one column a label."""
     import pyarrow as pa
 
-    found = _data(target, "/api/v1/alerts")["alerts"]
+    found = data_of(target, "/api/v1/alerts")["alerts"]
     labels = [dict(row["labels"]) for row in found]
     columns: dict[str, Any] = {
         "alertname": pa.array([row.pop("alertname", "") for row in labels], pa.string()),
@@ -110,4 +111,4 @@ def alerts(target: Target) -> Frame:
         "since": pa.array([row.get("activeAt") for row in found], pa.string()),
         "value": pa.array([float(row.get("value", "nan")) for row in found], pa.float64()),
     }
-    return Frame(pa.table({**columns, **_label_columns(labels, ("alertname", "state", "since", "value"))}))
+    return Frame(pa.table({**columns, **label_columns(labels, ("alertname", "state", "since", "value"))}))

@@ -21,24 +21,32 @@ READ_S = 5.0
 LARGEST = 8 * 1024 * 1024
 ROWS = 50_000
 MODULES = (
-    "redis",
+    "certificates",
+    "changes",
+    "files",
+    "gpu",
     "http",
-    "prometheus",
     "kubernetes",
-    "kubernetes_workloads",
+    "kubernetes_exec",
     "kubernetes_logs",
     "kubernetes_secrets",
-    "kubernetes_exec",
-    "gpu",
-    "changes",
+    "kubernetes_workloads",
+    "postgres",
+    "postgres_sessions",
+    "postgres_statements",
+    "postgres_tables",
+    "prometheus",
+    "prometheus_rules",
+    "redis",
 )
 # Probes whose name does not begin with the system that they need.
 _SYSTEMS = {
-    "http": "api",
+    "certificates": "api",
+    "changes": "kubernetes",
     "gpu": "kubernetes",
     "gpu.metrics": "prometheus",
+    "http": "api",
     "logs": "kubernetes",
-    "changes": "kubernetes",
 }
 
 
@@ -54,11 +62,14 @@ class Target:
         Its address, with the credentials of the read-only identity.
     commands : mapping
         The commands that the runbook declares it runs in pods, by name: words, some of them `{placeholders}`.
+    incident : str
+        Whose look it is; systems that list their clients are told.
     """
 
     system: str
     url: str
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    incident: str = ""
 
     @property
     def where(self) -> str:
@@ -66,6 +77,8 @@ class Target:
         parts = urlsplit(self.url)
         if parts.scheme == "kubeconfig":
             return parse_qs(parts.query).get("namespace", ["default"])[0]
+        if parts.scheme == "file":
+            return parts.path
         return f"{parts.hostname or ''}:{parts.port or _PORTS.get(parts.scheme, '')}"
 
     def error(self, what: str) -> ProbeError:
@@ -73,7 +86,7 @@ class Target:
         return ProbeError(f"{self.system} at {self.where}: {what}", system=self.system)
 
 
-_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
+_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379, "postgresql": 5432, "postgres": 5432}
 
 
 @dataclass(frozen=True)
@@ -85,10 +98,13 @@ class Frame:
     table : pyarrow.Table
     index : str or None
         The column that is the rows' name in the notebook.
+    note : str or None
+        What of it could not be seen, in words.
     """
 
     table: pa.Table
     index: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

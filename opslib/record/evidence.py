@@ -171,7 +171,9 @@ def _parquet(head: dict[str, Any], frame: Frame, redact: Callable[[Any], Any]) -
     import pyarrow.parquet as pq
 
     table = redact(frame.table)
-    table = table.replace_schema_metadata({METADATA: canonical({**head, "index": frame.index})})
+    table = table.replace_schema_metadata(
+        {METADATA: canonical({**head, "index": frame.index, **({"note": redact(frame.note)} if frame.note else {})})}
+    )
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

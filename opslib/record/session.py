@@ -236,7 +236,7 @@ class Session:
             raise ProbeError(str(error), system=system) from error
         redaction.learn(url)
         commands = self._commands() if system == "kubernetes" else {}
-        return probes.call(name, probes.Target(system, url, commands), arguments)
+        return probes.call(name, probes.Target(system, url, commands, self.subject.incident), arguments)
 
     def _commands(self) -> dict[str, tuple[str, ...]]:
         """The commands that the runbook declares it runs in pods."""
