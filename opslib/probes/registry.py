@@ -20,7 +20,7 @@ CONNECT_S = 2.0
 READ_S = 5.0
 LARGEST = 8 * 1024 * 1024
 ROWS = 50_000
-MODULES = ("redis", "http", "prometheus")
+MODULES = ("redis", "redis_health", "redis_keys", "redis_latency", "http", "prometheus")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _TRIES = 3
 _READY_S = 5.0
 
 # Reads, and what an on-call looks at when Redis itself is the suspect. CONFIG GET shows no password: users are hashed.
-_RECORDER_RULES = (
+RECORDER_RULES = (
     "resetchannels ~* -@all +@read -@dangerous +ping +echo +hello +auth +select +reset +time +info +dbsize +scan "
     "+slowlog|get +slowlog|len +latency|latest +latency|history +latency|doctor +client|list +client|id "
     "+client|getname +client|setname +client|info +config|get +memory|usage +memory|stats +memory|doctor +module|list "
@@ -91,7 +91,7 @@ def start(folder: Path, logs: Path) -> RedisServer:
             configuration,
             f"{template}port {port}\ndir {folder}\n"
             f"user default on #{_hashed(admin)} ~* &* +@all\n"
-            f"user recorder on #{_hashed(recorder)} {_RECORDER_RULES}\n",
+            f"user recorder on #{_hashed(recorder)} {RECORDER_RULES}\n",
         )
         process = processes.spawn([executable, str(configuration)], log, folder, {"PATH": os.defpath, "LC_ALL": "C"})
         admin_url = f"redis://:{admin}@127.0.0.1:{port}/0"
