@@ -103,7 +103,7 @@ def _kernel_view(client: Redis) -> dict[str, float | None]:
     """Round trip [ms] and repeated segments of the connection, as Linux keeps them; None elsewhere."""
     told: dict[str, float | None] = {"tcp_rtt_ms": None, "retransmits": None}
     with suppress(OSError, AttributeError, struct.error):
-        connection = client.connection_pool.get_connection("PING")
+        connection = client.connection_pool.get_connection()
         try:
             sock: socket.socket = connection._sock  # type: ignore[assignment]  # it is set while connected
             raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
