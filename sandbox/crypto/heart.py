@@ -103,6 +103,7 @@ class Heart:
             before, self.platform = self.platform, self._fresh(self.platform)
             self.earlier_switches += before.router.switches_total - self.platform.router.switches_total
             self._publisher.write_all(self.platform)
+        self.store.watch_afresh()
 
     def reload(self, component: str) -> None:
         """Take over the configuration file of a component.

@@ -145,7 +145,7 @@ class Store:
         """Note the configuration as it is, and begin to watch."""
         with self._admin("primary") as client:
             self._pristine = {name: client.config_get(name)[name] for name in _RESTORED}
-        self._begin_watch()
+        self.watch_afresh()
 
     def use(self, name: str) -> None:
         """Let another instance be the one in use.
@@ -204,7 +204,16 @@ class Store:
                 client.execute_command("LATENCY", "RESET")
         if moved:
             self.changed()
-        self._begin_watch()
+
+    def watch_afresh(self) -> None:
+        """Watch the path that is in use now, from a clean sheet."""
+        if self._watch is not None:
+            self._jobs.end(self._watch)
+        server, path = self.servers[self.in_use], self._paths.get(self.in_use)
+        facts = {"port": path.port if path else server.port, "password": server.passwords.admin}
+        self.figures = {}
+        self._watch = child = self._jobs.start("watch", facts)
+        threading.Thread(target=self._listen, args=(child,), name="watch", daemon=True).start()
 
     def stop(self) -> None:
         """End the watch and the other users."""
@@ -220,17 +229,7 @@ class Store:
 
     def _repointed(self) -> None:
         self.changed()
-        self._begin_watch()
-
-    def _begin_watch(self) -> None:
-        """Watch the path that is in use now, from a clean sheet."""
-        if self._watch is not None:
-            self._jobs.end(self._watch)
-        server, path = self.servers[self.in_use], self._paths.get(self.in_use)
-        facts = {"port": path.port if path else server.port, "password": server.passwords.admin}
-        self.figures = {}
-        self._watch = child = self._jobs.start("watch", facts)
-        threading.Thread(target=self._listen, args=(child,), name="watch", daemon=True).start()
+        self.watch_afresh()
 
     def _listen(self, child: subprocess.Popen[bytes]) -> None:
         """Take what the watch tells, until it ends."""

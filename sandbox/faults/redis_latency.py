@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
+import redis
+
+from opslib.settings import Settings
+from sandbox import state
+from sandbox.crypto.lifecycle import platform_status
 from sandbox.crypto.parameters import SYMBOLS
 from sandbox.crypto.steps import Step
+from sandbox.faults.fault import Fault
 from sandbox.faults.on_crypto import Steps, fault
+from sandbox.state import State
 
-__all__ = ["FAULTS", "STEPS"]
+__all__ = ["FAULTS"]
 
 _MB = 1_000_000
 _LIMIT_MB = 96  # maxmemory of the platform's Redis
@@ -67,18 +75,49 @@ def too_many_clients(rng: random.Random) -> list[Step]:
     return [Step(rng.uniform(0.0, 1.0), "ask-all-at-once", facts)]
 
 
-def shows(document: dict[str, Any]) -> str | None:
+def _slow(found: State) -> str | None:
     """Whether the 99th percentile of Redis' latency is above its limit."""
+    document = platform_status(found)
     p99, limit = document["store"]["p99_us"], document["limits"]["redis_p99_us"]
     if p99 is None or p99 <= limit:
         return None
     return f"the 99th percentile of Redis' latency is {p99 / 1000:.1f} ms, above {limit / 1000:g} ms"
 
 
-STEPS: dict[str, Steps] = {
-    "memory-swapping": memory_swapping,
-    "network": network,
-    "slow-commands": slow_commands,
-    "too-many-clients": too_many_clients,
+def _evicting(client: redis.Redis) -> str | None:
+    evicted = int(client.info("stats")["evicted_keys"])
+    return f"{evicted} keys were evicted" if evicted >= 5 else None
+
+
+def _slow_log(client: redis.Redis) -> str | None:
+    length = int(client.slowlog_len())
+    return f"{length} commands are in the slow log" if length >= 5 else None
+
+
+def _crowded(client: redis.Redis) -> str | None:
+    connected = int(client.info("clients")["connected_clients"])
+    return f"{connected} clients are connected" if connected >= 100 else None
+
+
+def _made(steps: Steps, why: Callable[[redis.Redis], str | None]) -> Fault:
+    """A fault of these steps; it shows once Redis is slow and the reason can be seen there."""
+
+    def visible(settings: Settings) -> str | None:
+        found = state.require(settings)
+        slow = _slow(found)
+        try:
+            with redis.Redis.from_url(found.endpoints.redis_admin, socket_timeout=5.0) as client:
+                because = why(client)
+        except redis.RedisError:
+            return None  # too busy to say
+        return f"{slow}; {because}" if slow and because else None
+
+    return replace(fault(steps, lambda _: None), visible=visible)
+
+
+FAULTS = {
+    "memory-swapping": _made(memory_swapping, _evicting),
+    "network": _made(network, lambda _: "calls take longer on their way"),
+    "slow-commands": _made(slow_commands, _slow_log),
+    "too-many-clients": _made(too_many_clients, _crowded),
 }
-FAULTS = {cause: fault(steps, shows) for cause, steps in STEPS.items()}
