@@ -7,9 +7,13 @@ from typing import Any
 
 from opslib.actions.action import Action
 from opslib.actions.crypto import EmergencyReduce, RefreshVolatility, SetKelly
+from opslib.actions.redis import FailOver, KillClients, SetConfiguration
+from opslib.actions.redis_keys import FlushPattern, TrimSeries
 from opslib.errors import ParameterError
 
-ACTIONS: dict[str, type[Action]] = {action.name: action for action in (EmergencyReduce, RefreshVolatility, SetKelly)}
+_CRYPTO: tuple[type[Action], ...] = (EmergencyReduce, RefreshVolatility, SetKelly)
+_REDIS: tuple[type[Action], ...] = (FailOver, FlushPattern, KillClients, SetConfiguration, TrimSeries)
+ACTIONS: dict[str, type[Action]] = {action.name: action for action in (*_CRYPTO, *_REDIS)}
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> Action:

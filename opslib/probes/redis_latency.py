@@ -44,8 +44,9 @@ def latency(target: Target, for_s: float = 1.0, every_ms: float = 4.0) -> dict[s
         `calls`, `p50_ms`, `p90_ms`, `p99_ms`, `max_ms` (less what we ourselves waited for a CPU); `way_back_ms`, the
         median of the answers' way; `tcp_rtt_ms` and `retransmits` of the connection as the kernel knows them;
         `server`: `cpu_share`, `commands_per_s`, `call_us` (mean of the commands that are not slow), `evicted_per_s`,
-        `expired_per_s`, `connections_per_s`, and `slow`: commands with a mean of 2 ms and more, `{command, calls,
-        mean_ms, share}`, `share` being the share of time in which they kept everybody else waiting.
+        `expired_per_s`, `connections_per_s`, `mean_ms` of every command that was called, and `slow`: those with a mean
+        of 2 ms and more, `{command, calls, mean_ms, share}`, `share` being the share of time in which they kept
+        everybody else waiting.
         What cannot be asked is None.
     """
     if not 0 < for_s <= LONGEST_S or every_ms < 0:
@@ -120,17 +121,20 @@ def _work(before: dict[str, Any], after: dict[str, Any], took_s: float, own_call
     def grown(name: str) -> float:
         return float(after.get(name, 0)) - float(before.get(name, 0))
 
-    slow, calls, micros = [], 0.0, 0.0
+    slow, means, calls, micros = [], {}, 0.0, 0.0
     for name, told in after.items():
         if not name.startswith("cmdstat_") or name.removeprefix("cmdstat_").split("|")[0] in _OWN:
             continue
         known = before.get(name, {})
         more, spent = told["calls"] - known.get("calls", 0), told["usec"] - known.get("usec", 0)
-        if more > 0 and spent / more >= _SLOW_COMMAND_MS * 1000.0:
-            command = name.removeprefix("cmdstat_").upper()
-            mean, share = round(spent / more / 1000.0, 2), round(spent / took_s / 1e6, 4)
-            slow.append({"command": command, "calls": int(more), "mean_ms": mean, "share": share})
-        elif more > 0:
+        if more <= 0:
+            continue
+        command = name.removeprefix("cmdstat_").upper()
+        means[command] = round(spent / more / 1000.0, 3)
+        if means[command] >= _SLOW_COMMAND_MS:
+            share = round(spent / took_s / 1e6, 4)
+            slow.append({"command": command, "calls": int(more), "mean_ms": means[command], "share": share})
+        else:
             calls, micros = calls + more, micros + spent
     slow.sort(key=lambda one: -float(str(one["share"])))
     cpu = grown("used_cpu_sys") + grown("used_cpu_user")
@@ -142,5 +146,6 @@ def _work(before: dict[str, Any], after: dict[str, Any], took_s: float, own_call
         "evicted_per_s": round(grown("evicted_keys") / took_s, 2),
         "expired_per_s": round(grown("expired_keys") / took_s, 2),
         "connections_per_s": round(grown("total_connections_received") / took_s, 2),
+        "mean_ms": means,
         "slow": slow,
     }
