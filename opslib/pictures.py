@@ -78,6 +78,71 @@ def against_limit(
     return figure
 
 
+def latency(
+    history: pd.DataFrame | None,
+    calls: pd.DataFrame,
+    shares: pd.Series[float],
+    *,
+    limit_ms: float,
+    marks: dict[str, dt.datetime] | None = None,
+) -> Figure:
+    """How long calls of a server take, over time or now, and in what the server lost its time.
+
+    Parameters
+    ----------
+    history : DataFrame or None
+        A percentile over time [ms], indexed by time, one column; None: only what `calls` tells is drawn.
+    calls : DataFrame, columns `p50_ms`, `p99_ms`
+        The latency now [ms], a row for each who measured.
+    shares : Series
+        Share of the time in which the server kept everybody waiting, by what it did.
+    limit_ms : float
+        Of the 99th percentile [ms].
+    marks : dict, optional
+        Times to mark, by name.
+    """
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=(3, 2), layout="constrained")
+    if history is not None and len(history):
+        values = history.iloc[:, 0]
+        left.plot(history.index, values, color=COLOURS[0], lw=2, label="99th percentile")
+        for name, moment in (marks or {}).items():
+            if history.index[0] <= moment <= history.index[-1]:
+                left.axvline(moment, color="black", lw=1, ls=":")
+                place = {"xycoords": ("data", "axes fraction"), "rotation": 90, "va": "top", "ha": "right"}
+                left.annotate(name, (moment, 1), fontsize=8, **place)
+        left.set_xlabel("time [UTC]")
+        left.xaxis.set_major_formatter(_clock())
+        top = float(values.max())
+    else:
+        places = np.arange(len(calls))
+        for shift, column, name in ((-0.2, "p50_ms", "median"), (0.2, "p99_ms", "99th percentile")):
+            bars = left.bar(places + shift, calls[column], 0.38, color=COLOURS[0] if shift > 0 else QUIET, label=name)
+            left.bar_label(bars, fmt="%.2g", fontsize=8)
+        left.set_xticks(places, [f"seen by {name}" for name in calls.index])
+        top = float(calls["p99_ms"].max())
+    left.axhline(limit_ms, color=LIMIT, lw=1.2, ls="--", label=f"limit {limit_ms:g} ms")
+    left.set(ylabel="time of a call [ms]", ylim=(0, 1.25 * max(top, limit_ms)))
+    left.legend(fontsize=8, frameon=False, loc="upper left", ncols=3)
+    worst = shares.head(5)[::-1]
+    bars = right.barh(range(len(worst)), 100.0 * worst.to_numpy(), color=COLOURS[1])
+    right.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+    right.set_yticks(range(len(worst)), list(worst.index), fontsize=8)
+    right.axvline(1.0, color=LIMIT, lw=1.2, ls="--")
+    right.set(
+        xlabel="time in which all others waited [%]",
+        xlim=(0, max(2.0, 120.0 * float(worst.max() if len(worst) else 0))),
+    )
+    if not len(worst):
+        right.text(0.5, 0.5, "nothing kept the others waiting", transform=right.transAxes, ha="center", fontsize=9)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    plt.close(figure)
+    return figure
+
+
 def _levels(axes: Axes, warning: float, limit: float, *, named: bool) -> None:
     """Draw the warning level and the limit; where `named`, the higher one's name above it and the lower one's below."""
     for value, name, colour in ((warning, "warning", WARNING), (limit, "limit", LIMIT)):

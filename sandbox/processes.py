@@ -55,10 +55,13 @@ def stop(processes: Sequence[tuple[int, str]], grace_s: float = 5.0) -> None:
             time.sleep(0.02)
 
 
-def spawn(command: Sequence[str], log: Path, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str], log: Path, folder: Path, environment: dict[str, str], *, piped: bool = False
+) -> subprocess.Popen[bytes]:
     """Start a child that is ended by the kernel when this process ends, however it ends (Linux).
 
-    Call it from the main thread: the kernel watches the thread that started the child.
+    Call it from a thread that lives as long: the kernel watches the thread that started the child. Where it is `piped`,
+    its standard input and output are ours; its errors go to the log always.
     """
     parent = os.getpid()
     prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
@@ -72,8 +75,8 @@ def spawn(command: Sequence[str], log: Path, folder: Path, environment: dict[str
     with log.open("ab") as sink:
         return subprocess.Popen(
             list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else sink,
             stderr=sink,
             cwd=folder,
             env=environment,

@@ -24,6 +24,9 @@ class Endpoints(BaseModel):
     api: str
     redis: str
     redis_admin: str
+    redis_replica: str | None = None
+    redis_replica_admin: str | None = None
+    dashboards: str | None = None
     postgres: str | None = None
     postgres_admin: str | None = None
     kubernetes: str | None = None

@@ -24,6 +24,8 @@ from opslib.actions.postgres_rows import DeleteOldRows
 from opslib.actions.postgres_sessions import TerminateSessions
 from opslib.actions.postgres_settings import SetSetting
 from opslib.actions.postgres_upkeep import Analyze, Reindex, Vacuum
+from opslib.actions.redis import FailOver, KillClients, SetConfiguration
+from opslib.actions.redis_keys import FlushPattern, TrimSeries
 from opslib.errors import ParameterError
 
 _CRYPTO: tuple[type[Action], ...] = (EmergencyReduce, RefreshVolatility, SetKelly)
@@ -38,7 +40,10 @@ _POSTGRES: tuple[type[Action], ...] = (
     *(Analyze, Reindex, Vacuum, CreateIndex, DropIndex),
     *(DeleteOldRows, TerminateSessions, SetSetting),
 )
-ACTIONS: dict[str, type[Action]] = {action.name: action for action in (*_CRYPTO, *_FILES, *_KUBERNETES, *_POSTGRES)}
+_REDIS: tuple[type[Action], ...] = (FailOver, FlushPattern, KillClients, SetConfiguration, TrimSeries)
+ACTIONS: dict[str, type[Action]] = {
+    action.name: action for action in (*_CRYPTO, *_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS)
+}
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> Action:

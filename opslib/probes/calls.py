@@ -112,12 +112,53 @@ class Redis:
         return self._ops.probe("redis.info", section=section)
 
     def slowlog(self, n: int = 20) -> pd.DataFrame:
-        """The slowest commands, newest first: `time` (UTC), `took_us`, `command`, `client`."""
+        """The slowest commands, newest first: `time` (UTC), `took_us`, `command`, `client`, `name`."""
         return self._ops.probe("redis.slowlog", n=n)
 
     def keys(self, pattern: str = "*", limit: int = 1000) -> pd.DataFrame:
         """Keys by pattern, within a budget: `key`, `type`, `complete` (whether all of them were seen)."""
         return self._ops.probe("redis.keys", pattern=pattern, limit=limit)
+
+    def census(self, pattern: str = "*", budget_s: float = 1.5) -> pd.DataFrame:
+        """Keys counted by pattern, largest first: `pattern`, `type`, `keys`, `bytes`, `largest`, `complete`, ..."""
+        return self._ops.probe("redis.census", pattern=pattern, budget_s=budget_s)
+
+    def latency(self, for_s: float = 1.0) -> Seen:
+        """Percentiles of the time of a call [ms], measured for `for_s` [s], and the server's work meanwhile."""
+        seen: Seen = self._ops.probe("redis.latency", for_s=for_s)
+        return seen
+
+    def events(self) -> pd.DataFrame:
+        """What Redis' own latency monitor saw, oldest first: `event`, `time` (UTC), `took_ms`."""
+        return self._ops.probe("redis.events")
+
+    def clients(self) -> pd.DataFrame:
+        """Who is connected, grouped by name, host, user and last command: `connections`, `active`, `oldest_s`, ..."""
+        return self._ops.probe("redis.clients")
+
+    def memory(self) -> Seen:
+        """Memory [bytes], its limit and policy, keys evicted since the start."""
+        seen: Seen = self._ops.probe("redis.memory")
+        return seen
+
+    def configuration(self, *names: str) -> Seen:
+        """Settings that bear on latency and memory, as text; all of them, or those named."""
+        seen: Seen = self._ops.probe("redis.configuration", names=list(names) or None)
+        return seen
+
+    def replication(self) -> Seen:
+        """The role, and the replicas with their lag, or the link to the primary."""
+        seen: Seen = self._ops.probe("redis.replication")
+        return seen
+
+    def streams(self, pattern: str = "*") -> pd.DataFrame:
+        """The streams: `key`, `length`, `first`, `last` (UTC), `groups`."""
+        return self._ops.probe("redis.streams", pattern=pattern)
+
+    def modules(self) -> Seen:
+        """The modules, and whether the commands of TimeSeries are known (`time_series`)."""
+        seen: Seen = self._ops.probe("redis.modules")
+        return seen
 
 
 class Http:

@@ -38,6 +38,9 @@ MODULES = (
     "prometheus",
     "prometheus_rules",
     "redis",
+    "redis_health",
+    "redis_keys",
+    "redis_latency",
 )
 # Probes whose name does not begin with the system that they need.
 _SYSTEMS = {

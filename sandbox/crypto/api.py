@@ -58,6 +58,13 @@ class PenaltyBody(_Body):
     reason: Reason = "not given"
 
 
+class InstanceBody(_Body):
+    """Body of `/api/store/use`."""
+
+    instance: str
+    reason: Reason = "not given"
+
+
 class _Refused(SandboxError):
     """The request cannot be carried out. Correct it as the message says."""
 
@@ -144,6 +151,13 @@ def build(heart: Heart) -> FastAPI:
         with heart.lock:
             estimates = heart.platform.refresh_volatility("operator", heart.now_ms())
         return JSONResponse({"status": "refreshed", "volatility_estimates": estimates})
+
+    @app.post("/api/store/use")
+    async def use_instance(request: Request) -> Response:
+        body = await _read(request, InstanceBody)
+        before = heart.store.in_use
+        await asyncio.to_thread(heart.store.use, body.instance)
+        return JSONResponse({"status": "in use", "instance": body.instance, "before": before})
 
     @app.post("/api/circuit-breaker/reset")
     async def reset() -> Response:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sandbox.crypto import store_changes
 from sandbox.crypto.heart import Heart
 from sandbox.crypto.models import View
 from sandbox.crypto.parameters import SYMBOLS
@@ -204,8 +205,11 @@ def _carry_out(heart: Heart, do: str, facts: dict[str, Any]) -> dict[str, Any]:
     if do == "restore":
         heart.restore()
         return {}
+    if do in store_changes.CHANGES:
+        store_changes.CHANGES[do].model_validate(facts).apply(heart)
+        return {}
     if do not in _CHANGES:
-        raise ControlRefused(f"there is no change {do!r}; there are {', '.join(_CHANGES)}")
+        raise ControlRefused(f"there is no change {do!r}; there are {', '.join([*_CHANGES, *store_changes.CHANGES])}")
     apply: Callable[[Platform, int], None] = _CHANGES[do].model_validate(facts).apply
     with heart.lock:
         apply(heart.platform, heart.now_ms())

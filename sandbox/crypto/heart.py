@@ -16,6 +16,7 @@ from sandbox.crypto.config import PRISTINE, ConfigurationRefused, RiskParameters
 from sandbox.crypto.parameters import STEP_S
 from sandbox.crypto.platform import Platform
 from sandbox.crypto.publisher import RELOAD, Publisher
+from sandbox.crypto.store import Store
 
 __all__ = ["Heart"]
 
@@ -33,24 +34,18 @@ class Heart:
     ----------
     folder : Path
         Of the platform; `conf/` lies in it.
-    redis_url : str
-        Full identity.
+    store : Store
     sandbox_id : str
     """
 
-    def __init__(self, folder: Path, redis_url: str, sandbox_id: str) -> None:
+    def __init__(self, folder: Path, store: Store, sandbox_id: str) -> None:
         self.lock = threading.RLock()
         self.sandbox_id = sandbox_id
         self.store_connected = True
         self.earlier_switches = 0
         self._folder = folder
-        self._client: redis.Redis = redis.Redis.from_url(
-            redis_url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=1.0
-        )
-        self._publisher = Publisher(self._client, sandbox_id)
-        # Messages come from anyone who may publish: they are taken as bytes, since they need not be text.
-        self._listener: redis.Redis = redis.Redis.from_url(redis_url, socket_timeout=2.0, socket_connect_timeout=1.0)
-        self._messages = self._listener.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self.store = store
+        self._connect()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
         self.platform = self._fresh(None)
@@ -76,16 +71,39 @@ class Heart:
         """End after the step in progress."""
         self._ended.set()
         self._thread.join(timeout=5.0)
+        self._hang_up()
+
+    def _connect(self) -> None:
+        url, named = self.store.url, {"client_name": "trading-platform"}
+        self._client: redis.Redis = redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=1.0, **named
+        )
+        self._publisher = Publisher(self._client, self.sandbox_id)
+        # Messages come from anyone who may publish: they are taken as bytes, since they need not be text.
+        self._listener: redis.Redis = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=1.0, **named)
+        self._messages = self._listener.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+
+    def _hang_up(self) -> None:
         self._messages.close()
         self._listener.close()
         self._client.close()
 
+    def reconnect(self) -> None:
+        """Go on with the instance and the path that the store has in use now; the whole history is written there."""
+        with self.lock:
+            self._hang_up()
+            self._connect()
+            self._messages.subscribe(RELOAD)
+            self.store_connected = False
+
     def restore(self) -> None:
-        """Put the platform back to what it is right after a start: configuration, market, models and history."""
+        """Put the platform back to what it is right after a start: configuration, market, models, store and history."""
+        self.store.restore()
         with self.lock:
             before, self.platform = self.platform, self._fresh(self.platform)
             self.earlier_switches += before.router.switches_total - self.platform.router.switches_total
             self._publisher.write_all(self.platform)
+        self.store.watch_afresh()
 
     def reload(self, component: str) -> None:
         """Take over the configuration file of a component.
@@ -146,7 +164,8 @@ class Heart:
 
     def _take_messages(self) -> None:
         try:
-            message = self._messages.get_message(timeout=0.0)
+            with self.lock:
+                message = self._messages.get_message(timeout=0.0)
             if message is None or message["type"] != "message":
                 return
             text = bytes(message["data"])[:_LARGEST_MESSAGE].decode("utf-8", "replace")

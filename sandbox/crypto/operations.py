@@ -17,7 +17,7 @@ from sandbox.progress import Progress, quiet
 
 __all__ = ["decoys", "down", "heal", "status", "up", "var_pct", "verify"]
 
-_HEALTHY_S = 20.0
+_HEALTHY_S = 45.0
 _POLL_S = 0.25
 _HEALTHY_SHARE = 0.8  # of the warning level: VaR below it counts as healed
 
@@ -45,6 +45,9 @@ def status(settings: Settings) -> dict[str, Any] | None:
         "api": endpoints.api,
         "redis": endpoints.redis,
         "redis_admin": endpoints.redis_admin,
+        "redis_replica": endpoints.redis_replica,
+        "redis_replica_admin": endpoints.redis_replica_admin,
+        "dashboards": endpoints.dashboards,
         "prometheus": endpoints.prometheus,
         "alertmanager": endpoints.alertmanager,
         "sandbox_id": found.sandbox_id,
@@ -115,8 +118,12 @@ def var_pct(document: dict[str, Any]) -> dict[str, float]:
 
 def _healthy(document: dict[str, Any]) -> bool:
     ceiling = _HEALTHY_SHARE * document["limits"]["var_warn_pct"]
+    store = document["store"]
     return (
-        document["circuit_breaker"]["state"] == "CLOSED"
+        store["connected"]
+        and store["p99_us"] is not None
+        and store["p99_us"] < document["limits"]["redis_p99_us"]
+        and document["circuit_breaker"]["state"] == "CLOSED"
         and document["trading"]
         and not document["router"]["paused"]
         and document["kelly_fraction"] == document["kelly_fraction_configured"]

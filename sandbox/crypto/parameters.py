@@ -36,6 +36,7 @@ ESTIMATOR_DECAY: Final = 0.97  # the same in `volatility_estimates`
 GROW_SHARE: Final = 0.10  # share of the gap to the target by which a position may grow in a step
 SHRINK_SHARE: Final = 0.15  # the same for shrinking
 LATENCY_LIMIT_MS: Final = 100.0  # median latency of a step above which the breaker opens
+REDIS_P99_LIMIT_US: Final = 5_000.0  # 99th percentile of the time of a call of Redis above which it is slow [us]
 HALF_OPEN_SHARE: Final = 0.25  # share of a normal increase allowed while the breaker is half open
 HALF_OPEN_CLEAN_STEPS: Final = 20  # clean steps after which a half-open breaker closes
 

@@ -17,7 +17,7 @@ import redis
 from sandbox import processes
 from sandbox.errors import StartFailed
 
-__all__ = ["RECORDER_RULES", "RedisServer", "binary", "start"]
+__all__ = ["RECORDER_RULES", "Passwords", "RedisServer", "binary", "start"]
 
 _TRIES = 3
 _READY_S = 5.0
@@ -31,20 +31,46 @@ RECORDER_RULES = (
 )
 
 
+# What a replica asks of its primary; its password stands in the configuration in clear, so it may do nothing else.
+_REPLICA_RULES = "+psync +replconf +ping"
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """Of the identities that every instance of the platform's Redis knows."""
+
+    admin: str
+    recorder: str
+    replica: str
+
+    @classmethod
+    def fresh(cls) -> Passwords:
+        """New ones."""
+        return cls(*(secrets.token_urlsafe(24) for _ in range(3)))
+
+
 @dataclass(frozen=True, slots=True)
 class RedisServer:
     """A running redis-server.
 
     Attributes
     ----------
+    name : str
     process : subprocess.Popen
-    admin_url, recorder_url : str
-        With passwords; never in arguments, logs or the environment.
+    port : int
+    passwords : Passwords
+        Never in arguments, logs or the environment.
     """
 
+    name: str
     process: subprocess.Popen[bytes]
-    admin_url: str
-    recorder_url: str
+    port: int
+    passwords: Passwords
+
+    def url(self, identity: str = "admin", port: int | None = None) -> str:
+        """Its address for `admin`, who may do everything, or `recorder`, who only reads; over another port if given."""
+        who = f":{self.passwords.admin}" if identity == "admin" else f"recorder:{self.passwords.recorder}"
+        return f"redis://{who}@127.0.0.1:{port or self.port}/0"
 
 
 def binary() -> str:
@@ -65,15 +91,21 @@ def binary() -> str:
     return found
 
 
-def start(folder: Path, logs: Path) -> RedisServer:
+def start(
+    folder: Path, logs: Path, passwords: Passwords, *, name: str = "redis", replica_of: int | None = None
+) -> RedisServer:
     """Start redis-server on a free loopback port and wait until it answers.
 
     Parameters
     ----------
     folder : Path
-        Working folder, the owner's alone; the configuration is written there.
+        Of the platform, the owner's alone; the configuration is written there, and a working folder made.
     logs : Path
-        Folder of `redis.log`.
+        Folder of its log.
+    passwords : Passwords
+    name : str
+    replica_of : int, optional
+        Port of the primary that it follows.
 
     Raises
     ------
@@ -81,22 +113,24 @@ def start(folder: Path, logs: Path) -> RedisServer:
         With the last lines of its log.
     """
     executable = binary()
-    admin, recorder = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    configuration = folder / "redis.conf"
-    log = logs / "redis.log"
+    configuration, work = folder / f"{name}.conf", folder / name
+    work.mkdir(exist_ok=True)
+    log = logs / f"{name}.log"
     template = (Path(__file__).parent / "redis.conf").read_text(encoding="utf-8")
+    follow = "" if replica_of is None else f"replicaof 127.0.0.1 {replica_of}\n"
     for _ in range(_TRIES):
         port = processes.free_port()
         _write_private(
             configuration,
-            f"{template}port {port}\ndir {folder}\n"
-            f"user default on #{_hashed(admin)} ~* &* +@all\n"
-            f"user recorder on #{_hashed(recorder)} {RECORDER_RULES}\n",
+            f"{template}port {port}\ndir {work}\n{follow}masteruser replica\nmasterauth {passwords.replica}\n"
+            f"user default on #{_hashed(passwords.admin)} ~* &* +@all\n"
+            f"user recorder on #{_hashed(passwords.recorder)} {RECORDER_RULES}\n"
+            f"user replica on #{_hashed(passwords.replica)} {_REPLICA_RULES}\n",
         )
-        process = processes.spawn([executable, str(configuration)], log, folder, {"PATH": os.defpath, "LC_ALL": "C"})
-        admin_url = f"redis://:{admin}@127.0.0.1:{port}/0"
-        if _ready(process, admin_url):
-            return RedisServer(process, admin_url, f"redis://recorder:{recorder}@127.0.0.1:{port}/0")
+        process = processes.spawn([executable, str(configuration)], log, work, {"PATH": os.defpath, "LC_ALL": "C"})
+        server = RedisServer(name, process, port, passwords)
+        if _ready(process, server.url()):
+            return server
         process.kill()
         process.wait()
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])

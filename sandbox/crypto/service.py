@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from sandbox import processes
 from sandbox.crypto import api, control, monitoring, redis_server
 from sandbox.crypto.heart import Heart
+from sandbox.crypto.store import Jobs, Store
 from sandbox.state import Endpoints, State, save
 
 __all__ = ["main"]
@@ -65,15 +66,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[str, subprocess.Popen[bytes]]) -> None:
     sandbox_id = f"sandbox-{secrets.token_hex(8)}"
-    server = redis_server.start(folder, logs)
-    children["redis"] = server.process
+    passwords = redis_server.Passwords.fresh()
+    primary = redis_server.start(folder, logs, passwords)
+    children["redis"] = primary.process
+    replica = redis_server.start(folder, logs, passwords, name="redis-replica", replica_of=primary.port)
+    children["redis-replica"] = replica.process
+    jobs = Jobs(folder, logs / "redis-users.log")
+    store = Store({"primary": primary, "replica": replica}, jobs)
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     watchers = monitoring.Servers(None, None)
     if options.webhook:
         watchers = monitoring.start(folder, logs, address, options.webhook, options.token_file, children)
-    heart = Heart(folder, server.admin_url, sandbox_id)
+    heart = Heart(folder, store, sandbox_id)
     heart.start()
+    store.start()
     pids = {"service": os.getpid(), **{name: child.pid for name, child in children.items()}}
     state = State(
         platform="crypto",
@@ -82,8 +89,7 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
         starts={name: processes.started(pid) or "" for name, pid in pids.items()},
         endpoints=Endpoints(
             api=address,
-            redis=server.recorder_url,
-            redis_admin=server.admin_url,
+            **store.endpoints(),
             prometheus=watchers.prometheus,
             alertmanager=watchers.alertmanager,
         ),
@@ -91,6 +97,13 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
         webhook=options.webhook,
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
+
+    def repointed() -> None:
+        heart.reconnect()
+        now_at = state.endpoints.model_copy(update=store.endpoints())
+        save(options.state, state.model_copy(update={"endpoints": now_at}).model_dump())
+
+    store.changed = repointed
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -100,6 +113,7 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
         yield
         channel.close()
         heart.stop()
+        store.stop()
 
     app = api.build(heart)
     app.router.lifespan_context = lifespan

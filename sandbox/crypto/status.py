@@ -17,6 +17,7 @@ from sandbox.crypto.parameters import (
     LATENCY_LIMIT_MS,
     MARKET_S_PER_STEP,
     NAV_USD,
+    REDIS_P99_LIMIT_US,
     STEP_S,
     SYMBOLS,
     VAR_CONFIDENCE,
@@ -69,6 +70,7 @@ def status(heart: Heart) -> dict[str, Any]:
                 "var_limit_pct": platform.parameters.var_limit_pct,
                 "var_breaker_pct": platform.parameters.var_breaker_pct,
                 "latency_ms": LATENCY_LIMIT_MS,
+                "redis_p99_us": REDIS_P99_LIMIT_US,
             },
             "var": {
                 "confidence": VAR_CONFIDENCE,
@@ -81,6 +83,13 @@ def status(heart: Heart) -> dict[str, Any]:
                 "reference": platform.parameters.volatility_reference,
                 "update_interval_s": STEP_S,
                 "half_life_s": round(STEP_S * math.log(0.5) / math.log(ESTIMATOR_DECAY), 3),
+            },
+            "store": {
+                "in_use": heart.store.in_use,
+                "instances": {name: f"127.0.0.1:{server.port}" for name, server in heart.store.servers.items()},
+                "connected": heart.store_connected,
+                "p50_us": heart.store.figures.get("p50_us"),
+                "p99_us": heart.store.figures.get("p99_us"),
             },
             "symbols": {name: _symbol(platform, place) for place, name in enumerate(SYMBOLS)},
             "models": [_model(platform, place) for place in range(len(platform.models))],
@@ -158,6 +167,36 @@ class PlatformCollector(Collector):
         for (name, text), value in single.items():
             yield GaugeMetricFamily(name, text, value=value)
         yield CounterMetricFamily("model_switch", "Model switches since the start", value=switches)
+        yield from _redis(self._heart.store.figures)
+
+
+# What the watch on Redis tells, and how it is shown: gauges, then counters.
+_REDIS_GAUGES = {
+    "p50_us": ("redis_latency_p50", "Median time of a call of Redis over the last 15 s [us]"),
+    "p99_us": ("redis_latency_p99", "99th percentile of the time of a call of Redis over the last 15 s [us]"),
+    "connected_clients": ("redis_connected_clients", "Connections"),
+    "maxclients": ("redis_max_clients", "Connections that Redis takes at most"),
+    "used_memory": ("redis_memory_used_bytes", "Memory of the data set and buffers [bytes]"),
+    "used_memory_rss": ("redis_memory_used_rss_bytes", "Memory that the system gave to Redis [bytes]"),
+    "maxmemory": ("redis_memory_max_bytes", "Limit of the memory, 0: none [bytes]"),
+}
+_REDIS_COUNTERS = {
+    "evicted_keys": ("redis_evicted_keys", "Keys evicted for want of memory"),
+    "total_commands_processed": ("redis_commands_processed", "Commands"),
+    "used_cpu_user": ("redis_cpu_user_seconds", "CPU time of Redis, user [s]"),
+    "used_cpu_sys": ("redis_cpu_sys_seconds", "CPU time of Redis, system [s]"),
+}
+
+
+def _redis(figures: dict[str, Any]) -> Iterator[Metric]:
+    """Redis as the platform finds it; what is not known is left out."""
+    yield GaugeMetricFamily("redis_up", "1 while Redis answers the platform", value=float(figures.get("up", False)))
+    for field, (name, text) in _REDIS_GAUGES.items():
+        if figures.get(field) is not None:
+            yield GaugeMetricFamily(name, text, value=float(figures[field]))
+    for field, (name, text) in _REDIS_COUNTERS.items():
+        if figures.get(field) is not None:
+            yield CounterMetricFamily(name, text, value=float(figures[field]))
 
 
 def _symbol(platform: Platform, place: int) -> dict[str, Any]:

@@ -1,0 +1,354 @@
+"""A12 redis-latency: what each cause leaves behind, and how it is told from the others.
+
+Redis does one thing at a time. So a slow percentile has a reason that can be measured as a share of time: the share in
+which commands, or evictions, kept everybody else waiting; the length of the queue when all who are connected ask at
+once; and, where Redis itself was idle, the way to it and back. The 99th percentile is slow as soon as one hundredth
+of the time is lost, so the thresholds lie at small shares.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_INFO = "what Redis did meanwhile"
+_ANSWER_US = 30.0  # what Redis spends on a call beside the command: reading, writing, turning to the next [us]
+_USUALLY_FAST_MS = 1.0  # a command with such a mean is in the slow log by accident
+_KEY = re.compile(r"^[\w.-]+:[\w.:-]+$")
+_NAMES = {"redis_latency_p50": "p50_ms", "redis_latency_p99": "p99_ms"}
+
+
+def percentiles(metrics: pd.DataFrame | None, own: Mapping[str, Any] | None) -> pd.DataFrame | None:
+    """The latency as the platform finds it and as this run does: `p50_ms` and `p99_ms` [ms], a row each.
+
+    Parameters
+    ----------
+    metrics : DataFrame or None
+        `name` and `value`, with the gauges `redis_latency_p50` and `redis_latency_p99` [us].
+    own : mapping or None
+        What `ops.redis.latency` answered.
+    """
+    import pandas as pd
+
+    rows: dict[str, dict[str, float]] = {}
+    if metrics is not None and (metrics["name"] == "redis_latency_p99").any():
+        told = metrics[metrics["name"].isin(_NAMES)].set_index("name")["value"].astype(float) / 1000.0
+        rows["the platform"] = {_NAMES[name]: value for name, value in told.items()}
+    if own is not None:
+        rows["this run"] = {name: float(own[name]) for name in ("p50_ms", "p99_ms")}
+    if not rows:
+        return None
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["p50_ms", "p99_ms"])
+    table.attrs["evidence"] = [mark for fact in (metrics, own) for mark in evidence_of(fact)]
+    return table
+
+
+def slow_commands_of(slowlog: pd.DataFrame, own: Mapping[str, Any] | None, now: dt.datetime, window_s: float) -> Any:
+    """The commands of the slow log that are slow as a rule, grouped, those that took most time first.
+
+    Parameters
+    ----------
+    slowlog : DataFrame
+        `time`, `took_us`, `command`, `name`.
+    own : mapping or None
+        What `ops.redis.latency` answered: a command that is fast on average is in the slow log by accident.
+    now : datetime
+    window_s : float
+        How far back it is looked [s].
+
+    Returns
+    -------
+    DataFrame
+        `command`, `key` (the first word that looks like one), `client`, `calls`, `mean_ms`, `share` (of the time).
+    """
+    import pandas as pd
+
+    recent = slowlog[slowlog["time"] >= pd.Timestamp(now) - pd.Timedelta(seconds=window_s)]
+    words = recent["command"].str.split()
+    means = (server_of(own) or {}).get("mean_ms", {})
+    table = pd.DataFrame(
+        {
+            "command": words.str[0].str.upper(),
+            "key": [next((word for word in rest[1:] if _KEY.match(word)), "") for rest in words],
+            "client": recent["name"],
+            "took_ms": recent["took_us"] / 1000.0,
+        }
+    )
+    table = table[[float(means.get(verb, _USUALLY_FAST_MS)) >= _USUALLY_FAST_MS for verb in table["command"]]]
+    grouped = table.groupby(["command", "key", "client"])["took_ms"].agg(["count", "mean", "sum"]).reset_index()
+    grouped = grouped.rename(columns={"count": "calls", "mean": "mean_ms"})
+    grouped["share"] = grouped.pop("sum") / 1000.0 / window_s
+    grouped = grouped.sort_values("share", ascending=False, ignore_index=True)
+    grouped.attrs["evidence"] = list(evidence_of(slowlog))
+    return grouped
+
+
+def blocked(
+    events: pd.DataFrame | None, own: Mapping[str, Any] | None, now: dt.datetime, window_s: float
+) -> pd.DataFrame:
+    """The share of time in which Redis kept everybody waiting, by what it did.
+
+    Of commands it is measured now; of other events it is what Redis' latency monitor saw in the last `window_s` [s].
+    """
+    import pandas as pd
+
+    rows: dict[str, float] = {}
+    server = server_of(own)
+    if server is not None:
+        rows |= {one["command"]: float(one["share"]) for one in server["slow"]}
+    if events is not None:
+        recent = events[events["time"] >= pd.Timestamp(now) - pd.Timedelta(seconds=window_s)]
+        others = recent[~recent["event"].isin(["command", "fast-command", "eviction-del"])]
+        rows |= dict(others.groupby("event")["took_ms"].sum() / 1000.0 / window_s)
+    table = pd.DataFrame({"share": pd.Series(rows, dtype=float)}).sort_values("share", ascending=False)
+    table.attrs["evidence"] = [mark for fact in (events, own) for mark in evidence_of(fact)]
+    return table
+
+
+def crowd(
+    clients: pd.DataFrame | None, metrics: pd.DataFrame | None, own: Mapping[str, Any] | None
+) -> pd.DataFrame | None:
+    """Who is connected; where Redis lets nobody look, as many as the platform counted.
+
+    `attrs["call_us"]` is the mean time of a usual command [us]; nan where it is not known.
+    """
+    import pandas as pd
+
+    found = clients
+    if found is None:
+        count = gauge(metrics, "redis_connected_clients")
+        if math.isnan(count):
+            return None
+        row = {"name": "", "host": "", "kind": "normal", "connections": int(count), "active": int(count)}
+        found = pd.DataFrame([row])
+    table = found.copy()
+    seen = (metrics if clients is None else clients, own)
+    table.attrs["evidence"] = [mark for fact in seen for mark in evidence_of(fact)]
+    table.attrs["call_us"] = float((server_of(own) or {}).get("call_us") or "nan")
+    return table
+
+
+def gauge(metrics: pd.DataFrame | None, name: str) -> float:
+    """A gauge of the platform without labels; nan where it is not there."""
+    if metrics is None or not (metrics["name"] == name).any():
+        return float("nan")
+    return float(metrics.loc[metrics["name"] == name, "value"].iloc[0])
+
+
+def programs(clients: pd.DataFrame) -> pd.DataFrame:
+    """The client programs, by name and host: `connections` and `active`, most of them first."""
+    normal = clients[clients["kind"] == "normal"]
+    table = normal.groupby(["name", "host"], dropna=False)[["connections", "active"]].sum().reset_index()
+    table = table.sort_values(["active", "connections"], ascending=False, ignore_index=True)
+    table.attrs["evidence"] = list(evidence_of(clients))
+    return table
+
+
+def server_of(own: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What the server did while its latency was measured; None where it could not be asked."""
+    return None if own is None else own.get("server")
+
+
+def memory_swapping(memory: Mapping[str, Any], blocked: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
+    """The data do not fit the memory: to take something in, something has to go, and everybody waits for that."""
+    used, limit, host = (float(memory.get(name) or 0) for name in ("used_memory", "maxmemory", "total_system_memory"))
+    resident = float(memory.get("used_memory_rss") or 0)
+    full, of = (
+        (used / limit, f"its limit of {limit / 1e6:,.0f} MB") if limit else (resident / max(host, 1), "the host's")
+    )
+    evicting = float(blocked["share"].get("eviction-cycle", 0.0))
+    rate = float((server_of(own) or {}).get("evicted_per_s", float("nan")))
+    reasons = [
+        reason(f"memory in use is {full:.0%} of {of}", full, threshold=0.75, decisive=0.95),
+        reason(f"{rate:.1f} keys a second are evicted", rate, threshold=0.2, decisive=1.0, missing=NO_INFO),
+        reason(
+            f"evictions kept everybody waiting for {evicting:.1%} of the last minute",
+            evicting,
+            threshold=0.004,
+            decisive=0.02,
+        ),
+    ]
+    if used > 20e6 and resident < 0.9 * used:
+        reasons.append(Reason(f"{1 - resident / used:.0%} of the data are not in memory: they are swapped out", 2.5))
+    return reasons
+
+
+def slow_commands(own: Mapping[str, Any], slow: pd.DataFrame) -> list[Reason]:
+    """Some commands take so long that all others wait for them."""
+    server = server_of(own)
+    named = (
+        f"{slow.at[0, 'command']} {slow.at[0, 'key']} of {slow.at[0, 'client'] or 'an unnamed client'}"
+        if len(slow)
+        else ""
+    )
+    logged = float(slow["share"].sum())
+    reasons = [
+        reason(
+            f"in the slow log of the last minute {named or 'nothing'} takes {logged:.1%} of the time",
+            logged,
+            threshold=0.01,
+            decisive=0.04,
+        )
+    ]
+    if server is None:
+        return [*reasons, reason("", float("nan"), threshold=0.0, decisive=1.0, missing=NO_INFO)]
+    share = sum(float(one["share"]) for one in server["slow"])
+    verbs = ", ".join(f"{one['command']} ({one['mean_ms']:.0f} ms each)" for one in server["slow"][:3])
+    text = f"commands of 2 ms and more, {verbs or 'of which there are none'}, keep all waiting {share:.1%} of the time"
+    return [reason(text, share, threshold=0.02, decisive=0.06), *reasons]
+
+
+def network(calls: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
+    """The time is lost on the way: even a typical call is slow, though Redis is idle."""
+    typical, who = float(calls["p50_ms"].max()), str(calls["p50_ms"].idxmax())
+    reasons = [reason(f"a typical call of {who} takes {typical:.1f} ms", typical, threshold=1.0, decisive=3.0)]
+    repeated = 100.0 * float(own.get("retransmits") or 0) / max(1, int(own["calls"]))
+    if repeated:
+        text = f"{repeated:.1f} of 100 segments had to be sent again"
+        reasons.append(reason(text, repeated, threshold=0.5, decisive=1.0))
+    if typical <= 1.0:
+        return reasons
+    server = server_of(own)
+    busy = float("nan") if server is None else float(server["cpu_share"])
+    text = f"though Redis was busy for {busy:.0%} of the time"
+    reasons.append(reason(text, busy, threshold=0.5, decisive=0.2, missing=NO_INFO))
+    mine = float(own["p50_ms"])
+    if mine < typical / 3:
+        reasons.append(Reason(f"this run, on a path of its own, has its answers in {mine:.2f} ms", 1.5))
+    elif own.get("way_back_ms") is not None and not busy > 0.6:
+        share = float(own["way_back_ms"]) / mine
+        text = f"the answer alone is on its way for {own['way_back_ms']:.1f} of {mine:.1f} ms"
+        reasons.append(reason(text, share, threshold=0.15, decisive=0.4))
+    return reasons
+
+
+def too_many_clients(clients: pd.DataFrame, usual: int, most: float) -> list[Reason]:
+    """So many ask at once that each waits for all the others."""
+    among = programs(clients)
+    active, all_ = int(among["active"].sum()), int(among["connections"].sum())
+    name, held = (
+        (str(among.at[0, "name"]) or "a program without a name", among.at[0, "connections"]) if all_ else ("", 0)
+    )
+    queue_ms = active * (float(clients.attrs["call_us"]) + _ANSWER_US) / 1000.0
+    text = f"{active} connections ask at the same time, {held} are {name}'s (usual: {usual} in all)"
+    reasons = [
+        reason(text, active, threshold=4.0 * usual, decisive=10.0 * usual),
+        reason(
+            f"when they all ask at once the last waits {queue_ms:.1f} ms",
+            queue_ms,
+            threshold=3.0,
+            decisive=8.0,
+            missing=NO_INFO,
+        ),
+    ]
+    if most and all_ > 0.7 * most:
+        text = f"{all_} of the {most:.0f} connections that Redis takes are taken"
+        reasons.append(reason(text, all_ / most, threshold=0.7, decisive=0.95))
+    return reasons
+
+
+CAUSES = (
+    Cause(
+        "memory-swapping",
+        "Does Redis run out of memory?",
+        memory_swapping,
+        "give Redis more memory (maxmemory), then find out who stores so much",
+    ),
+    Cause(
+        "slow-commands",
+        "Do slow commands keep the others waiting?",
+        slow_commands,
+        "cut the series down to their retention, or close the connections of who reads them whole",
+    ),
+    Cause(
+        "network",
+        "Is the time lost on the way to Redis?",
+        network,
+        "fail over to the instance that is near, then have the network looked at",
+    ),
+    Cause(
+        "too-many-clients",
+        "Do too many clients ask at once?",
+        too_many_clients,
+        "close the surplus connections, then lower the limit of that program's pool",
+    ),
+)
+
+
+def fixes(
+    causes: Sequence[str],
+    *,
+    memory: Mapping[str, Any] | None,
+    slow: pd.DataFrame | None,
+    census: pd.DataFrame | None,
+    clients: pd.DataFrame | None,
+    platform_clients: Sequence[str],
+    growth: float,
+    series_points: int,
+    series_keep_s: float,
+    stand_by: str | None,
+) -> list[tuple[str, dict[str, Any]]]:
+    """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
+
+    Parameters
+    ----------
+    causes : sequence of str
+        That hold, the most likely first.
+    memory, slow, census, clients : as seen, or None
+    platform_clients : sequence of str
+        Names of the platform's own connections, which are never closed.
+    growth : float
+        How much more memory Redis gets, as a factor.
+    series_points : int
+        A series with more points than this is cut.
+    series_keep_s : float
+        What is kept of it [s].
+    stand_by : str or None
+        Name of the instance to fail over to.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for cause in causes:
+        if cause == "memory-swapping" and memory is not None:
+            limit = int(memory.get("maxmemory") or 0)
+            host = int(memory.get("total_system_memory") or 0)
+            value = int(limit * growth) if limit else int(0.7 * host)
+            found.append(("redis.set-configuration", {"name": "maxmemory", "value": str(value)}))
+        elif cause == "slow-commands" and slow is not None and len(slow):
+            found += _of_slow(slow.iloc[0], census, platform_clients, series_points, series_keep_s)
+        elif cause == "network" and stand_by is not None:
+            found.append(("redis.fail-over", {"to": stand_by}))
+        elif cause == "too-many-clients" and clients is not None:
+            found += _of_crowd(programs(clients), platform_clients)
+    return found
+
+
+def _of_slow(
+    worst: pd.Series, census: pd.DataFrame | None, own: Sequence[str], points: int, keep_s: float
+) -> list[tuple[str, dict[str, Any]]]:
+    """Cut the series that the worst command reads, where they are long; else close the connections of who sends it."""
+    key = str(worst["key"])
+    pattern = re.sub(r"[^:.]+$", "*", key)
+    if census is not None and key:
+        long = census[(census["pattern"] == pattern) & (census["largest_elements"].fillna(0) > points)]
+        if len(long) and long["type"].isin(["hash", "zset", "stream", "TSDB-TYPE"]).all():
+            return [("redis.trim-series", {"pattern": pattern, "keep_s": keep_s})]
+    if worst["client"] and worst["client"] not in own:
+        return [("redis.kill-clients", {"name": str(worst["client"])})]
+    return []
+
+
+def _of_crowd(among: pd.DataFrame, own: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Close the connections of the program that has most of them, unless it is the platform itself."""
+    others = among[~among["name"].isin(own)]
+    if not len(others) or not others.iloc[0]["host"]:
+        return []
+    largest = others.iloc[0]
+    return [("redis.kill-clients", {"name": str(largest["name"]), "host": str(largest["host"])})]

@@ -1,0 +1,160 @@
+"""The probes of Redis' health, against a real redis-server: what our identity may see, and what it may not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from opslib import probes
+from opslib.errors import ProbeError
+from opslib.probes import Target
+from sandbox.crypto.redis_server import RECORDER_RULES
+
+Pair = tuple[Target, redis.Redis]
+
+
+@pytest.fixture
+def seeing(redis_pair: Pair) -> Iterator[Pair]:
+    """A recorder with the rules of a platform, and a client that may do everything."""
+    client = redis_pair[1]
+    client.execute_command("ACL", "SETUSER", "watcher", "on", ">see-nothing-else", *RECORDER_RULES.split())
+    port = client.connection_pool.connection_kwargs["port"]
+    yield Target("redis", f"redis://watcher:see-nothing-else@127.0.0.1:{port}/0"), client
+    client.flushdb()
+    for name, value in (("maxmemory", "0"), ("latency-monitor-threshold", "0"), ("slowlog-log-slower-than", "10000")):
+        client.config_set(name, value)
+
+
+def rows(target: Target, name: str, **arguments: object) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = probes.call(name, target, arguments).table.to_pylist()
+    return found
+
+
+def test_latency_of_an_idle_server(seeing: Pair) -> None:
+    found = probes.call("redis.latency", seeing[0], {"for_s": 0.3})
+    assert found["calls"] > 5
+    assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["max_ms"]
+    assert 0 <= found["way_back_ms"] <= found["max_ms"]
+    assert found["retransmits"] == 0
+    assert found["server"]["slow"] == []
+    assert 0 <= found["server"]["cpu_share"] <= 1
+
+
+def test_latency_names_the_command_that_keeps_everybody_waiting(seeing: Pair) -> None:
+    target, client = seeing
+    port = client.connection_pool.connection_kwargs["port"]
+    ended = threading.Event()
+
+    def bother() -> None:
+        with redis.Redis(port=port) as own:
+            while not ended.wait(0.05):
+                own.eval("local n = 0 for i = 1, 2000000 do n = n + i end return n", 0)
+
+    thread = threading.Thread(target=bother)
+    thread.start()
+    try:
+        found = probes.call("redis.latency", target, {"for_s": 1.0})
+    finally:
+        ended.set()
+        thread.join()
+    (slow,) = found["server"]["slow"]
+    assert slow["command"] == "EVAL"
+    assert slow["mean_ms"] > 2
+    assert slow["share"] > 0.01
+    assert found["max_ms"] > 2
+
+
+def test_latency_with_an_identity_that_may_ask_little(redis_pair: Pair) -> None:
+    client = redis_pair[1]
+    client.execute_command("ACL", "SETUSER", "poor", "on", ">word", "~*", "-@all", "+ping", "+auth", "+select")
+    port = client.connection_pool.connection_kwargs["port"]
+    found = probes.call("redis.latency", Target("redis", f"redis://poor:word@127.0.0.1:{port}/0"), {"for_s": 0.1})
+    assert found["p99_ms"] > 0
+    assert (found["way_back_ms"], found["server"]) == (None, None)
+    with pytest.raises(ProbeError, match=r"^redis at 127.0.0.1:\d+: .*no permissions"):
+        probes.call("redis.memory", Target("redis", f"redis://poor:word@127.0.0.1:{port}/0"), {})
+
+
+@pytest.mark.parametrize("arguments", [{"for_s": 0}, {"for_s": 60}, {"every_ms": -1}])
+def test_latency_has_a_budget(redis_pair: Pair, arguments: dict[str, float]) -> None:
+    with pytest.raises(ProbeError, match="for_s must be above 0 and at most 5 s"):
+        probes.call("redis.latency", redis_pair[0], arguments)
+
+
+def test_events_of_the_latency_monitor_oldest_first(seeing: Pair) -> None:
+    target, client = seeing
+    client.execute_command("LATENCY", "RESET")
+    assert rows(target, "redis.events") == []
+    client.config_set("latency-monitor-threshold", "5")
+    client.eval("local n = 0 for i = 1, 6000000 do n = n + i end return n", 0)
+    events = rows(target, "redis.events")
+    assert "command" in {event["event"] for event in events}
+    assert all(float(str(event["took_ms"])) >= 5 for event in events)
+
+
+def test_clients_are_grouped_and_we_are_not_among_them(seeing: Pair) -> None:
+    target, client = seeing
+    port = client.connection_pool.connection_kwargs["port"]
+    crowd = [redis.Redis(port=port, client_name="reports", single_connection_client=True) for _ in range(7)]
+    try:
+        for one in crowd:
+            one.ping()
+        found = rows(target, "redis.clients")
+    finally:
+        for one in crowd:
+            one.close()
+    (group,) = [row for row in found if row["name"] == "reports"]
+    assert (group["connections"], group["command"], group["host"]) == (7, "ping", "127.0.0.1")
+    assert found[0] == group
+    assert "watcher" not in {row["user"] for row in found}
+
+
+def test_memory_configuration_replication_and_modules(seeing: Pair) -> None:
+    target, client = seeing
+    client.config_set("maxmemory", str(64 * 1024 * 1024))
+    memory = probes.call("redis.memory", target, {})
+    assert 0 < memory["used_memory"] < memory["maxmemory"] == 64 * 1024 * 1024
+    assert memory["policy"] == "noeviction"
+    assert probes.call("redis.configuration", target, {"names": ["maxmemory"]}) == {"maxmemory": "67108864"}
+    assert "requirepass" not in probes.call("redis.configuration", target, {})
+    with pytest.raises(ProbeError, match="requirepass may not be asked; what may: activedefrag"):
+        probes.call("redis.configuration", target, {"names": ["requirepass"]})
+    assert probes.call("redis.replication", target, {}) == {"role": "primary", "offset": 0, "replicas": []}
+    assert probes.call("redis.modules", target, {}) == {"modules": {}, "time_series": False}
+
+
+def test_census_counts_by_pattern_within_its_budget(seeing: Pair) -> None:
+    target, client = seeing
+    client.flushdb()
+    client.mset({f"metrics:tick:{number}": "x" * 100 for number in range(1200)})
+    client.hset("volatility_estimates", mapping={"A": "1", "B": "2"})
+    client.set("risk.edge_blended.A", "1", ex=60)
+    found = {row["pattern"]: row for row in rows(target, "redis.census")}
+    assert list(found) == ["metrics:tick:*", "volatility_estimates", "risk.edge_blended.*"]
+    assert (found["metrics:tick:*"]["keys"], found["metrics:tick:*"]["without_ttl"]) == (1200, 20)
+    assert int(str(found["metrics:tick:*"]["bytes"])) > 1200 * 100
+    assert (found["volatility_estimates"]["type"], found["volatility_estimates"]["largest_elements"]) == ("hash", 2)
+    assert found["risk.edge_blended.*"]["without_ttl"] == 0
+    assert all(row["complete"] for row in found.values())
+    assert [row["pattern"] for row in rows(target, "redis.census", pattern="risk.*")] == ["risk.edge_blended.*"]
+
+
+def test_streams_with_their_ends(seeing: Pair) -> None:
+    target, client = seeing
+    client.flushdb()
+    client.xadd("model.switch.log", {"a": "b"}, id="1000-0")
+    client.xadd("model.switch.log", {"a": "b"}, id="2000-0")
+    (stream,) = rows(target, "redis.streams")
+    assert (stream["key"], stream["length"], stream["groups"]) == ("model.switch.log", 2, 0)
+    assert str(stream["first"]).startswith("1970-01-01 00:00:01")
+
+
+def test_a_server_that_does_not_answer_is_given_up_within_the_time_out(free_port: int) -> None:
+    began = time.monotonic()
+    with pytest.raises(ProbeError, match="connection refused"):
+        probes.call("redis.latency", Target("redis", f"redis://127.0.0.1:{free_port}/0"), {})
+    assert time.monotonic() - began < 30
