@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test packages bench lock clean
+.PHONY: help setup demo check test packages gameday bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: .venv/ready packages  ## every test, with the servers it needs
 
 packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 	@sh .ci/packages
+
+gameday: .venv/ready packages  ## every fault of the sandbox, and a score of what the playbooks named; ONLY='var-breach/*' for some
+	@$(BIN)/runbook gameday $(if $(ONLY),--only '$(ONLY)')
 
 bench: .venv/ready  ## figures against peers, which it installs
 	@$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r bench/requirements.lock

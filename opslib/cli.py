@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "undo": ("actions", "undo"),
     "hold": ("actions", "hold"),
     "verify": ("verify", "verify"),
+    "replay": ("replay", "replay"),
+    "backtest": ("replay", "backtest"),
     "lab": ("lab", "lab"),
     "schedule": ("schedule", "schedule"),
     "rbac": ("rbac", "rbac"),

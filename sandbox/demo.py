@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,9 +21,10 @@ from rich.console import Console
 
 from opslib import store
 from opslib.settings import Settings
+from sandbox.errors import SandboxError
+from sandbox.service import RUNBOOK, Service
 
 FAULT = "var-breach/single-symbol"
-RUNBOOK = [str(Path(sys.executable).parent / "runbook")]
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -40,8 +38,7 @@ class Demo:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.began = time.monotonic()
-        self.serve: subprocess.Popen[bytes] | None = None
-        self.url = ""
+        self.service = Service(settings, settings.state / "serve.log")
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -58,63 +55,14 @@ class Demo:
             raise DemoFailed(f"runbook {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def api(self, path: str, token: str | None = None, **body: Any) -> Any:
-        """Ask the service, or post to it."""
-        headers = {"authorization": f"Bearer {token or self.token('demo-l1')}"}
-        if body:
-            answer = httpx.post(f"{self.url}{path}", json=body["json"], headers=headers, timeout=30)
-        else:
-            answer = httpx.get(f"{self.url}{path}", headers=headers, timeout=30)
-        if answer.status_code >= 300:
-            raise DemoFailed(f"{path} answered {answer.status_code}: {answer.text[:500]}")
-        return answer.json()
-
-    def token(self, name: str) -> str:
-        """The token of one of the sandbox's people."""
-        return (self.settings.state / "tokens" / name).read_text("utf-8").strip()
-
     def wait(self, what: str, seen: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Ask again until there is an answer."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if self.serve is not None and self.serve.poll() is not None:
-                raise DemoFailed(f"`runbook serve` ended with {self.serve.returncode}; see {self.log}")
-            answer = seen()
-            if answer:
-                return answer
-            time.sleep(0.1)
-        raise DemoFailed(f"{what}: nothing after {timeout_s:.0f} s; see {self.log}")
-
-    @property
-    def log(self) -> Path:
-        """What `runbook serve` wrote."""
-        return self.settings.state / "serve.log"
-
-    def start_serve(self) -> None:
-        """`runbook serve` on port 8600, or on a free one."""
-        port = self.settings.port if _free(self.settings.port) else _any_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self.settings.make_home()
-        with self.log.open("wb") as log:
-            self.serve = subprocess.Popen(
-                [*RUNBOOK, "serve", "--port", str(port), "--workers", "1"],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.wait("the service", self.ready)
+        return self.service.wait(what, seen, timeout_s)
 
     def healthy_platform(self) -> None:
         """The sandbox, up and as it should be."""
         self.runbook("sandbox", "up", "crypto", "--no-monitoring")
         self.runbook("sandbox", "heal")
-
-    def ready(self) -> bool:
-        """Whether the service takes alerts."""
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
 
     def var(self) -> dict[str, float]:
         """VaR of each symbol now [% of NAV], from the platform's own metrics."""
@@ -154,14 +102,13 @@ class Demo:
             "externalURL": "",
             "alerts": alerts,
         }
-        intake = (self.settings.state / "intake-token").read_text("utf-8").strip()
-        incidents = self.api("/api/v1/alerts", token=intake, json=body)["incidents"]
+        incidents = self.service.post("/api/v1/alerts", body, token=self.service.intake_token)["incidents"]
         return str(incidents[0]) if incidents else None
 
     def settle(self) -> None:
         """Close what an earlier demo left open: its alerts are over, since the platform was healed."""
         now = datetime.now(UTC).isoformat()
-        for incident in self.api("/api/v1/incidents")["incidents"]:
+        for incident in self.service.get("/api/v1/incidents")["incidents"]:
             if incident["state"] == "resolved" or incident["platform"] != "crypto":
                 continue
             over = [
@@ -175,7 +122,7 @@ class Demo:
 
     def finished(self, incident: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The incident and its run, once that has ended."""
-        whole: dict[str, Any] = self.api(f"/api/v1/incidents/{incident}")
+        whole: dict[str, Any] = self.service.get(f"/api/v1/incidents/{incident}")
         runs = [run for run in whole["runs"] if run["mode"] == "plan"]
         return (whole, runs[-1]) if runs and runs[-1]["ended_at"] else None
 
@@ -184,7 +131,7 @@ class Demo:
         with self.step("A crypto platform on Redis, and the service with its database, recorder and worker"):
             with ThreadPoolExecutor() as together:
                 platform = together.submit(self.healthy_platform)
-                self.start_serve()
+                self.service.start()
                 platform.result()
             self.settle()
         with self.step("Something breaks on the platform"):
@@ -233,40 +180,20 @@ class Demo:
         console.print(f"  VaR        {before:.2f} % before, {after:.2f} % after")
         console.print(f"  notebook   {record}")
         console.print(f"  page       {record.with_suffix('.html')}")
-        console.print(
-            f"  console    {self.url}/incidents/{incident}" + ("" if keep() else "   (KEEP=1 leaves it running)")
-        )
+        hint = "" if keep() else "   (KEEP=1 leaves it running)"
+        console.print(f"  console    {self.service.url}/incidents/{incident}{hint}")
         console.print(f"  record     {record.parent}: verified, {time.monotonic() - self.began:.0f} s in all")
 
     def stop(self) -> None:
         """End what was started."""
         subprocess.run([*RUNBOOK, "sandbox", "down"], capture_output=True, timeout=60)
-        if self.serve is not None and self.serve.poll() is None:
-            self.serve.send_signal(signal.SIGTERM)
-            try:
-                self.serve.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self.serve.kill()
-                self.serve.wait()
+        self.service.stop()
         store.stop(self.settings, force=False)
 
 
 def keep() -> bool:
     """Whether everything is left running."""
     return os.environ.get("KEEP", "") not in ("", "0")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.3)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> None:
@@ -278,7 +205,7 @@ def main() -> None:
         if keep():
             console.print(f"\n  Sign in to the console with the token in {settings.state / 'tokens' / 'demo-l1'}")
             console.print("  Stop it with `runbook sandbox down` and by ending `runbook serve`.")
-    except (DemoFailed, subprocess.TimeoutExpired, httpx.HTTPError) as error:
+    except (DemoFailed, SandboxError, subprocess.TimeoutExpired, httpx.HTTPError) as error:
         console.print(f"✗ {error}", style="red", markup=False)
         demo.stop()
         sys.exit(1)

@@ -69,7 +69,17 @@ _TONES = {
     "warning": "warn",
     "P2": "warn",
 }
-_MINOR = {"kernel", "cell-started", "cell-ended", "output", "evidence", "file", "alert-repeated", "plan-state"}
+_MINOR = {
+    "kernel",
+    "session",
+    "cell-started",
+    "cell-ended",
+    "output",
+    "evidence",
+    "file",
+    "alert-repeated",
+    "plan-state",
+}
 _LONGEST = 400
 
 
@@ -248,6 +258,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"{run.capitalize()} queued{tail('runbook')}"
         case "run-started":
             return f"{run.capitalize()} started{tail('runbook')}"
+        case "session":
+            return f"The recorder can look at {', '.join(body.get('systems') or []) or 'nothing'}"
         case "kernel":
             return f"The kernel is {of('kernel')}"
         case "cell-started":
@@ -269,6 +281,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"{run.capitalize()} {ending(body.get('state'))}{tail('error')}"
         case "file":
             return f"File written: {of('path')}"
+        case "plan-refused":
+            return f"No plan{tail('error')}"
         case "plan-proposed":
             return f"Plan {short(body.get('hash'))} proposed{_actions(body.get('document'))}"
         case "plan-decided":

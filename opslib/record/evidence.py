@@ -110,7 +110,12 @@ def write(
         archive.write_atomic(place / name, data)
     entry = {**head, "file": f"{archive.EVIDENCE}/{name}", "sha256": digest(data)}
     del entry["incident"]
-    if suffix == "parquet":
+    return opened(entry, data)
+
+
+def opened(entry: dict[str, Any], data: bytes) -> Evidence:
+    """The evidence in the bytes of a file, whose journal entry this is."""
+    if entry["file"].endswith(".parquet"):
         return Evidence(entry, None, _stream(read_table(data)))
     return Evidence(entry, json.loads(data).get("result"), b"")
 

@@ -25,7 +25,8 @@ import structlog
 from opslib.errors import RecorderError, RunbookError
 from opslib.record import archive, journal, wire
 from opslib.record.client import TOKEN, RecorderClient, RecorderSession, control_path, running
-from opslib.record.session import Session, Subject, listen, shut
+from opslib.record.serving import listen, shut
+from opslib.record.session import Session, Subject
 from opslib.settings import Settings
 from opslib.store import processes
 

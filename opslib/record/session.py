@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import secrets
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -30,7 +27,8 @@ from opslib.errors import (
     StoreError,
     UnknownRunbook,
 )
-from opslib.record import archive, evidence, journal, redaction, spool, wire
+from opslib.record import archive, evidence, journal, redaction, spool
+from opslib.record.serving import Answer, Operation, Served
 from opslib.runs import catalogue
 from opslib.settings import Settings
 from opslib.sql import queries
@@ -115,7 +113,7 @@ class Scribe:
             self._connection = None
 
 
-class Session:
+class Session(Served):
     """Serves one run until it is closed.
 
     Parameters
@@ -146,6 +144,8 @@ class Session:
             if row is None:
                 raise NotFound(f"there is no incident {subject.incident}")
             pieces = connection.execute(queries("journal").evidence, {"incident": subject.incident}).fetchall()
+            told = {"run": subject.run, **self._systems()}  # for a replay, which asks no platform
+            journal.append(connection, subject.incident, "session", told, actor=ACTOR, settings=settings)
             journal.export(connection, settings, subject.incident)  # tells `verify` whose folder this is
         self._folder = archive.folder(settings, row)
         self._least = len(pieces)
@@ -154,64 +154,30 @@ class Session:
         self._redact = redaction.default(settings)
         self._ordinals: Counter[tuple[str, bytes]] = Counter()
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        place = settings.runtime / "ops"
-        place.mkdir(mode=0o700, exist_ok=True)
-        self.path = place / f"{secrets.token_hex(16)}.sock"
-        self._listener = listen(self.path)
-        threading.Thread(target=self._accept, name=f"session {subject.run}", daemon=True).start()
+        super().__init__(settings.runtime / "ops", subject.run)
+
+    def operation(self, name: str) -> Operation | None:
+        """What answers requests of that name."""
+        found = _OPERATIONS.get(name)
+        return None if found is None else found.__get__(self)
+
+    def redacted(self, text: str) -> str:
+        """A text without secrets."""
+        return str(self._redact(text))
 
     def close(self) -> None:
         """Serve no longer: what is still being looked at leaves no trace any more."""
         with self._lock:  # before anybody can notice the end, so that nothing is written after it was noticed
             self._closed = True
             self._scribe.close()
-        self.path.unlink(missing_ok=True)
-        for connection in (self._listener, *self._open):
-            shut(connection)
+        super().close()
 
     def _must_be_open(self) -> None:
         """Raise when the session has ended; the caller holds the lock."""
         if self._closed:
             raise RecorderError("the run has ended; nothing more goes on its record")
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            while (message := wire.receive(connection)) is not None:
-                wire.send(connection, *self._answer(message[0]))
-        except (OSError, RecorderError) as error:
-            _log.info("a connection ended", run=self.subject.run, why=str(error))
-        finally:
-            self._open.discard(connection)
-            shut(connection)
-
-    def _answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        name = request.get("id")
-        try:
-            operation = _OPERATIONS.get(str(request.get("op")))
-            if operation is None:
-                raise RecorderError(f"there is no operation {request.get('op')!r}")
-            result, arrow = operation(self, request)
-        except RunbookError as error:
-            facts = {"evidence": error.facts["evidence"]} if "evidence" in error.facts else {}
-            failure = {"type": type(error).__name__, "message": self._redact(str(error)), **facts}
-            return {"id": name, "ok": False, "error": failure}, b""
-        except Exception as error:
-            _log.exception("an operation failed", run=self.subject.run, op=request.get("op"))
-            failure = {"type": "RecorderError", "message": self._redact(f"{type(error).__name__}: {error}")}
-            return {"id": name, "ok": False, "error": failure}, b""
-        return {"id": name, "ok": True, "result": result}, arrow
-
-    def _context(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _context(self, request: dict[str, Any]) -> Answer:
         del request
         return {**plain(asdict(self.subject)), **self._systems()}, b""
 
@@ -223,7 +189,7 @@ class Session:
         systems = sorted(name for name, url in declared.items() if url and not name.endswith(("_admin", "_preview")))
         return {"systems": systems, "environment": self._platform.environment, "title": self._platform.title}
 
-    def _probe(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _probe(self, request: dict[str, Any]) -> Answer:
         arguments = request.get("arguments") or {}
         name = str(request.get("probe"))
         return self._see(name, arguments, lambda: self._call(name, arguments))
@@ -246,18 +212,18 @@ class Session:
             return {}
         return {name: tuple(words) for name, words in declared.items()}
 
-    def _now(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _now(self, request: dict[str, Any]) -> Answer:
         del request
         return self._see("clock.now", {}, lambda: dt.datetime.now(dt.UTC))
 
-    def _random(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _random(self, request: dict[str, Any]) -> Answer:
         n = request.get("n")
         if not isinstance(n, int) or not 0 < n <= _MOST_NUMBERS:
             raise RecorderError(f"ask for 1 to {_MOST_NUMBERS:,} random numbers")
         generator = random.SystemRandom()
         return self._see("random.numbers", {"n": n}, lambda: [generator.random() for _ in range(n)])
 
-    def _see(self, name: str, arguments: dict[str, Any], look: Callable[[], Any]) -> tuple[dict[str, Any], bytes]:
+    def _see(self, name: str, arguments: dict[str, Any], look: Callable[[], Any]) -> Answer:
         """Look, put what was seen into the record, and hand out exactly that."""
         redacted = self._redact(plain(arguments))
         key = (name, canonical(redacted))
@@ -286,7 +252,7 @@ class Session:
             raise ProbeError(seen.entry["error"], evidence=seen.entry["id"])
         return {"evidence": seen.entry["id"], "value": seen.result}, seen.arrow
 
-    def _conclude(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _conclude(self, request: dict[str, Any]) -> Answer:
         from opslib.diagnosis.verdict import Verdict
 
         try:
@@ -310,25 +276,33 @@ class Session:
             self._scribe.write("verdict", {"run": self.subject.run, "verdict": verdict}, also=keep)
         return verdict, b""
 
-    def _propose(self, request: dict[str, Any]) -> tuple[Any, bytes]:
+    def _propose(self, request: dict[str, Any]) -> Answer:
         from opslib.actions import plans
 
         if self.subject.mode == "observe":
             return None, b""
         with self._lock:
             self._must_be_open()
-        with store.transaction(self.settings) as connection:
-            plan = plans.propose(
-                self.settings,
-                connection,
-                run_id=self.subject.run,
-                actions=request.get("actions") or [],
-                reason=str(request.get("reason") or ""),
-                platform=self._platform,
-            )
+        actions = request.get("actions") or []
+        try:
+            with store.transaction(self.settings) as connection:
+                plan = plans.propose(
+                    self.settings,
+                    connection,
+                    run_id=self.subject.run,
+                    actions=actions,
+                    reason=str(request.get("reason") or ""),
+                    platform=self._platform,
+                )
+        except RunbookError as error:
+            why = {"type": type(error).__name__, "error": str(error)}
+            with self._lock:
+                self._must_be_open()
+                self._scribe.write("plan-refused", {"run": self.subject.run, "actions": plain(actions), **why})
+            raise
         return self._redact(plain(plan.as_json())), b""
 
-    def _apply(self, request: dict[str, Any]) -> tuple[Any, bytes]:
+    def _apply(self, request: dict[str, Any]) -> Answer:
         from opslib import people
         from opslib.actions import approval
 
@@ -343,7 +317,7 @@ class Session:
         return self._redact(plain(plan.as_json())), b""
 
 
-_OPERATIONS: dict[str, Callable[[Session, dict[str, Any]], tuple[Any, bytes]]] = {
+_OPERATIONS: dict[str, Callable[[Session, dict[str, Any]], Answer]] = {
     "hello": Session._context,
     "context": Session._context,
     "probe": Session._probe,
@@ -353,22 +327,3 @@ _OPERATIONS: dict[str, Callable[[Session, dict[str, Any]], tuple[Any, bytes]]] =
     "propose": Session._propose,
     "apply": Session._apply,
 }
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening socket for the owner alone."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)  # its folder is the owner's alone already
-    listener.listen(16)
-    return listener
-
-
-def shut(connection: socket.socket) -> None:
-    """Close a socket, also under a thread that waits on it."""
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-    finally:
-        connection.close()

@@ -19,7 +19,7 @@ RUNBOOK = str(Path(sys.executable).with_name("runbook"))
 
 def test_every_command_is_documented() -> None:
     text = (PROJECT / "docs" / "commands.md").read_text("utf-8")
-    for name in [*cli.COMMANDS, "sandbox"]:
+    for name in [*cli.COMMANDS, "gameday", "sandbox"]:
         assert re.search(rf"`runbook {name}\b", text), name
 
 
@@ -29,7 +29,7 @@ def test_every_setting_is_documented() -> None:
         assert f"`RUNBOOK_{name.upper()}`" in text, name
 
 
-@pytest.mark.parametrize("name", [*cli.COMMANDS, "sandbox"])
+@pytest.mark.parametrize("name", [*cli.COMMANDS, "gameday", "sandbox"])
 def test_every_command_explains_itself(name: str) -> None:
     done = subprocess.run([RUNBOOK, name, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0

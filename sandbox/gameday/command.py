@@ -1,0 +1,173 @@
+"""`runbook gameday`: break everything that can break, and score the playbooks."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from opslib.commands.output import err, out, print_json, print_table, printable, say
+from opslib.settings import Settings
+from sandbox.progress import Progress
+
+__all__ = ["gameday"]
+
+_GUESS_S = {True: 75.0, False: 50.0}
+"""How long a round with a fault, and a healthy one, takes before one was played [s]."""
+
+
+def gameday(
+    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Only these faults, as 'var-breach/*'.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Varies targets, intensity and timing; default: any.")] = None,
+    decoys: Annotated[int, typer.Option(min=0, max=20, help="True but unrelated events in each round.")] = 0,
+    healthy: Annotated[int, typer.Option(min=0, max=100, help="Rounds in which nothing is broken.")] = 3,
+    anew: Annotated[bool, typer.Option("--anew", help="Begin again where one was cut off.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Break everything that can break, let the playbooks run, and score what they name and what their plans do.
+
+    One that was cut off goes on where it was when the same is asked for again.
+    """
+    from sandbox import faults
+    from sandbox.gameday import GameDay, results, stage
+    from sandbox.gameday.rounds import chosen, in_order
+
+    settings = Settings()
+    names = chosen(faults.FAULTS, only)
+    asked = {
+        "only": only,
+        "seed": random.SystemRandom().randrange(1_000_000) if seed is None else seed,
+        "any_seed": seed is None,
+        "decoys": decoys,
+        "healthy": healthy,
+        "faults": names,
+        "code": results.code(settings),
+    }
+    kept = results.begin(stage.folder(settings) / "results.json", asked, anew=anew)
+    of_platform = {name: faults.FAULTS[name].platform for name in names}
+    planned = in_order(of_platform, seed=kept.asked["seed"], healthy=healthy)
+    playbooks = sorted({(platform, name.partition("/")[0]) for name, platform in of_platform.items()})
+    waiting = [one for one in planned if one.name not in kept.rounds]
+    with _progress(len(planned)) as line:
+        if len(waiting) < len(planned):
+            line.note(f"going on with the game day of {kept.begun_at}; --anew begins again")
+        with stage.stage(settings, sorted(set(of_platform.values())), line.tell) as desk:
+            day = GameDay(settings, desk, kept, decoys, line.tell)
+            for place, one in enumerate(waiting):
+                line.round(one.name, len(planned) - len(waiting) + place, _left_s(kept, waiting[place:]))
+                day.play(one, playbooks)
+                line.note(_outcome(kept.rounds[one.name]))
+    kept.ended = True
+    kept.save()
+    _tell(settings, kept, planned, json_)
+
+
+def _left_s(kept: Any, waiting: list[Any]) -> float:
+    """How long the rounds that wait will take, by how long those of their kind took [s]."""
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for told in kept.rounds.values():
+        if not told.get("missing"):
+            took["fault" in told].append(float(told["took_s"]))
+    usual = {kind: sum(some) / len(some) if some else _GUESS_S[kind] for kind, some in took.items()}
+    return sum(usual[one.fault is not None] for one in waiting)
+
+
+def _outcome(told: dict[str, Any]) -> str:
+    """A round in one line."""
+    if "fault" not in told:
+        calm = "no false alarm" if not told["false_alarms"] else f"{told['false_alarms']} FALSE ALARMS"
+        return f"{told['round']}: {calm}" + (f" ({told['problem']})" if told["problem"] else "")
+    if told["missing"]:
+        return f"{told['fault']}: missing, {told['problem']}"
+    named = f"named {told['named'] or 'nothing'}" + ("" if told["correct"] else f" instead of {told['expected']}")
+    times = "" if told["verdict_s"] is None else f", verdict {told['verdict_s']:.1f} s after the alert"
+    mended = "" if told["recovery_s"] is None else f", mended within {told['recovery_s']:.0f} s"
+    return f"{told['fault']}: {named}{times}{mended}" + (f" ({told['problem']})" if told["problem"] else "")
+
+
+def _tell(settings: Settings, kept: Any, planned: list[Any], json_: bool) -> None:
+    """Write the scoreboard, and print the result."""
+    from sandbox.gameday import scoreboard, stage, summary
+
+    faults = [kept.rounds[one.name] for one in planned if one.fault is not None]
+    calm = [kept.rounds[one.name] for one in planned if one.fault is None]
+    page: Path = stage.folder(settings) / "scoreboard.html"
+    asked = {name: kept.asked[name] for name in ("only", "seed", "decoys")}
+    document: dict[str, Any] = {
+        "summary": {**summary(faults, calm), **asked, "begun_at": kept.begun_at, "scoreboard": str(page)},
+        "faults": faults,
+        "healthy": calm,
+    }
+    scoreboard.write(page, document)
+    if json_:
+        print_json(document)
+        return
+    told = document["summary"]
+    rows = [
+        (
+            one["fault"],
+            "yes" if one["correct"] else "MISSING" if one["missing"] else "NO",
+            one["named"] or "-",
+            _seconds(one["alert_s"]),
+            _seconds(one["verdict_s"]),
+            _seconds(one["recovery_s"]),
+            "yes" if one["plan_ok"] else "no",
+            one["problem"] or "",
+        )
+        for one in faults
+    ]
+    print_table(["fault", "named it", "named", "alert [s]", "verdict [s]", "mended [s]", "plan", "problem"], rows)
+    verdict = "-" if told["median_verdict_s"] is None else f"{told['median_verdict_s']:.1f} s"
+    say(
+        f"{told['correct']} of {told['n']} named, {told['missing']} without a playbook; {told['false_alarms']} false "
+        f"alarms in {told['healthy']} healthy rounds; median verdict {verdict} after the alert; {told['plans_ok']} "
+        f"plans as needed, {told['harmful']} harmful; Brier score {told['brier']:.3f}; seed {told['seed']}"
+    )
+    out.print(f"Scoreboard  {page}", markup=False)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+class _Line:
+    """What the person who waits is told: a line that moves on a terminal, plain lines elsewhere."""
+
+    def __init__(self, total: int, show: Progress, note: Progress) -> None:
+        self._total = total
+        self._show = show
+        self.note = note
+        self._head = ""
+        self._ends = 0.0
+
+    def round(self, name: str, played: int, left_s: float) -> None:
+        """A round begins."""
+        self._head = f"round {played + 1} of {self._total}, {name}"
+        self._ends = time.monotonic() + left_s
+
+    def tell(self, message: str) -> None:
+        """Something goes on."""
+        if not self._head:
+            self._show(message)
+            return
+        left = max(0.0, self._ends - time.monotonic())
+        about = f"about {left / 60:.0f} min" if left > 90 else "less than two minutes"
+        self._show(f"{self._head}: {message} ({about} left)")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[_Line]:
+    def note(text: str) -> None:
+        err.print(printable(text), markup=False)
+
+    if not err.is_terminal:
+        yield _Line(total, note, note)
+        return
+    with err.status("...") as spinner:
+        yield _Line(total, lambda message: spinner.update(escape(printable(message))), note)

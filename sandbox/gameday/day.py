@@ -1,0 +1,185 @@
+"""A game day: round by round, each kept as soon as it is over."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from opslib.errors import RunbookError
+from opslib.runs import catalogue
+from opslib.settings import Settings
+from sandbox import faults, platforms
+from sandbox.errors import StartFailed
+from sandbox.gameday import score
+from sandbox.gameday.desk import Desk, firing, when
+from sandbox.gameday.results import Results
+from sandbox.gameday.rounds import Round
+from sandbox.gameday.score import Observed
+from sandbox.progress import Progress
+
+__all__ = ["GameDay"]
+
+ALERT_S = 180.0
+"""How long after the fault shows an alert is waited for [s]: the longest window of a sandbox's rule, and then some."""
+RUN_S = 360.0
+WATCH_S = 20.0
+"""How long a healthy round waits for an alert that should not come [s]."""
+_POLL_S = 0.2
+
+
+class GameDay:
+    """Plays rounds.
+
+    Parameters
+    ----------
+    settings : Settings
+    desk : Desk
+    results : Results
+        Takes the score of each round.
+    decoys : int
+        True but unrelated events beside each fault and in each healthy round.
+    say : callable
+        Is told what goes on.
+    """
+
+    def __init__(self, settings: Settings, desk: Desk, results: Results, decoys: int, say: Progress) -> None:
+        self.settings = settings
+        self.desk = desk
+        self.results = results
+        self.decoys = decoys
+        self.say = say
+        self._playbooks = frozenset(catalogue.runbooks(settings))
+
+    def play(self, one: Round, playbooks: Sequence[tuple[str, str]]) -> None:
+        """Play one round and keep its score.
+
+        Parameters
+        ----------
+        one : Round
+        playbooks : sequence of (str, str)
+            Platform and runbook of all that the game day is about, for a healthy round.
+        """
+        begun = time.monotonic()
+        if one.fault is None:
+            told = self._calm(one, playbooks)
+        elif one.runbook not in self._playbooks:
+            told = score.broken(one, self.decoys, Observed(missing=True, problem=f"there is no playbook {one.runbook}"))
+        else:
+            told = score.broken(one, self.decoys, self._broken(one))
+        self.results.keep(one, {**told, "took_s": round(time.monotonic() - begun, 1)})
+
+    def heal(self, names: Sequence[str]) -> None:
+        """Heal platforms, wait until their alerts are over, close what is open."""
+        for name in names:
+            self.say(f"healing {name}")
+            platforms.find(name).heal(self.settings, progress=self.say)
+        self.say("waiting until no alert fires")
+        self.desk.settle(names)
+
+    def _calm(self, one: Round, playbooks: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Nothing is broken: no alert may come, and no playbook may find anything."""
+        begun = dt.datetime.now(dt.UTC)
+        alerts: list[str] = []
+        runs: list[dict[str, Any]] = []
+        problem = None
+        try:
+            self.heal(one.platforms)
+            begun = dt.datetime.now(dt.UTC)
+            self._watch(one, playbooks, begun, runs)
+            alerts = [alert_name(found) for found in self.desk.by_alert(one.platforms, begun)]
+        except StartFailed:
+            raise
+        except RunbookError as error:
+            problem = str(error)
+        watched = (dt.datetime.now(dt.UTC) - begun).total_seconds()
+        return score.calm(one, self.decoys, watched, alerts, runs, problem)
+
+    def _watch(
+        self, one: Round, playbooks: Sequence[tuple[str, str]], begun: dt.datetime, runs: list[dict[str, Any]]
+    ) -> None:
+        """Let decoys happen, run each playbook by hand, and wait."""
+        for name in one.platforms:
+            for happen in platforms.find(name).decoys(random.Random(f"healthy {one.seed}"), self.decoys):
+                happen(self.settings)
+        for platform, runbook in playbooks:
+            if runbook in self._playbooks:
+                self.say(f"running {runbook} on the healthy {platform}")
+                runs.append(self.desk.by_hand(runbook, platform))
+        self.say(f"watching for alerts that should not come, {WATCH_S:.0f} s")
+        while (dt.datetime.now(dt.UTC) - begun).total_seconds() < WATCH_S:
+            time.sleep(_POLL_S)
+
+    def _broken(self, one: Round) -> Observed:
+        """Break, wait for the alert, let the playbook run, apply its plan, see it work; heal in any case."""
+        seen = Observed()
+        try:
+            self.heal(one.platforms)
+            broken_at = dt.datetime.now(dt.UTC)
+            self.say("breaking")
+            faults.break_(self.settings, one.name, seed=one.seed, decoys=self.decoys, progress=self.say)
+            seen = self._examined(one, broken_at)
+            if seen.plan is not None:
+                self._mended(one, seen, broken_at)
+        except StartFailed:
+            raise
+        except RunbookError as error:
+            seen.problem = str(error)
+        finally:
+            # The next round heals again and says so where it does not succeed.
+            with suppress(RunbookError):
+                platforms.find(one.platforms[0]).heal(self.settings, progress=self.say)
+        return seen
+
+    def _examined(self, one: Round, broken_at: dt.datetime) -> Observed:
+        """The incident of the playbook that this round is about, once its run has ended."""
+        self.say(f"waiting for the alert of {one.runbook}")
+
+        def opened() -> dict[str, Any] | None:
+            found = self.desk.by_alert(one.platforms, broken_at)
+            return next((incident for incident in found if incident["runbook"] == one.runbook), None)
+
+        incident: dict[str, Any] = self.desk.wait(f"no alert started {one.runbook}", opened, ALERT_S)
+        self.say(f"{one.runbook} runs in {incident['id']}")
+        _, run = self.desk.ended_run(incident["id"], RUN_S)
+        seen = self.desk.observed(incident["id"], run, broken_at)
+        if run["state"] != "succeeded":
+            seen.problem = f"the run of {incident['id']} ended as {run['state']}: {run['error']}"
+        return seen
+
+    def _mended(self, one: Round, seen: Observed, broken_at: dt.datetime) -> None:
+        """Apply the plan of the run, wait for the firing check, and note what else came meanwhile."""
+        if seen.plan is None or seen.incident is None or seen.run is None:
+            return
+        incident = seen.incident["id"]
+        self.say(f"applying plan {seen.plan['hash'][:12]}")
+        try:
+            asked = self.desk.decide(seen.plan)
+            seen.plan = self.desk.applied(incident, seen.plan)
+            if seen.plan["state"] == "verified":
+                self.say("waiting until the alert is over")
+                same = [
+                    found for found in self.desk.by_alert(one.platforms, broken_at) if found["runbook"] == one.runbook
+                ]
+                self.desk.cleared(found["id"] for found in same)
+                seen.recovery_s = (dt.datetime.now(dt.UTC) - asked).total_seconds()
+            others = [found for found in self.desk.by_alert(one.platforms, broken_at) if found["id"] != incident]
+            seen.new_after = [
+                alert_name(found)
+                for found in others
+                if found["runbook"] != one.runbook and when(found["opened_at"]) > asked and firing(found)
+            ]
+            seen.others = [f"{found['runbook']}: {found['target']}" for found in others]
+        except StartFailed:
+            raise
+        except RunbookError as error:
+            seen.problem = f"the plan: {error}"
+
+
+def alert_name(incident: dict[str, Any]) -> str:
+    """The alert that opened an incident."""
+    alerts = incident["alerts"]
+    return str(alerts[0]["labels"].get("alertname", incident["runbook"])) if alerts else str(incident["runbook"])
