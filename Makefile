@@ -32,7 +32,8 @@ check: .venv/ready  ## format, lint, types, fast tests; under 3 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not acceptance"
 
 test: .venv/ready packages  ## every test, with the servers it needs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster"
+	$(BIN)/python -m pytest -q -m cluster
 
 packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 	@sh .ci/packages

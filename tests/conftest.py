@@ -20,6 +20,17 @@ from opslib.store import embedded
 # every process of the tests loads what one of them compiled; in its own `__pycache__` each checkout would do it twice
 os.environ.setdefault("NUMBA_CACHE_DIR", str(caches.compiled(Path.home() / ".cache" / "numba")))
 
+_ON_A_CLUSTER = {"able", "kubeconfig"}  # the fixtures that stand for a Kubernetes of our own
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a cluster: one process runs those, after all others, so that one cluster serves them."""
+    for item in items:
+        if _ON_A_CLUSTER & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
