@@ -162,9 +162,16 @@ def _status(settings: Settings) -> dict[str, Any]:
         "redis": first("redis_admin"),
         "prometheus": first("prometheus"),
         "alertmanager": first("alertmanager"),
-        "kubeconfig": first("kubeconfig"),
+        "kubeconfig": first("kubeconfig") or _kubeconfig(settings),
         "platforms": running,
     }
+
+
+def _kubeconfig(settings: Settings) -> str | None:
+    from sandbox import cluster
+
+    found = cluster.find(settings)
+    return None if found is None else str(found.kubeconfig)
 
 
 def _without_password(address: str | None) -> str:

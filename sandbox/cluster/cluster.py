@@ -7,11 +7,11 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.cluster import capsule, control, images, layout, objects
+from sandbox.cluster import capsule, control, images, layout
 from sandbox.cluster.build import Built
 from sandbox.errors import ControlRefused
 from sandbox.gpu import description as gpu
@@ -32,20 +32,28 @@ class Cluster:
     context : str
     sandbox_id : str
         Every namespace that the sandbox makes carries it as the label `sandbox-id`.
-    control : Path or None
-        Socket on which the cluster takes requests of the host; None for a cluster of the user's own.
-    keeper : int or None
-        Pid of its outermost process.
+    folder : Path
+        Where files about it are kept.
+    control : Path
+        Socket on which requests to expose services are taken.
+    keeper : int
+        Pid of its outermost process; for a cluster of the user's own, of what exposes services.
     built : Path or None
-        Folder of its programs.
+        Folder of its programs; None for a cluster of the user's own.
     """
 
     kubeconfig: Path
     context: str
     sandbox_id: str
-    control: Path | None = None
-    keeper: int | None = None
+    folder: Path
+    control: Path
+    keeper: int
     built: Path | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one of the user's, which `down` leaves running."""
+        return self.built is None
 
     def run(
         self, *argv: str, environment: Mapping[str, str] | None = None, timeout_s: float = _RUN_S
@@ -57,13 +65,13 @@ class Cluster:
         ControlRefused
             For a cluster of the user's own, whose network is not ours to enter.
         """
-        if self.keeper is None or self.built is None:
+        if self.built is None:
             raise ControlRefused("a cluster of your own has no network that could be entered from here")
         inside = capsule.first_process(self.keeper)
         variables = {
             **os.environ,
             "PATH": Built(self.built).programs,
-            "KUBECONFIG": str(self.kubeconfig.parent / "users/admin"),
+            "KUBECONFIG": str(self.folder / "users/admin"),
         }
         return subprocess.run(
             ["nsenter", "--target", str(inside), "--net", "--", *argv],
@@ -91,6 +99,8 @@ class Cluster:
         ApplyFailed
             Every document that was refused, and why; the others were applied.
         """
+        from sandbox.cluster import objects  # the client is loaded only by what needs it
+
         objects.apply(self.kubeconfig, self.context, self.sandbox_id, documents, namespace)
 
     def verify(self, namespace: str) -> None:
@@ -101,11 +111,15 @@ class Cluster:
         NotOurs
             It does not carry this cluster's `sandbox-id`, or is not there.
         """
+        from sandbox.cluster import objects  # the client is loaded only by what needs it
+
         objects.verify(self.kubeconfig, self.context, self.sandbox_id, namespace)
 
     def account(self, namespace: str, name: str) -> Path:
         """A kubeconfig with which one is a service account, its namespace the default; written anew each time."""
-        return objects.account(self.kubeconfig, self.context, namespace, name)
+        from sandbox.cluster import objects  # the client is loaded only by what needs it
+
+        return objects.account(self.kubeconfig, self.context, self.folder, namespace, name)
 
     def image(
         self,
@@ -120,7 +134,7 @@ class Cluster:
         It is the host image of `sandbox.cluster.pods` with `files` (path inside to content), variables and command of
         its own, so that one version differs from another. A name that was never put there cannot be pulled.
         """
-        if self.keeper is None or self.built is None:
+        if self.built is None:
             raise ControlRefused("images reach a cluster of your own through a registry")
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "image.tar"
@@ -151,7 +165,7 @@ class Cluster:
 
     def _node_run(self, node: layout.Node) -> Path:
         """The `/run` of a node."""
-        if self.keeper is None:
+        if self.own:
             raise ControlRefused("the nodes of a cluster of your own are not ours to enter")
         return Path(f"/proc/{capsule.first_process(self.keeper)}/root/run/nodes/{node.name}")
 
@@ -164,8 +178,6 @@ class Cluster:
         return self._expose([host, port])
 
     def _expose(self, to: list[str | int]) -> int:
-        if self.control is None:
-            raise ControlRefused("services of a cluster of your own are exposed by its own means")
         known = control.ask(self.control, {"to": to})["port"]
         if known is None:
             with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
@@ -174,23 +186,18 @@ class Cluster:
 
     def document(self) -> dict[str, Any]:
         """What is kept of it in a file."""
-        return {
-            "kubeconfig": str(self.kubeconfig),
-            "context": self.context,
-            "sandbox_id": self.sandbox_id,
-            "control": None if self.control is None else str(self.control),
-            "keeper": self.keeper,
-            "built": None if self.built is None else str(self.built),
-        }
+        return {name: value if value is None else str(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Cluster:
-        """The cluster that `document` made."""
-        paths = {name: None if document[name] is None else Path(document[name]) for name in ("control", "built")}
+        """The cluster that `document` tells of."""
+        built = document["built"]
         return cls(
-            Path(document["kubeconfig"]),
-            document["context"],
-            document["sandbox_id"],
-            keeper=document["keeper"],
-            **paths,
+            kubeconfig=Path(document["kubeconfig"]),
+            context=document["context"],
+            sandbox_id=document["sandbox_id"],
+            folder=Path(document["folder"]),
+            control=Path(document["control"]),
+            keeper=int(document["keeper"]),
+            built=None if built is None else Path(built),
         )

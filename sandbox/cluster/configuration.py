@@ -38,7 +38,7 @@ def write(state: Path, built: Built, server: str, context: str) -> Path:
     Path
         The administrator's kubeconfig for the host.
     """
-    for name in ("addresses", "controllers", "images", "keys", "logs", "network", "scheduler", "users"):
+    for name in ("addresses", "controllers", "images", "keys", "network", "scheduler", "users"):
         (state / name).mkdir(mode=0o700)
     _identities(state)
     _network(state)

@@ -1,13 +1,13 @@
-"""What the host asks of a running cluster, over a Unix socket: listening sockets handed over, volumes mounted."""
+"""What the host asks of a cluster, over a Unix socket: listening sockets are handed over."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
-import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from sandbox.cluster import relay
 from sandbox.cluster.api import Api, ApiRefused
 from sandbox.errors import ControlRefused
 
-__all__ = ["Target", "ask", "start"]
+__all__ = ["Expose", "Relayed", "ask", "fixed", "serve"]
 
-Target = Callable[[], Coroutine[Any, Any, relay.Address]]
+Expose = Callable[[list[Any], socket.socket], None]
+"""Lets what connects to a listening socket reach a service; raises LookupError where there is none."""
 
 _AT_MOST = 65536
 _ANSWER_S = 15.0
@@ -48,58 +49,68 @@ def ask(path: Path, request: dict[str, Any], listener: socket.socket | None = No
     return answer
 
 
-def start(listening: socket.socket, api: Api, loop: asyncio.AbstractEventLoop) -> None:
-    """Answer requests in a thread of its own, one after the other."""
-    exposed = _Exposed(api, loop)
-
-    def serve() -> None:
-        while True:
-            connection, _ = listening.accept()
-            with connection:
-                connection.settimeout(_ANSWER_S)
-                try:
-                    answer = exposed.handle(connection)
-                except (OSError, ValueError, KeyError, LookupError, ApiRefused) as problem:
-                    answer = {"refused": f"{type(problem).__name__}: {problem}"}
-                try:
-                    connection.sendall(json.dumps(answer).encode() + b"\n")
-                except OSError:
-                    continue
-
-    threading.Thread(target=serve, daemon=True).start()
+def serve(listening: socket.socket, expose: Expose) -> None:
+    """Answer requests, one after the other, for ever; each service is exposed once."""
+    ports: dict[str, int] = {}
+    while True:
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(_ANSWER_S)
+            try:
+                answer = _handle(connection, ports, expose)
+            except (OSError, ValueError, KeyError, LookupError) as problem:
+                answer = {"refused": str(problem.args[0] if problem.args else problem)}
+            with contextlib.suppress(OSError):
+                connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-class _Exposed:
-    """Ports of the host that lead to services of the cluster."""
+def _handle(connection: socket.socket, ports: dict[str, int], expose: Expose) -> dict[str, Any]:
+    line, handed, _, _ = socket.recv_fds(connection, _AT_MOST, 1)
+    listeners = [socket.socket(fileno=number) for number in handed]
+    to = json.loads(line)["to"]
+    key = json.dumps(to)
+    if key in ports or not listeners:
+        for listener in listeners:
+            listener.close()
+        return {"port": ports.get(key)}
+    try:
+        expose(to, listeners[0])
+    except BaseException:
+        listeners[0].close()
+        raise
+    ports[key] = listeners[0].getsockname()[1]
+    return {"port": ports[key]}
+
+
+class Relayed:
+    """Exposes services from inside the cluster's own network.
+
+    Parameters
+    ----------
+    api : Api
+    loop : AbstractEventLoop
+        Runs in another thread.
+    """
 
     def __init__(self, api: Api, loop: asyncio.AbstractEventLoop) -> None:
         self._api = api
         self._loop = loop
-        self._ports: dict[str, int] = {}
 
-    def handle(self, connection: socket.socket) -> dict[str, Any]:
-        """Answer one request."""
-        line, handed, _, _ = socket.recv_fds(connection, _AT_MOST, 1)
-        listeners = [socket.socket(fileno=number) for number in handed]
-        request = json.loads(line)
-        key = json.dumps(request["to"])
-        if key in self._ports or not listeners:
-            for listener in listeners:
-                listener.close()
-            return {"port": self._ports.get(key)}
-        target = self._target(request["to"])
+    def __call__(self, to: list[Any], listener: socket.socket) -> None:
+        """Serve a listening socket: `[namespace, service, port]` or `[host, port]`.
+
+        Raises
+        ------
+        LookupError
+            There is no such service.
+        """
+        target = fixed(str(to[0]), int(to[1])) if len(to) == 2 else self._service(str(to[0]), str(to[1]), int(to[2]))
         asyncio.run_coroutine_threadsafe(target(), self._loop).result(_ANSWER_S)
-        listeners[0].setblocking(False)
-        serving = relay.serve(listeners[0], target)
-        asyncio.run_coroutine_threadsafe(serving, self._loop).result(_ANSWER_S)
-        self._ports[key] = listeners[0].getsockname()[1]
-        return {"port": self._ports[key]}
+        listener.setblocking(False)
+        asyncio.run_coroutine_threadsafe(relay.serve(listener, target), self._loop).result(_ANSWER_S)
 
-    def _target(self, to: list[Any]) -> Target:
-        """Where connections go: `[host, port]`, or `[namespace, service, port]`, looked up again every few seconds."""
-        if len(to) == 2:
-            return self._fixed((str(to[0]), int(to[1])))
-        namespace, service, port = str(to[0]), str(to[1]), int(to[2])
+    def _service(self, namespace: str, service: str, port: int) -> relay.Target:
+        """Where a service is, looked up again every few seconds."""
         kept: tuple[float, relay.Address] = (float("-inf"), ("", 0))
 
         async def target() -> relay.Address:
@@ -115,12 +126,14 @@ class _Exposed:
 
         return target
 
-    @staticmethod
-    def _fixed(address: relay.Address) -> Target:
-        async def target() -> relay.Address:
-            return address
 
-        return target
+def fixed(host: str, port: int) -> relay.Target:
+    """A target that is always the same."""
+
+    async def target() -> relay.Address:
+        return host, port
+
+    return target
 
 
 def _line(client: socket.socket) -> bytes:

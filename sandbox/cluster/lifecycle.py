@@ -8,32 +8,35 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from opslib.settings import Settings
+from opslib.settings import PROJECT, Settings
 from sandbox import processes, state
 from sandbox.cluster import capsule, configuration
-from sandbox.cluster.build import build
+from sandbox.cluster.build import Built, build
 from sandbox.cluster.cluster import Cluster
 from sandbox.cluster.requirements import missing
 from sandbox.errors import CannotRun, StartFailed
+from sandbox.progress import Progress, quiet
 
-__all__ = ["Progress", "down", "find", "up"]
-
-Progress = Callable[[str], None]
+__all__ = ["down", "find", "up"]
 
 _START_S = 240.0
 _CONTEXT = "sandbox"
 
 
-def _quiet(message: str) -> None:
-    """Show no progress."""
-
-
-def up(settings: Settings, *, progress: Progress = _quiet) -> Cluster:
+def up(
+    settings: Settings,
+    *,
+    progress: Progress = quiet,
+    kubeconfig: Path | None = None,
+    context: str | None = None,
+) -> Cluster:
     """Start the cluster of this home, or find the one that runs.
 
     Parameters
@@ -42,6 +45,9 @@ def up(settings: Settings, *, progress: Progress = _quiet) -> Cluster:
         Its home holds the cluster.
     progress : callable
         Takes a line for the person who waits.
+    kubeconfig : Path, optional
+        Use the cluster of this file instead; both it and `context` must be given then.
+    context : str, optional
 
     Raises
     ------
@@ -50,49 +56,45 @@ def up(settings: Settings, *, progress: Progress = _quiet) -> Cluster:
     BuildFailed
         Kubernetes could not be built.
     StartFailed
-        With the ends of the logs.
+        With the ends of the logs; or another cluster is in use.
     """
     with _alone(settings):
         found = find(settings)
         if found is not None:
+            if kubeconfig is not None and (found.kubeconfig, found.context) != (kubeconfig.absolute(), context):
+                raise StartFailed(
+                    f"the cluster {found.context} of {found.kubeconfig} is in use: run `runbook sandbox down` first"
+                )
             progress(f"the cluster {found.sandbox_id} already runs")
             return found
-        lacking = missing()
-        if lacking:
-            raise CannotRun(
-                "this machine cannot run a Kubernetes of the sandbox: "
-                + "; ".join(lacking)
-                + ". Use a cluster of yours with --kubeconfig and --context; the platform `crypto` needs none",
-                missing=lacking,
-            )
-        built = build(progress)
+        if kubeconfig is None:
+            lacking = missing()
+            if lacking:
+                raise CannotRun(
+                    "this machine cannot run a Kubernetes of the sandbox: "
+                    + "; ".join(lacking)
+                    + ". Use a cluster of yours with --kubeconfig and --context; the platform `crypto` needs none",
+                    missing=lacking,
+                )
+        built = build(progress) if kubeconfig is None else None
         _clear(settings)
-        progress("starting Kubernetes, two nodes")
         began = time.monotonic()
-        folder = _folder(settings)
-        folder.mkdir(mode=0o700, parents=True)
-        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, socket.socket(socket.AF_UNIX) as control:
-            control_path = _control(settings)
-            control.bind(str(control_path))
-            control.listen(16)
-            port = listener.getsockname()[1]
-            kubeconfig = configuration.write(folder, built, f"https://127.0.0.1:{port}", _CONTEXT)
-            pid, start = capsule.begin(settings, folder, built, listener, control)
-        _wait(settings, folder, pid, start)
-        cluster = Cluster(
-            kubeconfig=kubeconfig,
-            context=_CONTEXT,
-            sandbox_id=secrets.token_hex(8),
-            control=control_path,
-            keeper=pid,
-            built=built.folder,
-        )
+        _folder(settings).mkdir(mode=0o700, parents=True)
+        (_folder(settings) / "logs").mkdir(mode=0o700)
+        with socket.socket(socket.AF_UNIX) as controlled:
+            controlled.bind(str(_control(settings)))
+            controlled.listen(16)
+            if built is not None:
+                progress("starting Kubernetes, two nodes")
+                cluster, start = _begin(settings, built, controlled)
+            else:
+                cluster, start = _adopt(settings, kubeconfig or Path(), context or "", controlled)
         state.save(_file(settings), {**cluster.document(), "start": start})
         progress(f"the cluster is ready after {time.monotonic() - began:.0f} s")
         return cluster
 
 
-def down(settings: Settings, *, progress: Progress = _quiet) -> bool:
+def down(settings: Settings, *, progress: Progress = quiet) -> bool:
     """End the cluster and remove what it kept; return whether anything was there. Harmless where nothing is."""
     with _alone(settings):
         ran = _clear(settings)
@@ -105,10 +107,54 @@ def find(settings: Settings) -> Cluster | None:
     try:
         document = json.loads(_file(settings).read_bytes())
         cluster = Cluster.from_document(document)
-        alive = cluster.keeper is None or processes.alive(cluster.keeper, document["start"])
+        alive = processes.alive(cluster.keeper, document["start"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # none was started, or its start was cut off
     return cluster if alive and cluster.kubeconfig.is_file() else None
+
+
+def _begin(settings: Settings, built: Built, controlled: socket.socket) -> tuple[Cluster, str]:
+    """Start a cluster in namespaces of its own, wait for it, and return it with its start time."""
+    folder = _folder(settings)
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        server = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        kubeconfig = configuration.write(folder, built, server, _CONTEXT)
+        pid, start = capsule.begin(settings, folder, built, listener, controlled)
+    _wait(settings, folder, pid, start)
+    return _cluster(settings, kubeconfig, _CONTEXT, pid, built.folder), start
+
+
+def _adopt(settings: Settings, kubeconfig: Path, context: str, controlled: socket.socket) -> tuple[Cluster, str]:
+    """Use a cluster of the user's own: see that it answers, and start what exposes its services."""
+    from sandbox.cluster import objects  # the client is loaded only by what needs it
+
+    objects.check(kubeconfig, context)
+    path = kubeconfig.absolute()
+    command = [sys.executable, "-m", "sandbox.cluster.forward", str(path), context, str(controlled.fileno())]
+    with (_folder(settings) / "logs" / "forward.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            pass_fds=[controlled.fileno()],
+            start_new_session=True,
+        )
+    process.returncode = 0  # it outlives this process; whether it runs is told by pid and start time
+    return _cluster(settings, path, context, process.pid, None), processes.started(process.pid) or ""
+
+
+def _cluster(settings: Settings, kubeconfig: Path, context: str, keeper: int, built: Path | None) -> Cluster:
+    return Cluster(
+        kubeconfig=kubeconfig,
+        context=context,
+        sandbox_id=secrets.token_hex(8),
+        folder=_folder(settings),
+        control=_control(settings),
+        keeper=keeper,
+        built=built,
+    )
 
 
 def _wait(settings: Settings, folder: Path, pid: int, start: str) -> None:
@@ -130,8 +176,17 @@ def _tails(folder: Path) -> str:
 
 
 def _clear(settings: Settings) -> bool:
-    """End whatever is left of a cluster and remove its files; return whether something ran."""
-    ran = capsule.clear(settings)
+    """End whatever is left of a cluster and remove its files; return whether something ran.
+
+    Of a cluster of the user's own only the sandbox's namespaces are removed.
+    """
+    found = find(settings)
+    if found is not None and found.own:
+        from sandbox.cluster import objects  # the client is loaded only by what needs it
+
+        objects.remove(found.kubeconfig, found.context, found.sandbox_id)
+        processes.stop([(found.keeper, processes.started(found.keeper) or "")])
+    ran = capsule.clear(settings) or found is not None
     _file(settings).unlink(missing_ok=True)
     _control(settings).unlink(missing_ok=True)
     if _folder(settings).exists():

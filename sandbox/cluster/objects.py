@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import Any
 import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
 
 from sandbox.cluster.certificates import kubeconfig as write_kubeconfig
-from sandbox.errors import ApplyFailed, NotOurs
+from sandbox.errors import ApplyFailed, NotOurs, NotUp
 
-__all__ = ["LABEL", "account", "api", "apply", "verify"]
+__all__ = ["LABEL", "account", "api", "apply", "check", "remove", "verify"]
 
 LABEL = "sandbox-id"
 _TIMEOUT_S = (3.0, 20.0)  # to connect, to read
 _open: Any = config.new_client_from_config
+_REMOVED_S = 120.0
 _TOKEN_S = 30 * 24 * 3600
 
 
@@ -28,6 +32,21 @@ def api(kubeconfig: Path, context: str) -> Iterator[client.ApiClient]:
     """A client of the official library for one context."""
     with _open(str(kubeconfig), context=context) as opened:
         yield opened
+
+
+def check(kubeconfig: Path, context: str) -> None:
+    """Make sure that a cluster answers.
+
+    Raises
+    ------
+    NotUp
+        With the reason.
+    """
+    try:
+        with api(kubeconfig, context) as opened:
+            _call(opened, "GET", "/version")
+    except (ConfigException, ApiException, HTTPError, OSError) as problem:
+        raise NotUp(f"the cluster {context} of {kubeconfig} does not answer: {problem}") from problem
 
 
 def verify(kubeconfig: Path, context: str, sandbox_id: str, namespace: str) -> None:
@@ -59,7 +78,7 @@ def apply(kubeconfig: Path, context: str, sandbox_id: str, documents: Sequence[d
             try:
                 path = _path(opened, kinds, document, namespace)
                 query = [("fieldManager", "sandbox"), ("force", "true")]
-                _call(opened, "PATCH", path, document, query, "application/apply-patch+yaml")
+                _call(opened, "PATCH", path, _complete(document), query, "application/apply-patch+yaml")
             except ApiException as problem:
                 failed.append(f"{name}: {_reason(problem)}")
             except KeyError:
@@ -68,8 +87,8 @@ def apply(kubeconfig: Path, context: str, sandbox_id: str, documents: Sequence[d
         raise ApplyFailed(f"Kubernetes refused {len(failed)} of {len(documents)} documents: {'; '.join(failed)}")
 
 
-def account(kubeconfig: Path, context: str, namespace: str, name: str) -> Path:
-    """Write a kubeconfig with a token of a service account beside the administrator's, and return it."""
+def account(kubeconfig: Path, context: str, folder: Path, namespace: str, name: str) -> Path:
+    """Write a kubeconfig with a token of a service account into a folder, and return it."""
     with api(kubeconfig, context) as opened:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         wanted = {
@@ -81,9 +100,28 @@ def account(kubeconfig: Path, context: str, namespace: str, name: str) -> Path:
     known = yaml.safe_load(kubeconfig.read_bytes())
     chosen = next(one["context"] for one in known["contexts"] if one["name"] == context)
     server = next(one["cluster"] for one in known["clusters"] if one["name"] == chosen["cluster"])
-    target = kubeconfig.with_name(f"kubeconfig-{namespace}-{name}")
+    target = folder / f"kubeconfig-{namespace}-{name}"
     write_kubeconfig(target, server, {"token": token}, context, namespace)
     return target
+
+
+def remove(kubeconfig: Path, context: str, sandbox_id: str) -> list[str]:
+    """Delete every namespace that carries this `sandbox-id`, wait until they are gone, and return their names."""
+    with api(kubeconfig, context) as opened:
+        core = client.CoreV1Api(opened)
+        selector = f"{LABEL}={sandbox_id}"
+
+        def left() -> list[str]:
+            found: Any = core.list_namespace(label_selector=selector, _request_timeout=_TIMEOUT_S)
+            return [one.metadata.name for one in found.items]
+
+        names = left()
+        for name in names:
+            core.delete_namespace(name, _request_timeout=_TIMEOUT_S)
+        deadline = time.monotonic() + _REMOVED_S
+        while left() and time.monotonic() < deadline:
+            time.sleep(0.5)
+    return names
 
 
 class _Absent(NotOurs):
@@ -117,6 +155,19 @@ def _path(
     plural, namespaced = kinds[version][document["kind"]]
     within = f"/namespaces/{namespace}" if namespaced else ""
     return f"{base}{within}/{plural}/{document['metadata']['name']}"
+
+
+def _complete(document: Any) -> Any:
+    """The document with the protocol of each port, which servers before 1.20.3 do not fill in by themselves."""
+    if isinstance(document, list):
+        return [_complete(one) for one in document]
+    if not isinstance(document, dict):
+        return document
+    whole = {name: _complete(value) for name, value in document.items()}
+    for port in whole.get("ports") or []:
+        if isinstance(port, dict) and ("port" in port or "containerPort" in port):
+            port.setdefault("protocol", "TCP")
+    return whole
 
 
 def _call(

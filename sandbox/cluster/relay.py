@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-__all__ = ["Address", "serve"]
+__all__ = ["Address", "Target", "serve"]
 
 Address = tuple[str, int]
+Target = Callable[[], Coroutine[Any, Any, Address]]
+"""Says where connections go at this moment; raises LookupError where nowhere."""
 
 _CHUNK = 65536
 _CONNECT_S = 5.0
 
 
-async def serve(listener: socket.socket, target: Callable[[], Awaitable[Address]]) -> asyncio.Server:
+async def serve(listener: socket.socket, target: Target) -> asyncio.Server:
     """Pass every connection that `listener` accepts on to where `target` says at that moment."""
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -47,7 +47,7 @@ class Supervisor:
 
     async def run(self, listener: socket.socket, controlled: socket.socket) -> None:
         """Start everything; returns only by an error."""
-        await relay.serve(listener, _at("127.0.0.1", 6443))
+        await relay.serve(listener, control.fixed("127.0.0.1", 6443))
         commands = layout.commands(self._state)
         for name in ("etcd", "api"):
             self._keep(name, commands.pop(name))
@@ -59,7 +59,8 @@ class Supervisor:
         (self._state / "api-ready").touch()
         self._serve_metrics()
         await dns.start(dns.Names(self._api), layout.DNS)
-        control.start(controlled, self._api, asyncio.get_running_loop())
+        expose = control.Relayed(self._api, asyncio.get_running_loop())
+        threading.Thread(target=control.serve, args=(controlled, expose), daemon=True).start()
         await asyncio.to_thread(self._set_up)
         await self._until(self._complete)
         (self._state / "ready").touch()
@@ -138,13 +139,6 @@ _PLACES = {
     "APIService": "/apis/apiregistration.k8s.io/v1/apiservices",
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
 }
-
-
-def _at(host: str, port: int) -> control.Target:
-    async def target() -> relay.Address:
-        return host, port
-
-    return target
 
 
 def main() -> None:
