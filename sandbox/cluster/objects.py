@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ LABEL = "sandbox-id"
 _TIMEOUT_S = (3.0, 20.0)  # to connect, to read
 _open: Any = config.new_client_from_config
 _REMOVED_S = 120.0
+_ACCOUNT_S = 60.0
 _TOKEN_S = 30 * 24 * 3600
 
 
@@ -71,6 +73,7 @@ def apply(kubeconfig: Path, context: str, sandbox_id: str, documents: Sequence[d
         except _Absent:
             body = client.V1Namespace(metadata=client.V1ObjectMeta(name=namespace, labels={LABEL: sandbox_id}))
             client.CoreV1Api(opened).create_namespace(body, _request_timeout=_TIMEOUT_S)
+            _until_pods_are_let_in(opened, namespace)
         kinds: dict[str, dict[str, tuple[str, bool]]] = {}
         failed = []
         for document in documents:
@@ -138,6 +141,18 @@ def _ours(opened: client.ApiClient, sandbox_id: str, namespace: str) -> None:
     labels = (found.metadata.labels if found.metadata else None) or {}
     if labels.get(LABEL) != sandbox_id:
         raise NotOurs(f"the namespace {namespace} does not carry {LABEL}={sandbox_id}; nothing was changed there")
+
+
+def _until_pods_are_let_in(opened: client.ApiClient, namespace: str) -> None:
+    """Wait for the account of pods that name none, and, on servers before 1.24, for its token."""
+    with_token = int(re.sub(r"\D", "", _call(opened, "GET", "/version")["minor"])) < 24
+    deadline = time.monotonic() + _ACCOUNT_S
+    while time.monotonic() < deadline:
+        found = _call(opened, "GET", f"/api/v1/namespaces/{namespace}/serviceaccounts")["items"]
+        if any(one["metadata"]["name"] == "default" and (one.get("secrets") or not with_token) for one in found):
+            return
+        time.sleep(0.1)
+    raise ApplyFailed(f"the namespace {namespace} got no default account within {_ACCOUNT_S:.0f} s")
 
 
 def _path(

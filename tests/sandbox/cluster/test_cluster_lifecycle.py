@@ -71,7 +71,7 @@ def test_a_killed_command_leaves_nothing_that_down_does_not_end(home: Settings) 
 def test_status_shows_the_kubeconfig_while_the_cluster_runs(shared: Settings) -> None:
     def kubeconfig(home: Path) -> object:
         done = subprocess.run(
-            [sys.executable, "-m", "opslib.cli", "sandbox", "status", "--json"],
+            [Path(sys.executable).with_name("runbook"), "sandbox", "status", "--json"],
             env={**os.environ, "RUNBOOK_HOME": str(home)},
             cwd=PROJECT,
             capture_output=True,
