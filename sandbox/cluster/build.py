@@ -108,7 +108,11 @@ def build(progress: Callable[[str], None]) -> Built:
         partial = folder / f"kubernetes-{VERSION}-{_RECIPE}.partial"
         work = partial / "work"
         work.mkdir(parents=True)
-        _make(partial, Steps(work, folder / "build.log", progress))
+        try:
+            _make(partial, Steps(work, folder / "build.log", progress))
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
         shutil.rmtree(work)
         partial.rename(folder / f"kubernetes-{VERSION}-{_RECIPE}")
     return Built(folder / f"kubernetes-{VERSION}-{_RECIPE}")

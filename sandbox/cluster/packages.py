@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from sandbox.cluster.steps import Steps
 from sandbox.errors import BuildFailed
 
-__all__ = ["Sources"]
+__all__ = ["Sources", "with_sources"]
 
 _APT = Path("/etc/apt")
 _DOWNLOAD_S = 900.0
@@ -108,14 +107,14 @@ def _copy_sources(target: Path) -> None:
         if path.suffix == ".sources":
             text = re.sub(r"(?m)^Types:.*$", "Types: deb deb-src", text)
         elif path.suffix == ".list":
-            text = _with_sources(text)
+            text = with_sources(text)
         (target / path.name).write_text(text, encoding="utf-8")
     main = _APT / "sources.list"
     if main.is_file() and main.stat().st_size:
-        (target / "machine.list").write_text(_with_sources(main.read_text(encoding="utf-8")), encoding="utf-8")
+        (target / "machine.list").write_text(with_sources(main.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _with_sources(text: str) -> str:
+def with_sources(text: str) -> str:
     """Lines of the one-line style, each `deb` followed by its `deb-src`."""
     lines = []
     for line in text.splitlines():
@@ -124,8 +123,3 @@ def _with_sources(text: str) -> str:
         if line.startswith(("deb ", "deb\t")):
             lines.append(f"deb-src{line[3:]}")
     return "\n".join(lines) + "\n"
-
-
-def available() -> bool:
-    """Whether this is a machine with apt."""
-    return shutil.which("apt-get") is not None and _APT.is_dir()

@@ -25,6 +25,7 @@ _NO_DRIVER = (
 )
 _USAGE = "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n"
 _RECENT_S = 5.0
+_HEADS = {"used_memory": "used_gpu_memory"}  # the real one heads this column by its other name
 
 
 class Failure(Exception):
@@ -149,7 +150,8 @@ def _csv(rows: dict[str, tuple[str, list[str]]], asked: str, form: str) -> str:
             raise Failure(f'Field "{field}" is not a valid field to query.\n\n', 2)
     lines = []
     if "noheader" not in words:
-        lines.append(", ".join(f"{field} [{rows[field][0]}]" if rows[field][0] else field for field in fields))
+        heads = [(_HEADS.get(field, field), rows[field][0]) for field in fields]
+        lines.append(", ".join(f"{head} [{unit}]" if unit else head for head, unit in heads))
     with_units = "nounits" not in words
     for values in zip(*(rows[field][1] for field in fields), strict=True):
         shown = [

@@ -20,7 +20,7 @@ _OVERVIEW = """\
 |                                         |                      |               MIG M. |
 |=========================================+======================+======================|
 |   0  {name:<30} On  | {bus:>16} Off |                    0 |
-| N/A  {temperature:>3}C    P{state:<1} {power:>22} | {memory:>20} | {busy:>6}%      Default |
+| N/A  {temperature:>3}C    P{state:<1} {power:>23} | {memory:>20} | {busy:>6}%      Default |
 |                                         |                      |                  N/A |
 +-----------------------------------------+----------------------+----------------------+
                                                                                          
@@ -38,7 +38,7 @@ def overview(reading: Reading) -> str:
     """The table of `nvidia-smi` without arguments."""
     card = reading.card
     rows = [
-        f"|    0   N/A  N/A {one['pid']:>11}      C   {one['program'][:38]:<38}{round(one['used_mib']):>10}MiB |"
+        f"|    0   N/A  N/A {one['pid']:>11}      C   {one['program'][:37]:<37}{round(one['used_mib']):>8}MiB |"
         for one in reading.programs
     ]
     return _OVERVIEW.format(

@@ -10,7 +10,9 @@ tries=0
 while left "$1" && [ $tries -lt 200 ]; do
     for folder in /sys/fs/cgroup/*/"$1"; do
         [ -d "$folder" ] || continue
-        find "$folder" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs -r kill -KILL 2>/dev/null
+        for pid in $(find "$folder" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u); do
+            kill -KILL "$pid" 2>/dev/null
+        done
         find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null
     done
     left "$1" || break

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
-from opslib.settings import Settings
+from opslib.settings import PROJECT, Settings
 from sandbox import cluster as clusters
 from sandbox.cluster import Cluster, pods
 from sandbox.errors import ApplyFailed, ControlRefused, NotOurs, StartFailed
@@ -351,3 +354,21 @@ def test_a_cluster_of_ones_own_serves_as_well(web: str, cluster: Cluster, home: 
     with pytest.raises(NotOurs, match="there is no namespace elsewhere"):
         own.verify("elsewhere")
     cluster.verify(NAMESPACE)
+
+
+def test_status_shows_the_kubeconfig_while_the_cluster_runs(shared: Settings) -> None:
+    def kubeconfig(home: Path) -> object:
+        done = subprocess.run(
+            [Path(sys.executable).with_name("runbook"), "sandbox", "status", "--json"],
+            env={**os.environ, "RUNBOOK_HOME": str(home)},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)["kubeconfig"]
+
+    found = clusters.find(shared)
+    assert found is not None
+    assert kubeconfig(shared.home) == str(found.kubeconfig)
+    assert kubeconfig(shared.home / "another") is None

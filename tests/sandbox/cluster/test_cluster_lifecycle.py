@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -66,21 +65,3 @@ def test_a_killed_command_leaves_nothing_that_down_does_not_end(home: Settings) 
     assert clusters.down(home) is True
     assert until(lambda: not traces(home), 20.0)
     assert {path.name for path in (home.state / "sandbox").iterdir()} == {"cluster.lock"}
-
-
-def test_status_shows_the_kubeconfig_while_the_cluster_runs(shared: Settings) -> None:
-    def kubeconfig(home: Path) -> object:
-        done = subprocess.run(
-            [Path(sys.executable).with_name("runbook"), "sandbox", "status", "--json"],
-            env={**os.environ, "RUNBOOK_HOME": str(home)},
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout)["kubeconfig"]
-
-    found = clusters.find(shared)
-    assert found is not None
-    assert kubeconfig(shared.home) == str(found.kubeconfig)
-    assert kubeconfig(shared.home / "another") is None
