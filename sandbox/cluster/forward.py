@@ -89,6 +89,7 @@ class Forwarder:
                 far.setblocking(True)
                 threading.Thread(target=_pump, args=(near, far), daemon=True).start()
                 _pump(far, near)
+                forwarded.close()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -104,13 +104,11 @@ def down(settings: Settings, *, progress: Progress = quiet) -> bool:
 
 def find(settings: Settings) -> Cluster | None:
     """The cluster of this home that is ready, or None."""
-    try:
-        document = json.loads(_file(settings).read_bytes())
-        cluster = Cluster.from_document(document)
-        alive = processes.alive(cluster.keeper, document["start"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None  # none was started, or its start was cut off
-    return cluster if alive and cluster.kubeconfig.is_file() else None
+    known = _known(settings)
+    if known is None:
+        return None
+    cluster, start = known
+    return cluster if processes.alive(cluster.keeper, start) and cluster.kubeconfig.is_file() else None
 
 
 def _begin(settings: Settings, built: Built, controlled: socket.socket) -> tuple[Cluster, str]:
@@ -167,6 +165,15 @@ def _wait(settings: Settings, folder: Path, pid: int, start: str) -> None:
         time.sleep(0.05)
 
 
+def _known(settings: Settings) -> tuple[Cluster, str] | None:
+    """The cluster of the state file, running or not, with the start time of its keeper."""
+    try:
+        document = json.loads(_file(settings).read_bytes())
+        return Cluster.from_document(document), str(document["start"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # none was started, or its start was cut off
+
+
 def _tails(folder: Path) -> str:
     lines = []
     for log in sorted([*(folder / "logs").glob("*.log"), *(folder / "nodes").glob("*/*.log")]):
@@ -180,13 +187,15 @@ def _clear(settings: Settings) -> bool:
 
     Of a cluster of the user's own only the sandbox's namespaces are removed.
     """
-    found = find(settings)
-    if found is not None and found.own:
+    known = _known(settings)
+    ran = known is not None
+    if known is not None and known[0].own:
         from sandbox.cluster import objects  # the client is loaded only by what needs it
 
-        objects.remove(found.kubeconfig, found.context, found.sandbox_id)
-        processes.stop([(found.keeper, processes.started(found.keeper) or "")])
-    ran = capsule.clear(settings) or found is not None
+        cluster, start = known
+        objects.remove(cluster.kubeconfig, cluster.context, cluster.sandbox_id)
+        processes.stop([(cluster.keeper, start)])
+    ran = capsule.clear(settings) or ran
     _file(settings).unlink(missing_ok=True)
     _control(settings).unlink(missing_ok=True)
     if _folder(settings).exists():

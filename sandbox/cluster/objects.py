@@ -31,9 +31,18 @@ _TOKEN_S = 30 * 24 * 3600
 
 @contextmanager
 def api(kubeconfig: Path, context: str) -> Iterator[client.ApiClient]:
-    """A client of the official library for one context."""
-    with _open(str(kubeconfig), context=context) as opened:
-        yield opened
+    """A client of the official library for one context.
+
+    Raises
+    ------
+    NotUp
+        The kubeconfig is of no use, or the cluster does not answer.
+    """
+    try:
+        with _open(str(kubeconfig), context=context) as opened:
+            yield opened
+    except (ConfigException, HTTPError) as problem:
+        raise NotUp(f"the cluster {context} of {kubeconfig} does not answer: {problem}") from problem
 
 
 def check(kubeconfig: Path, context: str) -> None:
@@ -44,11 +53,11 @@ def check(kubeconfig: Path, context: str) -> None:
     NotUp
         With the reason.
     """
-    try:
-        with api(kubeconfig, context) as opened:
+    with api(kubeconfig, context) as opened:
+        try:
             _call(opened, "GET", "/version")
-    except (ConfigException, ApiException, HTTPError, OSError) as problem:
-        raise NotUp(f"the cluster {context} of {kubeconfig} does not answer: {problem}") from problem
+        except ApiException as problem:
+            raise NotUp(f"the cluster {context} of {kubeconfig} refuses: {_reason(problem)}") from problem
 
 
 def verify(kubeconfig: Path, context: str, sandbox_id: str, namespace: str) -> None:

@@ -114,7 +114,7 @@ def in_pod(core: client.CoreV1Api, name: str, *command: str) -> str:
         opened.run_forever(timeout=60.0)
         return opened.read_all()
     finally:
-        opened.close()
+        opened.sock.shutdown()  # its own `close` does nothing once the server has closed
 
 
 def test_two_nodes_are_ready_and_one_has_the_card(core: client.CoreV1Api) -> None:
