@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from opslib.commands.output import err, out, print_json
+from opslib.errors import UsageError
 from opslib.settings import Settings
 from sandbox.platforms import PLATFORMS, find
+from sandbox.progress import Progress
 
 __all__ = ["app"]
 
@@ -36,6 +39,8 @@ def up(
         ),
     ] = None,
     webhook: Annotated[str | None, typer.Option(help="Where Alertmanager posts; default: the local intake.")] = None,
+    kubeconfig: Annotated[Path | None, typer.Option(help="Use a cluster of your own.", exists=True)] = None,
+    context: Annotated[str | None, typer.Option(help="Which of the kubeconfig; goes with --kubeconfig.")] = None,
     json_: Json = False,
 ) -> None:
     """Start platforms on real servers. Harmless where they run already."""
@@ -45,6 +50,8 @@ def up(
     settings = Settings()
     lines: list[str] = []
     with _progress() as say:
+        if kubeconfig is not None or context is not None:
+            _adopt(settings, kubeconfig, context, say)
         for platform in wanted:
             where = platform.up(settings, progress=say, monitored=monitoring, webhook=webhook)
             lines.append(f"{platform.name} is up at {where}")
@@ -165,6 +172,14 @@ def _status(settings: Settings) -> dict[str, Any]:
         "kubeconfig": first("kubeconfig") or _kubeconfig(settings),
         "platforms": running,
     }
+
+
+def _adopt(settings: Settings, kubeconfig: Path | None, context: str | None, progress: Progress) -> None:
+    from sandbox import cluster
+
+    if kubeconfig is None or context is None:
+        raise UsageError("--kubeconfig and --context go together: a cluster of your own is never guessed")
+    cluster.up(settings, progress=progress, kubeconfig=kubeconfig, context=context)
 
 
 def _kubeconfig(settings: Settings) -> str | None:

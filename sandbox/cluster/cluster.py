@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -60,21 +61,21 @@ class Cluster:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside the cluster's network, with `KUBECONFIG` set; `kubectl` is always there.
 
+        For a cluster of the user's own it runs outside, with a `KUBECONFIG` whose current context is the chosen one.
+
         Raises
         ------
         ControlRefused
-            For a cluster of the user's own, whose network is not ours to enter.
+            There is no such program.
         """
-        if self.built is None:
-            raise ControlRefused("a cluster of your own has no network that could be entered from here")
-        inside = capsule.first_process(self.keeper)
-        variables = {
-            **os.environ,
-            "PATH": Built(self.built).programs,
-            "KUBECONFIG": str(self.folder / "users/admin"),
-        }
+        programs = os.environ.get("PATH", os.defpath) if self.built is None else Built(self.built).programs
+        found = shutil.which(argv[0], path=programs)
+        if found is None:
+            raise ControlRefused(f"this machine has no program {argv[0]}: install it, and try again")
+        inside = [] if self.own else ["nsenter", "--target", str(capsule.first_process(self.keeper)), "--net", "--"]
+        variables = {**os.environ, "PATH": programs, "KUBECONFIG": str(self.folder / "users" / "admin")}
         return subprocess.run(
-            ["nsenter", "--target", str(inside), "--net", "--", *argv],
+            [*inside, found, *argv[1:]],
             env={**variables, **(environment or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,

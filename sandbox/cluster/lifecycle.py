@@ -17,7 +17,7 @@ from pathlib import Path
 
 from opslib.settings import PROJECT, Settings
 from sandbox import processes, state
-from sandbox.cluster import capsule, configuration
+from sandbox.cluster import capsule, configuration, images
 from sandbox.cluster.build import Built, build
 from sandbox.cluster.cluster import Cluster
 from sandbox.cluster.requirements import missing
@@ -28,6 +28,7 @@ __all__ = ["down", "find", "up"]
 
 _START_S = 240.0
 _CONTEXT = "sandbox"
+_OF_NODES = ("/dev", "/proc", "/run", "/sys", "/var/log")
 
 
 def up(
@@ -69,6 +70,10 @@ def up(
             return found
         if kubeconfig is None:
             lacking = missing()
+            if any(_folder(settings).resolve().is_relative_to(own) for own in _OF_NODES):
+                lacking.append(
+                    f"{settings.home} lies where nodes have folders of their own; set RUNBOOK_HOME to another"
+                )
             if lacking:
                 raise CannotRun(
                     "this machine cannot run a Kubernetes of the sandbox: "
@@ -88,7 +93,7 @@ def up(
                 progress("starting Kubernetes, two nodes")
                 cluster, start = _begin(settings, built, controlled)
             else:
-                cluster, start = _adopt(settings, kubeconfig or Path(), context or "", controlled)
+                cluster, start = _adopt(settings, kubeconfig or Path(), context or "", controlled, progress)
         state.save(_file(settings), {**cluster.document(), "start": start})
         progress(f"the cluster is ready after {time.monotonic() - began:.0f} s")
         return cluster
@@ -122,14 +127,24 @@ def _begin(settings: Settings, built: Built, controlled: socket.socket) -> tuple
     return _cluster(settings, kubeconfig, _CONTEXT, pid, built.folder), start
 
 
-def _adopt(settings: Settings, kubeconfig: Path, context: str, controlled: socket.socket) -> tuple[Cluster, str]:
+def _adopt(
+    settings: Settings, kubeconfig: Path, context: str, controlled: socket.socket, progress: Progress
+) -> tuple[Cluster, str]:
     """Use a cluster of the user's own: see that it answers, and start what exposes its services."""
     from sandbox.cluster import objects  # the client is loaded only by what needs it
 
     objects.check(kubeconfig, context)
     path = kubeconfig.absolute()
+    folder = _folder(settings)
+    for name in ("images", "users"):
+        (folder / name).mkdir(mode=0o700)
+    objects.only(path, context, folder / "users" / "admin")
+    images.host_image(folder / "images" / "host.tar", [images.HOST])
+    progress(
+        f"its nodes need the image {folder / 'images' / 'host.tar'} and the folders of this machine that pods mount"
+    )
     command = [sys.executable, "-m", "sandbox.cluster.forward", str(path), context, str(controlled.fileno())]
-    with (_folder(settings) / "logs" / "forward.log").open("ab") as log:
+    with (folder / "logs" / "forward.log").open("ab") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

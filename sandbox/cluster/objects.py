@@ -17,9 +17,10 @@ from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
 from sandbox.cluster.certificates import kubeconfig as write_kubeconfig
+from sandbox.cluster.certificates import private
 from sandbox.errors import ApplyFailed, NotOurs, NotUp
 
-__all__ = ["LABEL", "account", "api", "apply", "check", "remove", "verify"]
+__all__ = ["LABEL", "account", "api", "apply", "check", "only", "remove", "verify"]
 
 LABEL = "sandbox-id"
 _TIMEOUT_S = (3.0, 20.0)  # to connect, to read
@@ -99,6 +100,13 @@ def apply(kubeconfig: Path, context: str, sandbox_id: str, documents: Sequence[d
         raise ApplyFailed(f"Kubernetes refused {len(failed)} of {len(documents)} documents: {'; '.join(failed)}")
 
 
+def only(kubeconfig: Path, context: str, target: Path) -> None:
+    """Write a kubeconfig in which the chosen context is the current one."""
+    known = _read(kubeconfig)
+    known["current-context"] = context
+    private(target, yaml.safe_dump(known, sort_keys=False).encode())
+
+
 def account(kubeconfig: Path, context: str, folder: Path, namespace: str, name: str) -> Path:
     """Write a kubeconfig with a token of a service account into a folder, and return it."""
     with api(kubeconfig, context) as opened:
@@ -109,7 +117,7 @@ def account(kubeconfig: Path, context: str, folder: Path, namespace: str, name: 
             "spec": {"expirationSeconds": _TOKEN_S},
         }
         token = _call(opened, "POST", path, wanted)["status"]["token"]
-    known = yaml.safe_load(kubeconfig.read_bytes())
+    known = _read(kubeconfig)
     chosen = next(one["context"] for one in known["contexts"] if one["name"] == context)
     server = next(one["cluster"] for one in known["clusters"] if one["name"] == chosen["cluster"])
     target = folder / f"kubeconfig-{namespace}-{name}"
@@ -134,6 +142,17 @@ def remove(kubeconfig: Path, context: str, sandbox_id: str) -> list[str]:
         while left() and time.monotonic() < deadline:
             time.sleep(0.5)
     return names
+
+
+def _read(kubeconfig: Path) -> dict[str, Any]:
+    """A kubeconfig that may lie anywhere: with files named by their whole path."""
+    known: dict[str, Any] = yaml.safe_load(kubeconfig.read_bytes())
+    parts = [one["cluster"] for one in known["clusters"]] + [one["user"] for one in known["users"]]
+    for part in parts:
+        for name in ("certificate-authority", "client-certificate", "client-key", "tokenFile"):
+            if name in part:
+                part[name] = str((kubeconfig.parent / part[name]).absolute())
+    return known
 
 
 class _Absent(NotOurs):

@@ -92,6 +92,7 @@ def _start(
     progress("preparing models, releases and compiled kernels")
     settle.prepare(setup)
     progress("starting PostgreSQL and Redis")
+    running.apply([], NAMESPACE)  # makes the namespace, or refuses one that is another's
     kube.send("apply", [manifests.namespace(setup)])
     kube.send("apply", manifests.everything(setup))
     ports = {name: running.expose(NAMESPACE, name, port) for name, port in settle.PORTS.items()}

@@ -19,8 +19,10 @@ mount_hierarchies /sys/fs/cgroup
 mount --bind "/run/nodes/$node" /run
 mount -t tmpfs -o mode=755 log /var/log
 # What the kubelet and the network plugins make under /var/lib stays here.
-mkdir /run/lib /run/lib/upper /run/lib/work
+mkdir /run/lib /run/lib/upper /run/lib/work /run/state
+mount --bind "$STATE" /run/state
 mount -t overlay -o lowerdir=/var/lib,upperdir=/run/lib/upper,workdir=/run/lib/work lib /var/lib
+case $STATE in /var/lib/*) mount --bind /run/state "$STATE" ;; esac
 mkdir -p "$files/kubelet" /var/lib/kubelet
 mount --bind "$files/kubelet" /var/lib/kubelet # a short path: the kubelet makes sockets there
 # The kernel log is the whole machine's: every kubelet would report what another node, or the host, ran out of.

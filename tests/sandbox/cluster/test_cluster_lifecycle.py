@@ -15,7 +15,7 @@ from sandbox import cluster as clusters
 from sandbox.cluster import capsule
 from tests.sandbox.cluster.conftest import traces, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.slow
 
 _TUNED = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys")
 _MADE = ("/var/lib/kubelet", "/var/lib/cni", "/opt/containerd", "/usr/libexec/kubernetes", "/run/xtables.lock")

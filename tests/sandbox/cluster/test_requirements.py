@@ -108,3 +108,16 @@ def test_a_build_that_apt_fails_says_so_and_leaves_no_half(tmp_path: Path, monke
         build(lambda _: None)
     assert built() is None
     assert {path.name for path in cache().iterdir()} == {"build.log", "kubernetes.lock"}
+
+
+def test_a_cluster_of_ones_own_is_never_guessed(tmp_path: Path) -> None:
+    for given in (["--context", "staging"], ["--kubeconfig", "/dev/null"]):
+        done = subprocess.run(
+            [Path(sys.executable).with_name("runbook"), "sandbox", "up", "derivatives", *given],
+            env={**os.environ, "RUNBOOK_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "--kubeconfig and --context go together" in done.stderr
