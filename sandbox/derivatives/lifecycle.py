@@ -213,21 +213,22 @@ def _clear(settings: Settings) -> bool:
     ran = any(processes.alive(pid, start) for pid, start in known)
     processes.stop(known)
     running = cluster.find(settings)
-    setup = Setup.read(folder)
-    if running is not None and setup is not None:
-        ran = True
-        _delete_namespace(Kube(running, folder), setup)
+    if running is not None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ran = _delete_namespace(Kube(running, folder), running.sandbox_id) or ran
     path.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     return ran
 
 
-def _delete_namespace(kube: Kube, setup: Setup) -> None:
+def _delete_namespace(kube: Kube, sandbox_id: str) -> bool:
+    """Delete the namespace where it is ours; return whether there was one."""
     try:
-        kube.verify(setup.sandbox_id)
+        kube.verify(sandbox_id)
     except (NotUp, NotOurs):
-        return
-    kube("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=60s", allowed_to_fail=True)
+        return False
+    kube("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=90s")
+    return True
 
 
 @contextmanager

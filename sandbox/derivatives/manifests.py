@@ -214,7 +214,7 @@ def _postgres(setup: Setup) -> Document:
             *pods.volumes(),
             {
                 "name": "data",
-                "hostPath": {"path": f"/run/volumes/{setup.sandbox_id}/postgres", "type": "DirectoryOrCreate"},
+                "hostPath": {"path": f"/run/volumes/{setup.volume}", "type": "DirectoryOrCreate"},
             },
         ],
     }

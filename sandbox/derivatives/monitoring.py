@@ -10,23 +10,29 @@ import base64
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import yaml
 
 from opslib.settings import PROJECT
 from sandbox import processes
+from sandbox.cluster.layout import NODES
 from sandbox.crypto.monitoring import alertmanager_configuration, available, launch, write
 from sandbox.derivatives.setup import NAMESPACE
 from sandbox.errors import StartFailed
 
-__all__ = ["WATCHERS", "main", "prometheus_configuration"]
+__all__ = ["WATCHERS", "main", "prometheus_configuration", "write_targets"]
 
 WATCHERS = "watchers.json"
+TARGETS = "targets.json"
+_FOLLOW_S = 1.5
 _PROXY = f"/api/v1/namespaces/{NAMESPACE}"
 
 
@@ -56,10 +62,6 @@ def prometheus_configuration(folder: Path, kubeconfig: Path, alertmanager: str) 
     server = urlsplit(cluster["server"]).netloc
     through = {"scheme": "https", "tls_config": tls}
 
-    def discovered(role: str) -> dict[str, Any]:
-        found: dict[str, Any] = {"role": role, "kubeconfig_file": str(kubeconfig)}
-        return found if role == "node" else {**found, "namespaces": {"names": [NAMESPACE]}}
-
     def exporter(name: str, port: int) -> dict[str, Any]:
         targets = [{"targets": [server], "labels": {"platform": NAMESPACE, "statefulset": name}}]
         path = f"{_PROXY}/services/exporters:{port}/proxy/metrics"
@@ -67,30 +69,20 @@ def prometheus_configuration(folder: Path, kubeconfig: Path, alertmanager: str) 
 
     service = {
         "job_name": "derivatives-api",
-        "kubernetes_sd_configs": [discovered("pod")],
+        "file_sd_configs": [{"files": [str(folder / TARGETS)], "refresh_interval": "5s"}],
         "relabel_configs": [
-            {"source_labels": ["__meta_kubernetes_pod_label_app"], "regex": "derivatives-api", "action": "keep"},
-            {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
-            _becomes("__meta_kubernetes_pod_name", "pod"),
-            _becomes("__meta_kubernetes_pod_node_name", "node"),
-            _becomes("__meta_kubernetes_pod_label_release", "release"),
-            _becomes("__meta_kubernetes_pod_name", "__metrics_path__", f"{_PROXY}/pods/$1:8080/proxy/metrics"),
-            _becomes("__meta_kubernetes_pod_name", "instance"),
-            {"target_label": "platform", "replacement": NAMESPACE},
-            {"target_label": "__address__", "replacement": server},
+            _becomes("pod", "__metrics_path__", f"{_PROXY}/pods/$1:8080/proxy/metrics"),
+            _becomes("pod", "instance"),
         ],
         **through,
     }
+    labels = {"platform": NAMESPACE}
     containers = {
         "job_name": "cadvisor",
         "scrape_interval": "5s",
-        "kubernetes_sd_configs": [discovered("node")],
-        "relabel_configs": [
-            _becomes("__meta_kubernetes_node_name", "__metrics_path__", "/api/v1/nodes/$1/proxy/metrics/cadvisor"),
-            _becomes("__meta_kubernetes_node_name", "node"),
-            {"target_label": "platform", "replacement": NAMESPACE},
-            {"target_label": "__address__", "replacement": server},
-        ],
+        "scrape_timeout": "4s",
+        "static_configs": [{"targets": [server], "labels": {**labels, "node": node.name}} for node in NODES],
+        "relabel_configs": [_becomes("node", "__metrics_path__", "/api/v1/nodes/$1/proxy/metrics/cadvisor")],
         "metric_relabel_configs": [
             {"source_labels": ["namespace"], "regex": NAMESPACE, "action": "keep"},
             {
@@ -111,6 +103,42 @@ def prometheus_configuration(folder: Path, kubeconfig: Path, alertmanager: str) 
 
 def _becomes(source: str, target: str, replacement: str = "$1") -> dict[str, Any]:
     return {"source_labels": [source], "target_label": target, "replacement": replacement}
+
+
+def write_targets(client: httpx.Client, server: str, path: Path) -> None:
+    """List the pods of the service that run, for Prometheus, where they changed."""
+    answer = client.get(f"/api/v1/namespaces/{NAMESPACE}/pods", params={"labelSelector": "app=derivatives-api"})
+    groups = []
+    for pod in answer.raise_for_status().json()["items"]:
+        if pod["status"].get("phase") != "Running" or "deletionTimestamp" in pod["metadata"]:
+            continue
+        labels = {
+            "platform": NAMESPACE,
+            "pod": pod["metadata"]["name"],
+            "node": pod["spec"].get("nodeName", ""),
+            "release": pod["metadata"]["labels"].get("release", ""),
+        }
+        groups.append({"targets": [server], "labels": labels})
+    text = json.dumps(groups)
+    if not path.exists() or path.read_text("utf-8") != text:
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+
+
+def _follow(folder: Path, document: dict[str, Any]) -> None:
+    """Follow the pods, for ever; while the cluster does not answer, the list stays."""
+    tls = document["scrape_configs"][0]["tls_config"]
+    server = document["scrape_configs"][1]["static_configs"][0]["targets"][0]
+    trusted = ssl.create_default_context(cafile=tls["ca_file"])
+    trusted.load_cert_chain(tls["cert_file"], tls["key_file"])
+    with httpx.Client(base_url=f"https://{server}", verify=trusted, timeout=5.0, trust_env=False) as client:
+        while True:
+            try:
+                write_targets(client, server, folder / TARGETS)
+            except (httpx.HTTPError, ValueError, KeyError) as problem:
+                print(f"the pods cannot be listed: {problem}", file=sys.stderr)
+            time.sleep(_FOLLOW_S)
 
 
 def main() -> None:
@@ -161,8 +189,7 @@ def main() -> None:
             json.dumps({**found, "pid": os.getpid(), "start": processes.started(os.getpid())}), "utf-8"
         )
         temporary.replace(folder / WATCHERS)
-        while True:
-            signal.pause()
+        _follow(folder, scraped)
     finally:
         for child in children.values():
             child.terminate()

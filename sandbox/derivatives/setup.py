@@ -25,24 +25,27 @@ class Setup:
     sandbox_id : str
     passwords : dict
         By identity: `postgres`, `axiom_prod`, `recorder`, `redis`, `redis_recorder`.
+    volume : str
+        Name of the database's volume on its node; another one each time the platform is made.
     """
 
     folder: Path
     sandbox_id: str
     passwords: dict[str, str]
+    volume: str
 
     @classmethod
     def new(cls, folder: Path, sandbox_id: str) -> Setup:
         """A platform to be."""
         names = ("postgres", "axiom_prod", "recorder", "redis", "redis_recorder")
-        return cls(folder, sandbox_id, {name: secrets.token_urlsafe(18) for name in names})
+        return cls(folder, sandbox_id, {name: secrets.token_urlsafe(18) for name in names}, secrets.token_hex(6))
 
     @classmethod
     def read(cls, folder: Path) -> Setup | None:
         """The platform whose facts lie in a folder, or None."""
         try:
             document = json.loads((folder / "setup.json").read_bytes())
-            return cls(folder, document["sandbox_id"], document["passwords"])
+            return cls(folder, document["sandbox_id"], document["passwords"], document["volume"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

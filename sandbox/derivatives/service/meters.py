@@ -32,7 +32,7 @@ class Meters:
         self.loads = counter("model_loads_total", "Volatility models made ready")
         self.latency = Histogram(
             "derivatives_greeks_latency_seconds",
-            "From arrival at the engine's queue until the Greeks are computed",
+            "From arrival at the engine's queue until the Greeks are computed, on the clock of the pod's processor",
             buckets=[*(one * 1e-6 for one in _MICROSECONDS), *_SLOWER],
             registry=self.registry,
         )

@@ -89,18 +89,17 @@ def _by_engine(spot: float, strike: float, years: float, dividend: float, volati
 
 
 def _by_differences(spot: float, strike: float, years: float, dividend: float, volatility: float, kind: str) -> _Six:
-    """Central differences of fourth order in each variable: no card, no compiled kernel."""
+    """Central differences of sixth order in each variable: no card, no compiled kernel."""
     sign = 1.0 if kind == "call" else -1.0
 
     def at(ds: float = 0.0, dt: float = 0.0, dr: float = 0.0, dv: float = 0.0) -> float:
         return black_scholes(spot + ds, strike, years + dt, RATE + dr, dividend, volatility + dv, sign)
 
     def slope(name: str, h: float) -> float:
-        near = at(**{name: h}) - at(**{name: -h})
-        far = at(**{name: 2.0 * h}) - at(**{name: -2.0 * h})
-        return (8.0 * near - far) / (12.0 * h)
+        one, two, three = (at(**{name: step * h}) - at(**{name: -step * h}) for step in (1, 2, 3))
+        return (45.0 * one - 9.0 * two + three) / (60.0 * h)
 
     value, h = at(), spot * 1e-3
-    near, far = at(ds=h) + at(ds=-h), at(ds=2.0 * h) + at(ds=-2.0 * h)
-    gamma = (16.0 * near - far - 30.0 * value) / (12.0 * h * h)
+    one, two, three = (at(ds=step * h) + at(ds=-step * h) for step in (1, 2, 3))
+    gamma = (270.0 * one - 27.0 * two + 2.0 * three - 490.0 * value) / (180.0 * h * h)
     return value, slope("ds", h), gamma, slope("dv", 1e-4), -slope("dt", years * 1e-3), slope("dr", 1e-5)

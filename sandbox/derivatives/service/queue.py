@@ -1,4 +1,8 @@
-"""The engine's queue: what has arrived is computed in order, and how long each took from arrival is kept."""
+"""The engine's queue: what has arrived is computed in order, and how long each took from arrival is kept.
+
+The clock is that of the pod's processor: what the pod works on before a result counts, so everything that waited ahead
+in the queue does; what other programs of the same machine do meanwhile does not.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +65,7 @@ class Queue:
         future: asyncio.Future[Any] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._drain)
-        self._waiting.append((time.perf_counter(), work, future))
+        self._waiting.append((time.process_time(), work, future))
         self.deepest = max(self.deepest, len(self._waiting))
         return await future
 
@@ -79,7 +83,7 @@ class Queue:
                 if not future.cancelled():
                     future.set_exception(error)
             else:
-                took = time.perf_counter() - arrived
+                took = time.process_time() - arrived
                 self.times.add(took)
                 self._observe(took)
                 if not future.cancelled():
