@@ -321,7 +321,8 @@ class Cluster:
         except urllib3.exceptions.HTTPError as error:
             raise _unreached(error, timeout_s) from error
         finally:
-            response.close()
+            if not response.closed:  # not read to its end: the connection is of no use any more
+                response.close()
             response.release_conn()
 
     def _body(self, response: urllib3.BaseHTTPResponse, path: str) -> bytes:
