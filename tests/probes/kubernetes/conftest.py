@@ -31,5 +31,7 @@ def seen(kubeconfig: tuple[Path, str], namespace: str, tmp_path_factory: pytest.
         )
 
     until(shows, "the workloads of the tests, each in its state")
+    written = {"workload": "deployment/chatty", "grep": "ERROR"}
+    until(lambda: probes.call("kubernetes.logs", world.target, written).table.num_rows == 1, "the end of a long log")
     yield world
     world.api.close()

@@ -63,8 +63,8 @@ def test_patterns_over_time_have_every_step(seen: World) -> None:
 
 
 def test_logs_that_cannot_be_read_say_why(seen: World) -> None:
-    with pytest.raises(ProbeError, match=r"no log could be read: homeless.*"):
-        probes.call("kubernetes.logs", seen.target, {"selector": "app=homeless"})
+    with pytest.raises(ProbeError, match=r"no log could be read: imageless.*waiting to start"):
+        probes.call("kubernetes.logs", seen.target, {"selector": "app=imageless"})
     with pytest.raises(ProbeError, match="there is no pod of app=nothing"):
         probes.call("kubernetes.logs", seen.target, {"selector": "app=nothing"})
     with pytest.raises(ProbeError, match="is no regular expression"):

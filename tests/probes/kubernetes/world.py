@@ -26,7 +26,7 @@ SCRIPTS = {
     "web": "trap 'exit 0' TERM; while :; do echo tick; sleep 1 & wait $!; done",
     "crash": "echo about to fail >&2; echo 'ERROR no such table positions'; exit 3",
     "greedy": "echo filling; exec tail /dev/zero",
-    "chatty": "trap 'exit 0' TERM; yes 'INFO a line that says nothing of any use to anybody' | head -n 300000; "
+    "chatty": "trap 'exit 0' TERM; yes 'INFO a line that says nothing of any use to anybody' | head -n 60000; "
     "echo 'ERROR broker timed out'; while :; do sleep 1 & wait $!; done",
 }
 
@@ -164,7 +164,7 @@ def healthy() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def versioned(cluster: World) -> list[dict[str, Any]]:
+def versioned(cluster: World, name: str = "web") -> list[dict[str, Any]]:
     """Objects in the version that the cluster serves: a disruption budget and an ingress."""
     budget = cluster.dynamic().resources.search(kind="PodDisruptionBudget")[0].group_version
     rules = [
@@ -172,19 +172,23 @@ def versioned(cluster: World) -> list[dict[str, Any]]:
             "host": "desk.example",
             "http": {
                 "paths": [
-                    {"path": path, "pathType": "Prefix", "backend": {"service": {"name": name, "port": {"number": 80}}}}
-                    for path, name in (("/", "web"), ("/nobody", "nobody"), ("/gone", "gone"))
+                    {
+                        "path": path,
+                        "pathType": "Prefix",
+                        "backend": {"service": {"name": service, "port": {"number": 80}}},
+                    }
+                    for path, service in (("/", name), ("/nobody", "nobody"), ("/gone", "gone"))
                 ]
             },
         }
     ]
     return [
         {
-            "apiVersion": budget, "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
-            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
+            "apiVersion": budget, "kind": "PodDisruptionBudget", "metadata": {"name": name},
+            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": name}}},
         },
         {
-            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "desk"},
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": f"to-{name}"},
             "spec": {"rules": rules},
         },
     ]  # fmt: skip
