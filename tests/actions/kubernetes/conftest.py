@@ -4,47 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from opslib import people, store
-from opslib.actions import applier, approval, plans
-from opslib.actions.documents import Plan
 from opslib.clusters import rights
 from opslib.incidents.opening import open_incident
-from opslib.people import Person
 from opslib.settings import Settings
+from tests.actions.kubernetes.desk import Desk
 from tests.probes.kubernetes.world import World, deployment, until, versioned
-
-WHO = Person("dora", "L4", None)
-
-
-@dataclass
-class Desk:
-    """An incident of a platform on the cluster, a run that may propose, and somebody who approves."""
-
-    settings: Settings
-    world: World
-    run: int
-
-    def propose(self, *actions: tuple[str, dict[str, object]]) -> Plan:
-        """A plan."""
-        with store.transaction(self.settings) as connection:
-            return plans.propose(
-                self.settings, connection, run_id=self.run, actions=actions, reason="test", platform="crypto"
-            )
-
-    def apply(self, plan: Plan) -> Plan:
-        """Approve a plan and apply it."""
-        approval.approve(self.settings, plan.hash, WHO)
-        approval.apply(self.settings, plan.hash, WHO)
-        return applier.run_once(self.settings, plan.hash)
-
-    def undo(self, plan: Plan) -> Plan:
-        """Take a plan back."""
-        return self.apply(approval.undo(self.settings, plan.hash, WHO))
 
 
 @pytest.fixture(scope="session")

@@ -1,50 +1,17 @@
-"""Each action on a real cluster: previewed without a change, applied, its effect waited for, void after drift, undone."""
+"""Actions on workloads of a real cluster: previewed without a change, applied, waited for, void after drift, undone."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from kubernetes import client
 
-from opslib import store
-from opslib.actions import approval, applier
-from opslib.actions.kubernetes import BY_SERVER, BY_US
-from opslib.actions.kubernetes_access import ALLOWED_FROM
-from opslib.errors import PlanError
-from tests.actions.kubernetes.conftest import WHO, Desk
-from tests.probes.kubernetes.world import until
+from opslib.actions import approval, plans
+from opslib.actions.catalogue import make
+from opslib.errors import ActionFailed, PlanError
+from tests.actions.kubernetes.desk import WHO, Desk, previewed
 
 pytestmark = pytest.mark.slow
 DESK = "deployment/desk"
-
-
-def versions(desk: Desk) -> dict[str, str]:
-    """The version of every object that an action could change; pods and status excepted."""
-    apps = client.AppsV1Api(desk.world.api).list_namespaced_deployment(desk.world.namespace).items
-    core = client.CoreV1Api(desk.world.api)
-    found = {f"deployment {one.metadata.name}": f"{one.metadata.uid} {one.metadata.generation}" for one in apps}
-    found |= {
-        f"pod {one.metadata.name}": one.metadata.uid for one in core.list_namespaced_pod(desk.world.namespace).items
-    }
-    found |= {
-        f"secret {one.metadata.name}": one.metadata.resource_version
-        for one in core.list_namespaced_secret(desk.world.namespace).items
-    }
-    found |= {f"node {one.metadata.name}": str(one.spec.unschedulable) for one in core.list_node().items}
-    one = client.NetworkingV1Api(desk.world.api).read_namespaced_ingress("to-desk", desk.world.namespace)
-    return {**found, "ingress": one.metadata.resource_version}
-
-
-def previewed(desk: Desk, name: str, **arguments: Any) -> Any:
-    """The plan of one action, which has changed nothing, by the server's own dry run."""
-    before = versions(desk)
-    plan = desk.propose((name, arguments))
-    assert versions(desk) == before
-    [planned] = plan.document.actions
-    assert planned.preview["checked_by"] == BY_SERVER
-    assert planned.target.uid
-    return plan
 
 
 def image(desk: Desk) -> str:
@@ -125,20 +92,81 @@ def test_an_image_a_variable_resources_and_back_by_revision(desk: Desk) -> None:
     assert desk.world.deployment("desk").spec.template.spec.containers[0].resources.limits["memory"] == "48Mi"
 
 
-def test_an_image_that_cannot_be_had_is_no_success(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from opslib.actions import kubernetes_rollouts
+def test_an_image_that_cannot_be_had_is_no_success(desk: Desk) -> None:
+    action = make(
+        "kubernetes.set-image",
+        {"workload": "deployment/alone", "container": "main", "image": "registry.invalid/desk/api:v9"},
+    )
+    platform = plans.load_platform(desk.settings, "crypto")
+    with plans.context(platform, "applier") as context:
+        before = action.observe(context)
+        undo = action.describe(context, before).undo
+        action.apply(context, "key")
+        assert action.done(context, before)
+        assert "deployment/alone has" in str(action.effect(context, before))
+        assert desk.world.deployment("alone").status.ready_replicas == 1
+        back = make(str(undo.action), undo.arguments or {})
+        now = back.observe(context)
+        back.apply(context, "key")
+        assert back.done(context, now)
 
-    arguments = {"workload": "deployment/alone", "container": "main", "image": "registry.invalid/desk/api:v9"}
-    plan = previewed(desk, "kubernetes.set-image", **arguments)
-    monkeypatch.setattr(kubernetes_rollouts.SetImage, "effect_within_s", 4.0)
-    document = plan.document.actions[0].model_copy(update={"effect_within_s": 4.0})
-    del document
-    result = desk.apply(plan) if plan.document.actions[0].effect_within_s < 10 else None
-    if result is None:
-        short = desk.propose(("kubernetes.set-image", arguments))
-        result = desk.apply(short)
-        plan = short
-    assert result.state == "partial"
-    assert "deployment/alone has 1 of 1 pods new and 1 ready" in str(result.reason)
-    assert desk.world.deployment("alone").status.ready_replicas == 1
-    assert desk.undo(plan).state == "verified"
+
+def test_drift_voids_a_plan(desk: Desk) -> None:
+    plan = previewed(desk, "kubernetes.scale", workload=DESK, replicas=3)
+    other = previewed(desk, "kubernetes.restart", workload=DESK)
+    apps = client.AppsV1Api(desk.world.api)
+    apps.patch_namespaced_deployment("desk", desk.world.namespace, {"spec": {"revisionHistoryLimit": 7}})
+    done = desk.apply(plan)
+    assert done.state == "void"
+    assert "its configuration was version" in str(done.reason)
+    assert desk.world.deployment("desk").spec.replicas == 2
+    assert desk.apply(other).state == "void"
+
+
+def test_what_makes_no_sense_is_refused(desk: Desk) -> None:
+    refused = {
+        "deployment/desk has 2 replicas already": ("kubernetes.scale", {"workload": DESK, "replicas": 2}),
+        "has no revision 99; kept: ": ("kubernetes.undo-rollout", {"workload": DESK, "revision": 99}),
+        "desk has no container 'api'; it has main": (
+            "kubernetes.set-image",
+            {"workload": DESK, "container": "api", "image": "x"},
+        ),
+        "DB_PASSWORD is named like a secret": (
+            "kubernetes.set-env",
+            {"workload": DESK, "container": "main", "variable": "DB_PASSWORD", "value": "x"},
+        ),
+        "is so already; nothing would change": (
+            "kubernetes.set-env",
+            {"workload": DESK, "container": "main", "variable": "LEVEL", "value": "info"},
+        ),
+        "the API server would refuse it: .*must be less than or equal to memory limit": (
+            "kubernetes.set-resources",
+            {"workload": DESK, "container": "main", "requests": {"memory": "90Gi"}},
+        ),
+    }
+    for message, proposal in refused.items():
+        with pytest.raises(PlanError, match=message):
+            desk.propose(proposal)
+
+
+def test_a_crash_between_doing_and_recording_is_seen_and_not_repeated(desk: Desk) -> None:
+    platform = plans.load_platform(desk.settings, "crypto")
+    action = make("kubernetes.restart", {"workload": DESK})
+    with plans.context(platform, "applier") as context:
+        before = action.observe(context)
+        assert not action.done(context, before)
+        action.apply(context, "key")
+        again = make("kubernetes.restart", {"workload": DESK})  # as another process finds it
+        assert again.done(context, before)
+
+
+def test_the_reader_may_change_nothing(desk: Desk) -> None:
+    action = make("kubernetes.restart", {"workload": DESK})
+    platform = plans.load_platform(desk.settings, "crypto")
+    with plans.context(platform, "recorder") as context:
+        with pytest.raises(ActionFailed, match="the recorder may not change crypto"):
+            action.apply(context, "key")
+        path = context.cluster.path("deployments", "desk")
+        with pytest.raises(ActionFailed, match="our identity may not do that") as refused:
+            context.cluster.change("PATCH", path, [], dry_run=False, content="application/json-patch+json")
+    assert refused.value.facts == {"sent": False, "status": 403}
