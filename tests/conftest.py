@@ -17,6 +17,8 @@ from opslib.runs import caches
 from opslib.settings import Settings
 from opslib.store import embedded
 
+pytest_plugins = ["tests.on_cluster"]
+
 # every process of the tests loads what one of them compiled; in its own `__pycache__` each checkout would do it twice
 os.environ.setdefault("NUMBA_CACHE_DIR", str(caches.compiled(Path.home() / ".cache" / "numba")))
 

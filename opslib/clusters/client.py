@@ -321,7 +321,8 @@ class Cluster:
         except urllib3.exceptions.HTTPError as error:
             raise _unreached(error, timeout_s) from error
         finally:
-            response.close()
+            if not response.closed:  # not read to its end: the connection is of no use any more
+                response.close()
             response.release_conn()
 
     def _body(self, response: urllib3.BaseHTTPResponse, path: str) -> bytes:
@@ -375,14 +376,14 @@ def _unreached(error: Exception, timeout_s: float) -> ProbeError:
     import urllib3
 
     told = str(error)
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-        return ProbeError(f"no connection to the API server within {CONNECT_S:g} s", sent=False)
-    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return ProbeError(f"the API server did not answer within {timeout_s:g} s", sent=True)
     if "onnection refused" in told:
         return ProbeError("the API server refuses connections (connection refused)", sent=False)
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return ProbeError(f"the API server cannot be reached: {told[-200:]}", sent=False)
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return ProbeError(f"no connection to the API server within {CONNECT_S:g} s", sent=False)
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return ProbeError(f"the API server did not answer within {timeout_s:g} s", sent=True)
     if isinstance(error, urllib3.exceptions.SSLError):
         return ProbeError(f"the API server's certificate or ours is not accepted: {told[-200:]}", sent=False)
     return ProbeError(f"the connection to the API server broke: {told[-200:]}", sent=True)

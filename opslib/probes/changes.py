@@ -19,7 +19,8 @@ _MOST = 500
 CHANGE: dict[str, Kind] = {
     "time": "time", "kind": "text", "name": "text", "what": "text", "by": "text", "unseen": "text",
 }  # fmt: skip
-_SCALED = {"ScalingReplicaSet", "SuccessfulRescale", "SuccessfulCreate", "SuccessfulDelete"}
+_SCALED = {"ScalingReplicaSet", "SuccessfulRescale"}
+_ROLLING = dt.timedelta(minutes=5)  # scaling of replica sets so soon after a revision is its roll-out
 _OF_NODES = {"NodeNotReady", "NodeReady", "NodeNotSchedulable", "NodeSchedulable", "Rebooted", "RegisteredNode"}
 # Managers that only write status, or what follows from a change that is listed anyway.
 _FOLLOWS = ("kube-controller-manager", "kubelet", "kube-scheduler")
@@ -56,8 +57,19 @@ def recent(target: Target, minutes: float = 120.0) -> Frame:
                 if error.facts.get("status") is None and not error.facts.get("absent"):
                     raise
                 unseen.append({"kind": what, "unseen": str(error)[:300]})
+    rows = [row for row in rows if not _follows(row, rows)]
     rows.sort(key=lambda row: row["time"], reverse=True)
     return frame([*rows[:_MOST], *unseen], CHANGE)
+
+
+def _follows(row: Row, rows: list[Row]) -> bool:
+    """Whether a scaling is only the roll-out of a revision that is listed itself."""
+    return row["what"].startswith("Scaled ") and any(
+        one["name"] == row["name"]
+        and one["what"].startswith("revision ")
+        and one["time"] <= row["time"] <= one["time"] + _ROLLING
+        for one in rows
+    )
 
 
 def _rollouts(cluster: Cluster, kind: str) -> Iterable[Row]:

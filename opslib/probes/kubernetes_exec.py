@@ -128,6 +128,7 @@ def execute(cluster: Cluster, pod: str, container: str, words: list[str]) -> dic
         raise ProbeError(f"the command in {pod} was cut off: {error}") from error
     finally:
         socket.close()
+        socket.sock.shutdown()  # also where the other side has closed first
     code, said = _ended(ended)
     if complete and code is None:
         raise ProbeError(f"{words[0]} could not be run in {pod}/{container}: {said or 'it gave no exit code'}")
