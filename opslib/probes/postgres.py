@@ -35,7 +35,10 @@ def database(target: Target) -> dict[str, Any]:
 
 @probe("postgres.settings")
 def settings(target: Target, names: Sequence[str] | None = None) -> Frame:
-    """Settings: those named, else all that were changed; `pending_restart` says that a change waits for a restart."""
+    """Settings: those named, else all that were changed; `pending_restart` says that a change waits for a restart.
+
+    Index `name`; columns `setting`, `unit`, `context`, `source`, `default_value`, `pending_restart`.
+    """
     with reading(target) as connection:
         wanted = None if names is None else [str(name) for name in names]
         found = rows(connection, "settings", names=wanted, limit=1000)
@@ -54,7 +57,11 @@ def settings(target: Target, names: Sequence[str] | None = None) -> Frame:
 
 @probe("postgres.replication")
 def replication(target: Target) -> Frame:
-    """Replicas, slots and the receiver of a standby: `kind`, `name`, `state`, how far behind [bytes, s]."""
+    """Replicas, slots and the receiver of a standby, and how far each is behind.
+
+    Columns: `kind` (replica, slot, receiver), `name`, `client`, `state`, `synchronous`, `active`, `behind_bytes`,
+    `behind_s` [s].
+    """
     with reading(target) as connection:
         found, note = rows(connection, "replication", limit=1000), partly(connection)
     kinds = {

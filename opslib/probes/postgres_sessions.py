@@ -13,7 +13,10 @@ _SESSION = {"pid": "whole", "backend_start": "time", "state": "text", "user": "t
 
 @probe("postgres.usage")
 def usage(target: Target) -> dict[str, Any]:
-    """Connections `used` of the `connections_limit`: `used_pct` [%], by state, `reserved`, and how many are `free`."""
+    """Connections `used` of the `connections_limit`: `used_pct` [%], by state, `reserved`, and how many are `free`.
+
+    Also: `active`, `idle`, `idle_in_transaction`, `waiting_for_locks`, `not_shown`, and `unseen` in words.
+    """
     with reading(target) as connection:
         found, unseen = rows(connection, "usage")[0], partly(connection)
     ordinary = found["connections_limit"] - found["reserved"]
@@ -23,7 +26,10 @@ def usage(target: Target) -> dict[str, Any]:
 
 @probe("postgres.connections")
 def connections(target: Target, limit: int = 200) -> Frame:
-    """Connections by `state`, `application`, `user`, `database`, `client`; most first, with the server's limit."""
+    """Connections by `state`, `application`, `user`, `database`, `client`; most first.
+
+    Columns also: `connections`, `longest_in_state_s`, `longest_transaction_s` [s], `connections_limit`.
+    """
     with reading(target) as connection:
         found, note = rows(connection, "connections", limit=checked(target, limit)), partly(connection)
     kinds = {
@@ -42,7 +48,11 @@ def connections(target: Target, limit: int = 200) -> Frame:
 
 @probe("postgres.activity")
 def activity(target: Target, limit: int = 200) -> Frame:
-    """Sessions, those longest in a transaction first: what each runs, how long, and what it waits for."""
+    """Sessions, those longest in a transaction first: what each runs, how long, and what it waits for.
+
+    Columns: `pid`, `backend_start` (UTC), `state`, `user`, `application`, `database`, `client`, `wait_event_type`,
+    `wait_event`, `xact_start` (UTC), `transaction_s`, `query_s`, `in_state_s` [s], `query`.
+    """
     with reading(target) as connection:
         found, note = rows(connection, "activity", limit=checked(target, limit)), partly(connection)
     kinds = {
@@ -62,7 +72,12 @@ def activity(target: Target, limit: int = 200) -> Frame:
 
 @probe("postgres.long_transactions")
 def long_transactions(target: Target, over_s: float = 60.0, limit: int = 100) -> Frame:
-    """Transactions older than `over_s` [s], prepared ones too; `snapshot_age` [transactions] is what they hold back."""
+    """Transactions older than `over_s` [s], oldest first, prepared ones too.
+
+    Columns: `pid`, `backend_start` (UTC), `state`, `user`, `application`, `database`, `client`, `transaction_start`
+    (UTC), `transaction_s`, `in_state_s` [s], `snapshot_age` (what they hold back [transactions]), `relations_locked`,
+    `blocks` (sessions that wait for it), `query`.
+    """
     with reading(target) as connection:
         found = rows(connection, "long_transactions", over_s=float(over_s), limit=checked(target, limit))
         note = partly(connection)

@@ -14,7 +14,12 @@ _TABLE = {"schema": "text", "table": "text"}
 
 @probe("postgres.tables")
 def tables(target: Target, limit: int = 50) -> Frame:
-    """Tables, largest first: sizes [bytes], rows alive and dead, how often each is read from end to end or by index."""
+    """Tables, largest first: sizes [bytes], rows alive and dead, how often each is read from end to end or by index.
+
+    Columns: `schema`, `table`, `rows_estimate`, `total_bytes`, `table_bytes`, `index_bytes`, `live_rows`, `dead_rows`,
+    `dead_pct` [%], `sequential_scans`, `rows_read_sequentially`, `index_scans`, `inserted`, `updated`, `deleted`,
+    `locked_exclusively`. The size of a table that is locked is that of its last analyze; it is not waited for.
+    """
     with reading(target) as connection:
         found = rows(connection, "tables", limit=checked(target, limit))
     kinds = {
@@ -41,7 +46,11 @@ def tables(target: Target, limit: int = 50) -> Frame:
 
 @probe("postgres.indexes")
 def indexes(target: Target, table: str | None = None, limit: int = 100) -> Frame:
-    """Indexes, largest first: size [bytes], scans, and whether each is `valid`; of one table, or of all."""
+    """Indexes, largest first, of one table or of all; a build that failed leaves one that is not `valid`.
+
+    Columns: `schema`, `table`, `index`, `bytes`, `scans`, `rows_read`, `is_unique`, `is_primary`, `valid`,
+    `definition`.
+    """
     with reading(target) as connection:
         found = rows(connection, "indexes", table=table, limit=checked(target, limit))
     kinds = {
@@ -60,8 +69,9 @@ def indexes(target: Target, table: str | None = None, limit: int = 100) -> Frame
 
 @probe("postgres.bloat")
 def bloat(target: Target, limit: int = 50) -> Frame:
-    """Estimated bloat of tables and B-tree indexes [bytes, %], from the statistics of the last analyze.
+    """Estimated bloat of tables and B-tree indexes, from the statistics of the last analyze.
 
+    Columns: `schema`, `table`, `name`, `kind` (table, index), `bytes`, `bloat_bytes`, `bloat_pct` [%].
     Empty where the statistics may not be read (they show columns that our role may select) or a table was never
     analyzed.
     """
@@ -75,7 +85,12 @@ def bloat(target: Target, limit: int = 50) -> Frame:
 
 @probe("postgres.vacuum")
 def vacuum(target: Target, limit: int = 50) -> Frame:
-    """Dead rows, the last vacuum and analyze of each table; whether autovacuum is on and `due`; who holds it back."""
+    """Dead rows, the last vacuum and analyze of each table; whether autovacuum is on and `due`; who holds it back.
+
+    Columns: `schema`, `table`, `live_rows`, `dead_rows`, `dead_pct` [%], `changed_since_analyze`, `last_vacuum`,
+    `last_autovacuum`, `last_analyze`, `last_autoanalyze` (UTC), `autovacuum`, `due`, `running` (its phase), `xid_age`,
+    `xid_age_limit` [transactions], `oldest_snapshot_pid`, `oldest_snapshot_s` [s].
+    """
     with reading(target) as connection:
         found, note = rows(connection, "vacuum", limit=checked(target, limit)), partly(connection)
     kinds = {
@@ -105,6 +120,9 @@ def missing_indexes(target: Target, min_rows: int = 10_000, limit: int = 20) -> 
 
     `columns` are named by what `source` shows of the statements on the table, most expensive first, `query` being the
     most expensive one; empty where no statement on it was seen.
+
+    Columns: `schema`, `table`, `rows_estimate`, `bytes`, `sequential_scans`, `rows_read_sequentially`, `index_scans`,
+    `rows_a_scan`, `columns`, `query`, `query_total_ms` [ms], `source`.
     """
     with reading(target) as connection:
         found = rows(connection, "scanned", min_rows=int(min_rows), limit=checked(target, limit))

@@ -1,22 +1,26 @@
 """Redaction: secrets become stable keyed tokens before anything is written.
 
 Two kinds are found: values known to this process (of environment variables that are named like secrets,
-passwords inside addresses, what `learn` was told), and shapes (bearer tokens, JWT, PEM keys, cloud keys,
-passwords in addresses and assignments, our own `rb_` tokens). The same secret always gives the same token
+passwords inside addresses, what `learn` was told; also as they look in base64, JSON, HTML or an address), and shapes
+(`secret_shapes.py`). The same secret always gives the same token
 `«redacted:ab12cd34»` within one home, so that two places which held the same one can still be told.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import html
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from opslib.record import archive
+from opslib.record.secret_shapes import DONE, SHAPES
 from opslib.settings import Settings
 
 _NAMED_LIKE_SECRET = re.compile(
@@ -28,34 +32,11 @@ _KEY_OF_SECRET = re.compile(
     re.IGNORECASE,
 )
 _SHORTEST = 6
+_SHORTEST_OF_BASE64 = 9
 _SHORTEST_OF_ENVIRONMENT = 8  # a shorter word may stand in any text
-_DONE = "«redacted:"
-_NOT_DONE = f"(?!{_DONE})"
-
-# Each shape's group `secret` is what is replaced; without the group, the whole match.
-_SHAPES = [
-    re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*"),
-    re.compile(r"\b(?:Bearer|Basic)\s+" + _NOT_DONE + r"(?P<secret>[A-Za-z0-9._~+/-]{8,}=*)", re.IGNORECASE),
-    re.compile(r"\b(?:AKIA|ASIA|AGPA|AROA)[0-9A-Z]{16}\b"),
-    re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{20,})"),
-    re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
-    re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}"),
-    re.compile(r"\brb_[A-Za-z0-9_-]{16,}"),
-    re.compile(r"\b[a-z][a-z0-9+.-]{1,30}://[^\s/:@\"'<>]{0,200}:" + _NOT_DONE + r"(?P<secret>[^\s/@\"'<>]+)@", re.I),
-    re.compile(
-        r"(?:pass(?:word|wd|phrase)|secret(?:[_-]?access)?(?:[_-]?key)?|(?:api|access|private)[_-]?key|"
-        r"(?:auth|access|refresh|api|session)?[_-]?token)"
-        r"[\"']?\s*[=:]\s*[\"']?" + _NOT_DONE + r"(?P<secret>[^\s\"'&;,{}\[\]()<>]{6,})",
-        re.IGNORECASE,
-    ),
-]
-# Most text holds no secret: one search for what every shape must hold spares the rest.
-_HINT = re.compile(
-    r"PRIVATE KEY-----|eyJ|bearer|basic|AKIA|ASIA|AGPA|AROA|gh[pousr]_|github_pat_|glpat-|xox|_live_|_test_|rb_|://|"
-    r"pass(?:word|wd|phrase)|secret|token|key",
-    re.IGNORECASE,
-)
+# A table of two columns, a name and its value, as `INFO` or a list of settings is.
+_NAMES = ("field", "name", "key", "setting")
+_VALUES = ("value", "setting", "text")
 _learnt: set[str] = set()
 
 
@@ -80,6 +61,18 @@ def password(address: str) -> str | None:
         return None
 
 
+def _looks(secret: str) -> set[str]:
+    """A secret as it may look in an address, in JSON, in a page, or in base64 whatever stands before it."""
+    found = {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], html.escape(secret)}
+    data = secret.encode("utf-8", "replace")
+    if len(data) >= _SHORTEST_OF_BASE64:
+        for before in range(3):
+            coded = base64.b64encode(bytes(before) + data).decode("ascii").rstrip("=")
+            sure = coded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+            found |= {sure, sure.replace("+", "-").replace("/", "_")}
+    return found
+
+
 def _of_environment() -> set[str]:
     """The values of the variables that are named like secrets."""
     found = set()
@@ -90,6 +83,20 @@ def _of_environment() -> set[str]:
         elif _NAMED_LIKE_SECRET.search(name) and "://" not in value and not value.startswith(("/", "./")):
             found.add(value)
     return {value for value in found if len(value) >= _SHORTEST_OF_ENVIRONMENT}
+
+
+def _holds_text(kind: Any) -> bool:
+    """Whether values of an Arrow type may hold text."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    if types.is_nested(kind):
+        return any(_holds_text(kind.field(number).type) for number in range(kind.num_fields))
+    return bool(
+        types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+    )
 
 
 class Redactor:
@@ -129,7 +136,8 @@ class Redactor:
         if hasattr(value, "schema") and hasattr(value, "to_pydict"):
             return self._table(value)
         if hasattr(value, "columns") and hasattr(value, "map"):
-            return value.map(lambda item: self(item) if isinstance(item, str | bytes | dict | list) else item)
+            clean = value.map(lambda item: self(item) if isinstance(item, str | bytes | dict | list) else item)
+            return clean.rename(columns=self._name)
         return value
 
     def text(self, text: str) -> str:
@@ -137,10 +145,16 @@ class Redactor:
         known = self._known_pattern()
         if known is not None:
             text = known.sub(self._whole, text)
-        if _HINT.search(text):
-            for shape in _SHAPES:
-                text = shape.sub(self._part if "secret" in shape.groupindex else self._whole, text)
+        small = text.lower()
+        for shape in SHAPES:
+            if any(word in small for word in shape.words):
+                text = shape.pattern.sub(self._part if shape.pattern.groupindex else self._whole, text)
         return text
+
+    def spaced(self) -> list[str]:
+        """The known secrets that have spaces in them: those of which a word is only a part."""
+        known = self._own | self._environment | _learnt
+        return [value for value in known if any(character.isspace() for character in value)]
 
     def token(self, secret: str) -> str:
         """The token that stands for a secret."""
@@ -148,33 +162,44 @@ class Redactor:
             self._key = archive.key(self._settings or Settings(), "redaction")
         self.replaced += 1
         mark = hmac.new(self._key, secret.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:8]
-        return f"{_DONE}{mark}»"
+        return f"{DONE}{mark}»"
 
     def _name(self, name: Any) -> Any:
         return self.text(name) if isinstance(name, str) else name
 
     def _field(self, name: Any, item: Any) -> Any:
         secret = isinstance(name, str) and _KEY_OF_SECRET.search(name) is not None
-        if secret and isinstance(item, str) and item and not item.startswith(_DONE):
+        if secret and isinstance(item, str) and item and not item.startswith(DONE):
             return self.token(item)
         return self(item)
 
     def _table(self, table: Any) -> Any:
-        """An Arrow table whose text columns, and whose columns named like secrets, were gone over."""
+        """An Arrow table without secrets: in texts however nested, in columns and fields named like secrets."""
         import pyarrow as pa
 
         for index, field in enumerate(table.schema):
-            if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-                values = [
-                    None if item is None else self._field(field.name, item) for item in table.column(index).to_pylist()
-                ]
-                table = table.set_column(index, field, pa.array(values, type=field.type))
-        return table
+            if not _holds_text(field.type):
+                continue
+            names = self._names_beside(table, field.name)
+            values = [
+                None if item is None else self._field(name, item)
+                for name, item in zip(names, table.column(index).to_pylist(), strict=True)
+            ]
+            kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+            table = table.set_column(index, pa.field(field.name, kind), pa.array(values, type=kind))
+        return table.rename_columns([self._name(name) for name in table.column_names])
+
+    def _names_beside(self, table: Any, column: str) -> list[Any]:
+        """What each value of a column is called: by the column of names beside it, else by the column itself."""
+        named = next((name for name in _NAMES if name in table.column_names), None)
+        if column not in _VALUES or named is None:
+            return [column] * table.num_rows
+        return [column if name is None else name for name in table.column(named).to_pylist()]
 
     def _known_pattern(self) -> re.Pattern[str] | None:
         values = frozenset(self._own | self._environment | _learnt)
         if values != self._known[0]:
-            longest_first = sorted(values, key=len, reverse=True)
+            longest_first = sorted({look for value in values for look in _looks(value)}, key=len, reverse=True)
             self._known = (values, re.compile("|".join(map(re.escape, longest_first))) if values else None)
         return self._known[1]
 
@@ -182,9 +207,10 @@ class Redactor:
         return self.token(match.group())
 
     def _part(self, match: re.Match[str]) -> str:
-        start, end = match.span("secret")
+        group = match.lastgroup or "secret"
+        start, end = match.span(group)
         text, first = match.group(), match.start()
-        return text[: start - first] + self.token(match.group("secret")) + text[end - first :]
+        return text[: start - first] + self.token(match[group]) + text[end - first :]
 
 
 _default: dict[str, Redactor] = {}

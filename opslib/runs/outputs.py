@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from opslib.record.picture_metadata import cleaned
+from opslib.record.stream_redaction import StreamRedactor
 from opslib.runs.formats import NotebookNode, v4
 
 CELL_BYTES = 2**20
@@ -30,7 +32,7 @@ class CellOutputs:
     tell : callable
         Gets each piece of text as it comes, for the journal.
     redact : callable
-        Takes secrets out of a text before anything is kept.
+        Takes secrets out of a text or document before anything is kept.
     limit : int
         The notebook's share [bytes].
     """
@@ -41,7 +43,7 @@ class CellOutputs:
         side_file: Path | None,
         *,
         tell: Callable[[str], None],
-        redact: Callable[[str], str],
+        redact: Callable[[Any], Any],
         limit: int = CELL_BYTES,
     ) -> None:
         self.cell = cell
@@ -53,6 +55,7 @@ class CellOutputs:
         self._kept = 0
         self._cut = 0
         self._clear_next = False
+        self._streams: dict[str, StreamRedactor] = {}
         self._stream: NotebookNode | None = None
         self._pieces: list[str] = []
         self._side: TextIO | None = None
@@ -67,7 +70,10 @@ class CellOutputs:
                 self._clear()
         elif kind == "stream":
             self._clear_if_due()
-            self._add_text(str(content["name"]), self._redact(str(content["text"])))
+            name = str(content["name"])
+            self._add_text(
+                name, self._streams.setdefault(name, StreamRedactor(self._redact)).take(str(content["text"]))
+            )
         elif kind in (*_SHOWN, "error"):
             self._clear_if_due()
             self._add(self._redacted(v4.output_from_msg(message)), (content.get("transient") or {}).get("display_id"))
@@ -76,6 +82,7 @@ class CellOutputs:
 
     def say(self, name: str, text: str) -> None:
         """Add a remark of the engine's own, whatever the caps."""
+        self._let_go()
         self._finish_stream()
         self.cell.outputs.append(v4.new_output("stream", name=name, text=text))
 
@@ -87,6 +94,7 @@ class CellOutputs:
 
     def close(self) -> None:
         """End the outputs: say what was cut and where the whole is."""
+        self._let_go()
         self._finish_stream()
         for output in self.cell.outputs:
             output.get("metadata", {}).pop("display_id", None)
@@ -98,7 +106,14 @@ class CellOutputs:
             where = f"the whole is in {self._side_file.name}"
         self.say("stderr", f"\n[{self._cut:,} bytes of output cut here; {where}]\n")
 
+    def _let_go(self) -> None:
+        """Add what was held back of the streams, since it might have been the beginning of a secret."""
+        for name, stream in self._streams.items():
+            self._add_text(name, stream.end())
+
     def _add_text(self, name: str, text: str) -> None:
+        if not text:
+            return
         self._tell(text)
         room = self._limit - self._kept
         kept = text if len(text.encode()) <= room else text.encode()[: max(room, 0)].decode("utf-8", "ignore")
@@ -115,6 +130,7 @@ class CellOutputs:
             self._side_write(text)
 
     def _add(self, output: NotebookNode, display_id: str | None) -> None:
+        self._let_go()
         self._finish_stream()
         size = len(json.dumps(output).encode())
         text = "\n".join(output.get("traceback") or []) or str(output.get("data", {}).get("text/plain", ""))
@@ -142,6 +158,7 @@ class CellOutputs:
             self._clear()
 
     def _clear(self) -> None:
+        self._streams.clear()
         self._finish_stream()
         self._clear_next = False
         self.cell.outputs.clear()
@@ -166,11 +183,21 @@ class CellOutputs:
             self._side_left -= len(text)
 
     def _redacted(self, output: NotebookNode) -> NotebookNode:
-        """The output with secrets taken out of every text in it."""
-        for name, data in output.get("data", {}).items():
-            if isinstance(data, str) and not name.startswith("image/p") and not name.startswith("image/j"):
+        """The output with secrets taken out of every text in it, and pictures without what is written beside them."""
+        for name, data in list(output.get("data", {}).items()):
+            if name.startswith("image/") and name != "image/svg+xml" and isinstance(data, str):
+                clean = cleaned(name, data, self._redact)
+                if clean is None:
+                    del output["data"][name]
+                    output["data"].setdefault("text/plain", f"[{name}: not shown, it may hold a secret]")
+                else:
+                    output["data"][name] = clean
+            else:
                 output["data"][name] = self._redact(data)
+        if output.get("metadata"):
+            output["metadata"] = self._redact(output["metadata"])
         if "traceback" in output:
-            output["traceback"] = [self._redact(line) for line in output["traceback"]]
-            output["evalue"] = self._redact(output["evalue"])
+            whole = self._redact("\n".join(output["traceback"]))
+            output["traceback"] = whole.split("\n")
+            output["ename"], output["evalue"] = self._redact(output["ename"]), self._redact(output["evalue"])
         return output

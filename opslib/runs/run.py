@@ -105,7 +105,7 @@ def start(
             runbook=name,
             platform=platform,
             mode=mode,
-            requested=given,
+            requested=redaction.default(settings)(given),
             alert=None if alert is None else redaction.default(settings)(clean(dict(alert))),
             requested_by=requested_by,
         )

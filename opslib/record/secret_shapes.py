@@ -1,0 +1,102 @@
+"""What secrets look like: tokens, keys, passwords in addresses, assignments, statements and command lines.
+
+A shape is a pattern with the words of which any match holds one, in small letters: a text without them is not searched.
+The pattern's groups `secret`, `quoted` and `single` are what is replaced; without a group, the whole match.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+DONE = "«redacted:"
+_NOT = f"(?!{DONE})"
+# A value as it is assigned: up to a space or a sign that ends it; a backslash belongs to it unless it hides a quote.
+_VALUE = r"(?:\\(?![\"'nrt])|[^\s\"'&;,{}\[\]()<>\\])"
+_IS = r"\\*[\"']?\s*[=:]\s*"
+_NAMES = r"(?:secret(?:[_-]?key)?|(?:api|access|private|account|signing|encryption|shared)[_-]?key|token|credentials?)"
+_PHRASE = r"pass(?:word|wd|phrase)"
+_KEY = r"PRIVATE KEY(?: BLOCK)?-----"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One kind of secret: the words that it cannot be without, and its pattern."""
+
+    words: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+def _shape(words: str, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> Shape:
+    return Shape(tuple(words.split()), re.compile(pattern, flags))
+
+
+def _assigned(words: str, name: str, shortest: int) -> Shape:
+    """A value behind a name: in quotes, where it may have spaces, or bare."""
+    quoted = rf"\\*\"{_NOT}(?P<quoted>[^\"\\\n]{{4,200}})\\*\"|'{_NOT}(?P<single>[^'\n]{{4,200}})'"
+    bare = rf"\\*[\"']?{_NOT}(?P<secret>{_VALUE}{{{shortest},}})"
+    return _shape(words, rf"{name}{_IS}(?:{quoted}|{bare})", re.IGNORECASE)
+
+
+SHAPES = [
+    _shape("private", rf"-----BEGIN [A-Z0-9 ]*{_KEY}.*?(?:-----END [A-Z0-9 ]*{_KEY}|\Z)", re.DOTALL),
+    _shape("eyj", r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*"),  # JWT
+    _shape("bearer basic", rf"\b(?:Bearer|Basic)\s+{_NOT}(?P<secret>[A-Za-z0-9._~+/-]{{8,}}=*)", re.IGNORECASE),
+    _shape(
+        "authorization",
+        rf"\bauthorization{_IS}\\*[\"']?(?:[a-z-]+\s+)?{_NOT}(?P<secret>[A-Za-z0-9._~+/:-]{{8,}}=*)",
+        re.IGNORECASE,
+    ),
+    _shape("akia asia agpa aroa", r"\b(?:AKIA|ASIA|AGPA|AROA)[0-9A-Z]{16}\b"),
+    _shape("gh", r"\bgh[pousr]_[A-Za-z0-9]{30,}"),
+    _shape("github_pat_ glpat-", r"\b(?:github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{20,})"),
+    _shape("xox xapp-", r"\b(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{10,}"),
+    _shape(
+        "hooks.slack.com",
+        r"\bhooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[A-Za-z0-9/_-]{12,})",
+        re.IGNORECASE,
+    ),
+    _shape("/webhooks/", r"\bdiscord(?:app)?\.com/api/webhooks/(?P<secret>[0-9]+/[A-Za-z0-9_-]{20,})", re.IGNORECASE),
+    _shape("k_live_ k_test_ whsec_", r"\b(?:[srp]k_(?:live|test)_|whsec_)[A-Za-z0-9]{16,}"),
+    _shape("sk-", r"\bsk-[A-Za-z0-9_-]{20,}"),
+    _shape("aiza ya29.", r"\b(?:AIza[0-9A-Za-z_-]{30,}|ya29\.[0-9A-Za-z_-]{20,})"),
+    _shape("sg.", r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
+    _shape("npm_ pypi- dop_v1_", r"\b(?:npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{16,}|dop_v1_[a-f0-9]{40,})"),
+    _shape("hvs. hvb.", r"\bhv[sb]\.[A-Za-z0-9_-]{20,}"),
+    _shape("age-secret-key-1", r"\bAGE-SECRET-KEY-1[0-9A-Z]{40,}"),
+    _shape(":aa", r"\b\d{8,10}:AA[A-Za-z0-9_-]{30,}"),  # a Telegram bot
+    _shape("scram-sha-256", r"\bSCRAM-SHA-256\$\d+:[A-Za-z0-9+/=$:]{20,}"),
+    _shape("$2 $5$ $6$ $y$ $argon2", r"\$(?:2[abxy]|5|6|y|argon2id?)\$[./A-Za-z0-9$=,+]{20,}"),
+    _shape("rb_", r"\brb_[A-Za-z0-9_-]{16,}"),
+    _shape(
+        "://", rf"\b[a-z][a-z0-9+.-]{{1,30}}://[^\s/:@\"'<>]{{0,200}}:{_NOT}(?P<secret>[^\s/@\"'<>]+)@", re.IGNORECASE
+    ),
+    _shape("://", rf"\b[a-z][a-z0-9+.-]{{1,30}}://{_NOT}(?P<secret>[A-Za-z0-9_~-]{{20,200}})@", re.IGNORECASE),
+    _assigned("passw passp", _PHRASE, 4),
+    _assigned("secret key token credential", _NAMES, 6),
+    _shape(
+        "password identified", rf"\b(?:password|identified\s+by)\s+'{_NOT}(?P<secret>[^'\n]{{1,200}})'", re.IGNORECASE
+    ),
+    _shape(
+        "-passw -passp -token -secret -api",
+        rf"(?<!\w)--?(?:\w+-)?(?:{_PHRASE}|token|secret|api-?key)\s+{_NOT}(?P<secret>[^\s\"'-][^\s\"']{{3,}})",
+        re.IGNORECASE,
+    ),
+    _shape(
+        "requirepass masterauth",
+        rf"\b(?:requirepass|masterauth)[\"']?[\s=:]+[\"']?{_NOT}(?P<secret>[^\s\"']{{4,}})",
+        re.IGNORECASE,
+    ),
+    _shape("cookie", rf"\bcookie{_IS}\\*[\"']?[^=;\s\"']{{1,80}}={_NOT}(?P<secret>[^;\s\"']{{8,}})", re.IGNORECASE),
+    _shape("sig= signature=", rf"[?&;](?:sig|signature)={_NOT}(?P<secret>[A-Za-z0-9%+/=_-]{{16,}})", re.IGNORECASE),
+]
+# The end of a text behind which a secret may follow, or of which one may have begun, across spaces and lines.
+OPEN_END = re.compile(
+    r"(?:-----BEGIN[A-Z0-9 ]*(?:-----)?"
+    r"|\b(?:bearer|basic|identified(?:\s+by)?|requirepass|masterauth)[\"']?[\s=:]*[\"']?"
+    r"|\b(?:authorization|cookie)\\*[\"']?\s*(?:[=:]\s*\\*[\"']?(?:[a-z-]+\s*)?)?"
+    rf"|(?:{_PHRASE}|{_NAMES})\\*[\"']?\s*(?:[=:]\s*)?(?:\\*[\"'][^\"'\n]{{0,200}})?)\Z",
+    re.IGNORECASE,
+)
+BEGIN_OF_KEY = re.compile(rf"-----BEGIN [A-Z0-9 ]*{_KEY}")
+END_OF_KEY = re.compile(rf"-----END [A-Z0-9 ]*{_KEY}")
