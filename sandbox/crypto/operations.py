@@ -122,7 +122,8 @@ def _healthy(document: dict[str, Any], patient: bool) -> bool:
     ceiling = _HEALTHY_SHARE * document["limits"]["var_warn_pct"]
     store = document["store"]
     return (
-        store["connected"]
+        document["panels_without_data"] == 0
+        and store["connected"]
         and store["p99_us"] is not None
         and store["p50_us" if patient else "p99_us"] < document["limits"]["redis_p99_us"]
         and document["circuit_breaker"]["state"] == "CLOSED"
