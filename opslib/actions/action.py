@@ -85,7 +85,9 @@ class Context:
             raise ProbeError(f"{system} of {self.platform}, {path}: answered {answer.status_code}")
         return answer
 
-    def post(self, system: str, path: str, body: dict[str, Any], *, key: str) -> dict[str, Any]:
+    def post(
+        self, system: str, path: str, body: dict[str, Any], *, key: str, method: Literal["POST", "PUT"] = "POST"
+    ) -> dict[str, Any]:
         """Change something; the applier's identity alone may.
 
         Parameters
@@ -94,6 +96,7 @@ class Context:
         body : dict
         key : str
             Sent as `Idempotency-Key`: the same for the same step of the same plan.
+        method : {"POST", "PUT"}
 
         Raises
         ------
@@ -104,7 +107,7 @@ class Context:
             raise ActionFailed(f"the {self.identity} may not change {self.platform}", sent=False)
         url = self.endpoint(system).rstrip("/") + path
         try:
-            answer = self._client.post(url, json=body, headers={"Idempotency-Key": key})
+            answer = self._client.request(method, url, json=body, headers={"Idempotency-Key": key})
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ActionFailed(f"{system} of {self.platform}, {path}: {_why(error)}", sent=False) from error
         except httpx.HTTPError as error:

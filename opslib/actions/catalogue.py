@@ -7,6 +7,7 @@ from typing import Any
 
 from opslib.actions.action import Action
 from opslib.actions.crypto import EmergencyReduce, RefreshVolatility, SetKelly
+from opslib.actions.dashboards import RestoreVersion, SetDatasource, SetSeriesWriter
 from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
 from opslib.actions.kubernetes_nodes import Cordon, DeletePod, Drain, Uncordon
@@ -29,6 +30,7 @@ from opslib.actions.redis_keys import FlushPattern, TrimSeries
 from opslib.errors import ParameterError
 
 _CRYPTO: tuple[type[Action], ...] = (EmergencyReduce, RefreshVolatility, SetKelly)
+_DASHBOARDS: tuple[type[Action], ...] = (RestoreVersion, SetDatasource, SetSeriesWriter)
 _FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
 _KUBERNETES: tuple[type[Action], ...] = (
     *(Scale, Stop, SetAutoscaler),
@@ -42,7 +44,7 @@ _POSTGRES: tuple[type[Action], ...] = (
 )
 _REDIS: tuple[type[Action], ...] = (FailOver, FlushPattern, KillClients, SetConfiguration, TrimSeries)
 ACTIONS: dict[str, type[Action]] = {
-    action.name: action for action in (*_CRYPTO, *_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS)
+    action.name: action for action in (*_CRYPTO, *_DASHBOARDS, *_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS)
 }
 
 

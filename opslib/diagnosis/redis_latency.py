@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 NO_INFO = "what Redis did meanwhile"
 _ANSWER_US = 30.0  # what Redis spends on a call beside the command: reading, writing, turning to the next [us]
-_USUALLY_FAST_MS = 1.0  # a command with such a mean is in the slow log by accident
+_USUALLY_FAST_MS = 2.0  # a command with a smaller mean is in the slow log by accident
+_BUSY = 0.6  # above this share of the time a queue before Redis is Redis' own
 _KEY = re.compile(r"^[\w.-]+:[\w.:-]+$")
 _NAMES = {"redis_latency_p50": "p50_ms", "redis_latency_p99": "p99_ms"}
 
@@ -184,20 +185,12 @@ def memory_swapping(memory: Mapping[str, Any], blocked: pd.DataFrame, own: Mappi
 def slow_commands(own: Mapping[str, Any], slow: pd.DataFrame) -> list[Reason]:
     """Some commands take so long that all others wait for them."""
     server = server_of(own)
-    named = (
-        f"{slow.at[0, 'command']} {slow.at[0, 'key']} of {slow.at[0, 'client'] or 'an unnamed client'}"
-        if len(slow)
-        else ""
-    )
-    logged = float(slow["share"].sum())
-    reasons = [
-        reason(
-            f"in the slow log of the last minute {named or 'nothing'} takes {logged:.1%} of the time",
-            logged,
-            threshold=0.01,
-            decisive=0.04,
-        )
-    ]
+    logged, text = float(slow["share"].sum()), "the slow log of the last minute holds next to nothing"
+    if logged > 0.001:
+        first = slow.iloc[0]
+        who = first["client"] or "a client without a name"
+        text = f"{first['command']} {first['key']} of {who} is first in the slow log, {logged:.1%} of the last minute"
+    reasons = [reason(text, logged, threshold=0.01, decisive=0.04)]
     if server is None:
         return [*reasons, reason("", float("nan"), threshold=0.0, decisive=1.0, missing=NO_INFO)]
     share = sum(float(one["share"]) for one in server["slow"])
@@ -209,7 +202,7 @@ def slow_commands(own: Mapping[str, Any], slow: pd.DataFrame) -> list[Reason]:
 def network(calls: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
     """The time is lost on the way: even a typical call is slow, though Redis is idle."""
     typical, who = float(calls["p50_ms"].max()), str(calls["p50_ms"].idxmax())
-    reasons = [reason(f"a typical call of {who} takes {typical:.1f} ms", typical, threshold=1.0, decisive=3.0)]
+    reasons = [reason(f"a typical call of {who} takes {typical:.1f} ms", typical, threshold=1.0, decisive=4.0)]
     repeated = 100.0 * float(own.get("retransmits") or 0) / max(1, int(own["calls"]))
     if repeated:
         text = f"{repeated:.1f} of 100 segments had to be sent again"
@@ -218,15 +211,18 @@ def network(calls: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
         return reasons
     server = server_of(own)
     busy = float("nan") if server is None else float(server["cpu_share"])
-    text = f"though Redis was busy for {busy:.0%} of the time"
-    reasons.append(reason(text, busy, threshold=0.5, decisive=0.2, missing=NO_INFO))
+    if busy > _BUSY:
+        text = f"Redis itself is busy for {busy:.0%} of the time: calls wait for their turn there"
+        return [*reasons, Reason(text, -3.0)]
+    text = f"though Redis is busy for {busy:.0%} of the time only"
+    reasons.append(reason(text, busy, threshold=_BUSY, decisive=-_BUSY, missing=NO_INFO))
     mine = float(own["p50_ms"])
     if mine < typical / 3:
         reasons.append(Reason(f"this run, on a path of its own, has its answers in {mine:.2f} ms", 1.5))
-    elif own.get("way_back_ms") is not None and not busy > 0.6:
+    elif own.get("way_back_ms") is not None:
         share = float(own["way_back_ms"]) / mine
         text = f"the answer alone is on its way for {own['way_back_ms']:.1f} of {mine:.1f} ms"
-        reasons.append(reason(text, share, threshold=0.15, decisive=0.4))
+        reasons.append(reason(text, share, threshold=0.2, decisive=0.35))
     return reasons
 
 

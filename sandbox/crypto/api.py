@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from sandbox.crypto import dashboards_api
 from sandbox.crypto.heart import Heart
 from sandbox.crypto.parameters import SYMBOLS
 from sandbox.crypto.status import PlatformCollector, audit, status
@@ -65,6 +66,13 @@ class InstanceBody(_Body):
     reason: Reason = "not given"
 
 
+class WriterBody(_Body):
+    """Body of `/api/series/writer`."""
+
+    running: bool
+    reason: Reason = "not given"
+
+
 class _Refused(SandboxError):
     """The request cannot be carried out. Correct it as the message says."""
 
@@ -83,6 +91,7 @@ def build(heart: Heart) -> FastAPI:
     registry = CollectorRegistry()
     registry.register(PlatformCollector(heart))
     _add_handlers(app)
+    app.mount("/grafana", dashboards_api.build(heart.dashboards))
 
     @app.get("/health")
     async def health() -> Response:
@@ -158,6 +167,13 @@ def build(heart: Heart) -> FastAPI:
         before = heart.store.in_use
         await asyncio.to_thread(heart.store.use, body.instance)
         return JSONResponse({"status": "in use", "instance": body.instance, "before": before})
+
+    @app.post("/api/series/writer")
+    async def series_writer(request: Request) -> Response:
+        body = await _read(request, WriterBody)
+        before = heart.series_writer["running"]
+        await asyncio.to_thread(heart.run_series_writer, body.running, f"operator ({body.reason})")
+        return JSONResponse({"status": "set", "running": body.running, "before": before})
 
     @app.post("/api/circuit-breaker/reset")
     async def reset() -> Response:

@@ -9,10 +9,12 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import redis
 
 from sandbox.crypto.config import PRISTINE, ConfigurationRefused, RiskParameters, RouterRules, load
+from sandbox.crypto.dashboards import Dashboards
 from sandbox.crypto.parameters import STEP_S
 from sandbox.crypto.platform import Platform
 from sandbox.crypto.publisher import RELOAD, Publisher
@@ -35,16 +37,18 @@ class Heart:
     folder : Path
         Of the platform; `conf/` lies in it.
     store : Store
+    dashboards : Dashboards
     sandbox_id : str
     """
 
-    def __init__(self, folder: Path, store: Store, sandbox_id: str) -> None:
+    def __init__(self, folder: Path, store: Store, dashboards: Dashboards, sandbox_id: str) -> None:
         self.lock = threading.RLock()
         self.sandbox_id = sandbox_id
         self.store_connected = True
         self.earlier_switches = 0
         self._folder = folder
         self.store = store
+        self.dashboards = dashboards
         self._connect()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
@@ -91,10 +95,25 @@ class Heart:
     def reconnect(self) -> None:
         """Go on with the instance and the path that the store has in use now; the whole history is written there."""
         with self.lock:
+            writes = self._publisher.writes_series
             self._hang_up()
             self._connect()
+            self._publisher.writes_series = writes
             self._messages.subscribe(RELOAD)
             self.store_connected = False
+
+    @property
+    def series_writer(self) -> dict[str, Any]:
+        """What the writer of the series says of itself: whether it runs, and when it last wrote [ms since 1970]."""
+        return {"running": self._publisher.writes_series, "last_write_ms": self._publisher.series_written_ms}
+
+    def run_series_writer(self, running: bool, by: str) -> None:
+        """Let the writer of the series run, with the whole history written afresh, or stop it."""
+        with self.lock:
+            if running and not self._publisher.writes_series:
+                self._publisher.write_all(self.platform)
+            self._publisher.writes_series = running
+        _log.info("TimeSeries writer %s by %s", "started" if running else "stopped", by)
 
     def restore(self) -> None:
         """Put the platform back to what it is right after a start: configuration, market, models, store and history."""
@@ -102,7 +121,9 @@ class Heart:
         with self.lock:
             before, self.platform = self.platform, self._fresh(self.platform)
             self.earlier_switches += before.router.switches_total - self.platform.router.switches_total
+            self._publisher.writes_series = True
             self._publisher.write_all(self.platform)
+        self.dashboards.provision()
         self.store.watch_afresh()
 
     def reload(self, component: str) -> None:

@@ -52,6 +52,8 @@ class Publisher:
         self._sandbox_id = sandbox_id
         self._written: deque[int] = deque()
         self._count = 0
+        self.writes_series = True
+        self.series_written_ms = 0
 
     def try_time_series(self) -> None:
         """Find out whether the TimeSeries module is there; without it the series are kept in hashes."""
@@ -81,6 +83,7 @@ class Publisher:
             self._written = deque(record.at_ms for record in platform.history)
             self._add_latest(batch, platform, platform.history[-1])
             batch.execute()
+        self.series_written_ms = platform.history[-1].at_ms
         platform.fresh_switches.clear()
 
     def write_step(self, platform: Platform, record: Record) -> None:
@@ -92,7 +95,7 @@ class Publisher:
         self._written.append(record.at_ms)
         fresh = list(platform.fresh_switches)
         with self._client.pipeline(transaction=False) as batch:
-            for place, symbol in enumerate(SYMBOLS):
+            for place, symbol in enumerate(SYMBOLS) if self.writes_series else ():
                 for name, (attribute, decimals) in _SERIES.items():
                     key = f"metrics:{name}:{symbol}"
                     batch.hset(key, str(record.at_ms), f"{getattr(record, attribute)[place]:.{decimals}f}")
@@ -103,6 +106,8 @@ class Publisher:
             self._add_latest(batch, platform, record)
             self._add_switches(batch, fresh, past=False)
             batch.execute()
+        if self.writes_series:
+            self.series_written_ms = record.at_ms
         del platform.fresh_switches[: len(fresh)]
 
     def note_reload(self, message: str) -> None:
@@ -116,7 +121,8 @@ class Publisher:
             for name, (attribute, decimals) in _SERIES.items():
                 value = f"{getattr(record, attribute)[place]:.{decimals}f}"
                 latest = {"value": value, "timestamp": str(record.at_ms)}
-                batch.hset(f"metrics:{name}:{symbol}", mapping=latest)  # type: ignore[arg-type]
+                if self.writes_series:
+                    batch.hset(f"metrics:{name}:{symbol}", mapping=latest)  # type: ignore[arg-type]
                 if name in _LATEST:
                     batch.set(f"{name}:{symbol}", value, ex=_METRIC_LIFE_S)
             model = platform.router.chosen[place]

@@ -24,6 +24,7 @@ from fastapi import FastAPI
 
 from sandbox import processes
 from sandbox.crypto import api, control, monitoring, redis_server
+from sandbox.crypto.dashboards import Dashboards
 from sandbox.crypto.heart import Heart
 from sandbox.crypto.store import Jobs, Store
 from sandbox.state import Endpoints, State, save
@@ -78,9 +79,11 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
     watchers = monitoring.Servers(None, None)
     if options.webhook:
         watchers = monitoring.start(folder, logs, address, options.webhook, options.token_file, children)
-    heart = Heart(folder, store, sandbox_id)
+    dashboards = Dashboards(folder, primary, watchers.prometheus)
+    heart = Heart(folder, store, dashboards, sandbox_id)
     heart.start()
     store.start()
+    dashboards.start()
     pids = {"service": os.getpid(), **{name: child.pid for name, child in children.items()}}
     state = State(
         platform="crypto",
@@ -90,6 +93,7 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
         endpoints=Endpoints(
             api=address,
             **store.endpoints(),
+            dashboards=f"{address}/grafana",
             prometheus=watchers.prometheus,
             alertmanager=watchers.alertmanager,
         ),
@@ -113,6 +117,7 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
         yield
         channel.close()
         heart.stop()
+        dashboards.stop()
         store.stop()
 
     app = api.build(heart)

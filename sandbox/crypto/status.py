@@ -91,6 +91,8 @@ def status(heart: Heart) -> dict[str, Any]:
                 "p50_us": heart.store.figures.get("p50_us"),
                 "p99_us": heart.store.figures.get("p99_us"),
             },
+            "series_writer": heart.series_writer,
+            "panels_without_data": sum(panel["points"] == 0 for panel in heart.dashboards.panels),
             "symbols": {name: _symbol(platform, place) for place, name in enumerate(SYMBOLS)},
             "models": [_model(platform, place) for place in range(len(platform.models))],
             "config_changes": [
@@ -168,6 +170,12 @@ class PlatformCollector(Collector):
             yield GaugeMetricFamily(name, text, value=value)
         yield CounterMetricFamily("model_switch", "Model switches since the start", value=switches)
         yield from _redis(self._heart.store.figures)
+        points = GaugeMetricFamily(
+            "dashboard_panel_points", "Points that a panel has in its time range", labels=["dashboard", "panel"]
+        )
+        for panel in self._heart.dashboards.panels:
+            points.add_metric([panel["dashboard"], panel["title"]], float(panel["points"]))
+        yield points
 
 
 # What the watch on Redis tells, and how it is shown: gauges, then counters.

@@ -81,7 +81,43 @@ class RemoveSeries(_Change):
         heart.store.add_user("remove-series", **self.model_dump())
 
 
+class SeriesWriter(_Change):
+    """The writer of the series runs or ends."""
+
+    running: bool
+
+    def apply(self, heart: Heart) -> None:
+        """Carry it out."""
+        heart.run_series_writer(self.running, "its supervisor")
+
+
+class QueryModules(_Change):
+    """A version of the dashboard is saved that asks the TimeSeries module."""
+
+    message: str
+
+    def apply(self, heart: Heart) -> None:
+        """Carry it out."""
+        heart.dashboards.query_modules(self.message)
+
+
+class Datasource(_Change):
+    """A datasource of the dashboards gets another address: a port, a database or both."""
+
+    uid: str
+    port_shift: int = Field(default=0, ge=-100, le=100)
+    database: int = Field(default=0, ge=0, le=15)
+
+    def apply(self, heart: Heart) -> None:
+        """Carry it out."""
+        port = heart.store.servers[heart.store.in_use].port + self.port_shift
+        heart.dashboards.set_source(self.uid, f"redis://127.0.0.1:{port}/{self.database}")
+
+
 CHANGES: dict[str, type[Any]] = {
+    "series-writer": SeriesWriter,
+    "query-modules": QueryModules,
+    "datasource": Datasource,
     "slow-path": SlowPath,
     "keep-features": KeepFeatures,
     "read-series": ReadSeries,

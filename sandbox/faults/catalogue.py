@@ -5,12 +5,13 @@ A playbook's faults are a module that exports `FAULTS`, by cause. Importing one 
 
 from __future__ import annotations
 
-from sandbox.faults import redis_latency, var_breach
+from sandbox.faults import dashboard_no_data, redis_latency, var_breach
 from sandbox.faults.fault import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
 _RUNBOOKS: dict[str, dict[str, Fault]] = {
+    "dashboard-no-data": dashboard_no_data.FAULTS,
     "redis-latency": redis_latency.FAULTS,
     "var-breach": var_breach.FAULTS,
 }
