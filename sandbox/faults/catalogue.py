@@ -5,13 +5,15 @@ A playbook's faults are a module that exports `FAULTS`, by cause. Importing one 
 
 from __future__ import annotations
 
-from sandbox.faults import redis_latency, var_breach
+from sandbox.faults import circuit_breaker, model_switching, redis_latency, var_breach
 from sandbox.faults.fault import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
 _RUNBOOKS: dict[str, dict[str, Fault]] = {
     "redis-latency": redis_latency.FAULTS,
+    "circuit-breaker": circuit_breaker.FAULTS,
+    "model-switching": model_switching.FAULTS,
     "var-breach": var_breach.FAULTS,
 }
 
