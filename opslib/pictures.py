@@ -143,6 +143,73 @@ def latency(
     return figure
 
 
+def switches(
+    log: pd.DataFrame,
+    symbols: list[str],
+    *,
+    until: dt.datetime,
+    window_s: float,
+    slow_ms: float,
+    marks: dict[str, dt.datetime] | None = None,
+) -> Figure:
+    """Every switch of a model: a row a symbol over time, coloured by the model switched to; slow ones are crosses.
+
+    Parameters
+    ----------
+    log : DataFrame
+        `time`, `symbol`, `to`, `took_ms`.
+    symbols : list of str
+        Rows, the first on top.
+    until : datetime
+        The right end; the left end is three windows before, or the first switch.
+    window_s : float
+        The window of the alert [s], shaded.
+    slow_ms : float
+        From here on a switch is slow [ms].
+    marks : dict, optional
+        Times to mark, by name.
+
+    Returns
+    -------
+    Figure
+        Switches on the left, how many of them each symbol has in the window on the right.
+    """
+    from matplotlib import pyplot as plt
+
+    begin = max(until - dt.timedelta(seconds=3 * window_s), log["time"].min())
+    shown = log[log["time"] >= begin]
+    rows = [symbol for symbol in symbols if symbol in set(log["symbol"])] or sorted(set(log["symbol"]))
+    figure, (over_time, counts) = plt.subplots(
+        1, 2, figsize=(10, 3.4), sharey=True, width_ratios=(3, 1), layout="constrained"
+    )
+    over_time.axvspan(until - dt.timedelta(seconds=window_s), until, color="#EEEEEE", lw=0)
+    slow = shown["took_ms"].astype(float) > slow_ms if "took_ms" in shown else shown["time"].isna()
+    for place, model in enumerate(sorted(set(shown["to"]))):
+        for late, sign in ((False, "o"), (True, "x")):
+            mine = shown[(shown["to"] == model) & (slow == late)]
+            colour, name = COLOURS[place % len(COLOURS)], f"to {model}{', slow' if late else ''}"
+            heights = [rows.index(symbol) for symbol in mine["symbol"]]
+            if heights:
+                over_time.plot(mine["time"], heights, sign, color=colour, ms=5, label=name)
+    recent = shown[shown["time"] > until - dt.timedelta(seconds=window_s)]["symbol"].value_counts()
+    totals = [int(recent.get(symbol, 0)) for symbol in rows]
+    counts.barh(range(len(rows)), totals, color=QUIET)
+    for place, value in enumerate(totals):
+        counts.annotate(f" {value}", (value, place), va="center", fontsize=8)
+    for name, moment in (marks or {}).items():
+        if begin <= moment <= until:
+            over_time.axvline(moment, color="black", lw=1, ls=":", label=name)
+    over_time.set_yticks(range(len(rows)), rows, fontsize=8)
+    over_time.set(xlabel="time [UTC]", ylim=(len(rows) - 0.5, -0.5), xlim=(begin, until))
+    over_time.xaxis.set_major_formatter(_clock())
+    over_time.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4, fontsize=8, frameon=False)
+    counts.set_title(f"switches in {window_s:g} s", fontsize=9)
+    for axes in (over_time, counts):
+        axes.spines[["top", "right"]].set_visible(False)
+    plt.close(figure)
+    return figure
+
+
 def _levels(axes: Axes, warning: float, limit: float, *, named: bool) -> None:
     """Draw the warning level and the limit; where `named`, the higher one's name above it and the lower one's below."""
     for value, name, colour in ((warning, "warning", WARNING), (limit, "limit", LIMIT)):

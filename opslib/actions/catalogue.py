@@ -7,6 +7,9 @@ from typing import Any
 
 from opslib.actions.action import Action
 from opslib.actions.crypto import EmergencyReduce, RefreshVolatility, SetKelly
+from opslib.actions.crypto_breaker import ResetBreaker, SetScenarios, StartTrading, StopTrading
+from opslib.actions.crypto_limits import LowerPositionLimit, PenaliseModel, SetPositionLimit
+from opslib.actions.crypto_router import MarketHours, PauseRouter, ResumeRouter, ScaleModels, SetRouterRules
 from opslib.actions.dashboards import RestoreVersion, SetDatasource, SetSeriesWriter
 from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
@@ -29,7 +32,11 @@ from opslib.actions.redis import FailOver, KillClients, SetConfiguration
 from opslib.actions.redis_keys import FlushPattern, TrimSeries
 from opslib.errors import ParameterError
 
-_CRYPTO: tuple[type[Action], ...] = (EmergencyReduce, RefreshVolatility, SetKelly)
+_CRYPTO: tuple[type[Action], ...] = (
+    *(EmergencyReduce, LowerPositionLimit, RefreshVolatility, SetKelly, SetPositionLimit, PenaliseModel),
+    *(MarketHours, PauseRouter, ResumeRouter, ScaleModels, SetRouterRules),
+    *(ResetBreaker, SetScenarios, StartTrading, StopTrading),
+)
 _DASHBOARDS: tuple[type[Action], ...] = (RestoreVersion, SetDatasource, SetSeriesWriter)
 _FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
 _KUBERNETES: tuple[type[Action], ...] = (

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from sandbox.crypto import dashboards_api
 from sandbox.crypto.heart import Heart
+from sandbox.crypto.model_server import MOST_INSTANCES
 from sandbox.crypto.parameters import SYMBOLS
 from sandbox.crypto.status import PlatformCollector, audit, status
 from sandbox.errors import ControlRefused, SandboxError
@@ -70,6 +71,38 @@ class WriterBody(_Body):
     """Body of `/api/series/writer`."""
 
     running: bool
+    reason: Reason = "not given"
+
+
+class RulesBody(_Body):
+    """Body of `/api/router/rules`: what is not given stays as it is; `rule` names the one of `threshold` and `band`."""
+
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+    switch_hysteresis: float | None = Field(default=None, ge=0, le=1)
+    rule: str | None = Field(default=None, max_length=40)
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    band: float | None = Field(default=None, ge=0, le=1)
+    reason: Reason = "not given"
+
+
+class MarketHoursBody(_Body):
+    """Body of `/api/router/market-hours`."""
+
+    on: bool
+    reason: Reason = "not given"
+
+
+class InstancesBody(_Body):
+    """Body of `/api/models/instances`."""
+
+    instances: int = Field(ge=1, le=MOST_INSTANCES)
+    reason: Reason = "not given"
+
+
+class ScenariosBody(_Body):
+    """Body of `/api/risk/scenarios`."""
+
+    scenarios: int = Field(ge=100, le=50_000_000)
     reason: Reason = "not given"
 
 
@@ -154,6 +187,46 @@ def build(heart: Heart) -> FastAPI:
             by = f"operator ({body.reason})"
             before = heart.platform.set_penalty(body.model, body.penalty, by, heart.now_ms())
         return JSONResponse({"status": "set", "model": body.model, "penalty": body.penalty, "before": before})
+
+    @app.post("/api/router/rules")
+    async def router_rules(request: Request) -> Response:
+        body = await _read(request, RulesBody)
+        with heart.lock:
+            rules = heart.platform.router.rules
+            if body.rule is not None and body.rule not in [rule.name for rule in rules.pair_rules]:
+                known = ", ".join(rule.name for rule in rules.pair_rules) or "none"
+                raise _Refused(422, f"unknown rule {body.rule!r}", f"use one of: {known}")
+            given = body.model_dump(exclude_none=True, exclude={"reason", "rule"})
+            changed = rules.changed(body.rule, given)
+            heart.platform.apply_rules(changed, f"operator ({body.reason})", heart.now_ms())
+            heart.keep_rules()
+        return JSONResponse({"status": "set", "rules": changed.model_dump(mode="json")})
+
+    @app.post("/api/router/market-hours")
+    async def market_hours(request: Request) -> Response:
+        body = await _read(request, MarketHoursBody)
+        with heart.lock:
+            rules = heart.platform.router.rules
+            changed = rules.model_copy(update={"market_hours_only": body.on})
+            heart.platform.apply_rules(changed, f"operator ({body.reason})", heart.now_ms())
+            heart.keep_rules()
+        return JSONResponse({"status": "set", "market_hours_only": body.on, "before": rules.market_hours_only})
+
+    @app.post("/api/models/instances")
+    async def instances(request: Request) -> Response:
+        body = await _read(request, InstancesBody)
+        with heart.lock:
+            by = f"operator ({body.reason})"
+            before = heart.platform.scale_models(body.instances, by, heart.now_ms())
+        return JSONResponse({"status": "scaled", "instances": body.instances, "before": before})
+
+    @app.post("/api/risk/scenarios")
+    async def scenarios(request: Request) -> Response:
+        body = await _read(request, ScenariosBody)
+        with heart.lock:
+            by = f"operator ({body.reason})"
+            before = heart.platform.set_scenarios(body.scenarios, by, heart.now_ms())
+        return JSONResponse({"status": "set", "scenarios": body.scenarios, "before": before})
 
     @app.post("/api/risk/refresh-volatility")
     async def refresh_volatility() -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sandbox.crypto.parameters import SYMBOLS
 from sandbox.errors import SandboxError
 
-__all__ = ["ConfidenceThresholds", "ConfigurationRefused", "RiskParameters", "RouterRules", "load"]
+__all__ = ["ConfidenceThresholds", "ConfigurationRefused", "PairRule", "RiskParameters", "RouterRules", "load"]
 
 PRISTINE = Path(__file__).parent / "conf"
 
@@ -34,6 +35,7 @@ class RiskParameters(BaseModel):
     var_warn_pct: Percent
     var_limit_pct: Percent
     var_breaker_pct: Percent
+    stress_scenarios: int = Field(default=2_000, ge=100, le=50_000_000)
     position_limits_usd: dict[str, Usd]
 
     @model_validator(mode="after")
@@ -52,6 +54,18 @@ class ConfidenceThresholds(BaseModel):
     switch_hysteresis: float = Field(ge=0, le=1)
 
 
+class PairRule(BaseModel):
+    """Which of two models serves a symbol that one of them has, by the strength of its trend (0 to 1)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
+    above: str
+    below: str
+    threshold: float = Field(ge=0, le=1)
+    band: float = Field(ge=0, le=1)
+
+
 class RouterRules(BaseModel):
     """`conf/model_router_rules.yml`."""
 
@@ -59,6 +73,28 @@ class RouterRules(BaseModel):
 
     confidence_thresholds: ConfidenceThresholds
     min_dwell_steps: int = Field(ge=0, le=10_000)
+    answer_within_ms: float = Field(default=200.0, gt=0, le=60_000)
+    market_hours_only: bool = False
+    min_volume_share: float = Field(default=0.2, ge=0, le=1)
+    pair_rules: tuple[PairRule, ...] = ()
+
+    def changed(self, rule: str | None, values: Mapping[str, float]) -> RouterRules:
+        """The rules with other values: `threshold` and `band` of one pair rule, the rest of the thresholds."""
+        pair = {key: value for key, value in values.items() if key in ("threshold", "band")}
+        whole = {key: value for key, value in values.items() if key not in pair}
+        rules = [one.model_copy(update=pair) if one.name == rule else one for one in self.pair_rules]
+        thresholds = self.confidence_thresholds.model_copy(update=whole)
+        return self.model_copy(update={"pair_rules": tuple(rules), "confidence_thresholds": thresholds})
+
+    def figures(self) -> dict[str, float | bool | str]:
+        """Every value by its place in the file, such as `pair_rules.trend.threshold`."""
+        found: dict[str, float | bool | str] = {
+            f"confidence_thresholds.{key}": value for key, value in self.confidence_thresholds
+        }
+        found |= {key: value for key, value in self if key not in ("confidence_thresholds", "pair_rules")}
+        for rule in self.pair_rules:
+            found |= {f"pair_rules.{rule.name}.{key}": value for key, value in rule if key != "name"}
+        return found
 
 
 _Model = TypeVar("_Model", RiskParameters, RouterRules)

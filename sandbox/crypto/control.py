@@ -1,6 +1,6 @@
 """The private channel through which the platform is changed from outside: a Unix socket of the owner's.
 
-One JSON object a line each way. The words are physical: a limit, a volatility, a model, an estimator.
+One JSON object a line each way; the words are those of `sandbox.crypto.changes`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from sandbox.crypto import store_changes
+from sandbox.crypto.changes import CHANGES
 from sandbox.crypto.heart import Heart
-from sandbox.crypto.models import View
-from sandbox.crypto.parameters import SYMBOLS
 from sandbox.crypto.platform import Platform
 from sandbox.crypto.status import status
 from sandbox.errors import ControlRefused, NotOurs, NotUp, SandboxError
@@ -25,112 +24,6 @@ from sandbox.errors import ControlRefused, NotOurs, NotUp, SandboxError
 __all__ = ["ask", "serve"]
 
 _TIMEOUT_S = 15.0
-
-
-class _Change(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    def symbols_of(self, names: list[str]) -> list[int]:
-        """Positions of the named symbols."""
-        for name in names:
-            if name not in SYMBOLS:
-                raise ControlRefused(f"unknown symbol {name!r}; there are {', '.join(SYMBOLS)}")
-        return [SYMBOLS.index(name) for name in names]
-
-
-class MarketVolatility(_Change):
-    """Volatility of some symbols goes to a multiple of its usual level over some steps."""
-
-    symbols: list[str]
-    multiple: float = Field(gt=0, le=50)
-    steps: int = Field(ge=1, le=10_000)
-
-    def apply(self, platform: Platform, _now_ms: int) -> None:
-        """Carry it out."""
-        platform.market.move_volatility(self.symbols_of(self.symbols), self.multiple, self.steps)
-
-
-class EstimatorRunning(_Change):
-    """The volatility estimator runs or stalls."""
-
-    running: bool
-
-    def apply(self, platform: Platform, _now_ms: int) -> None:
-        """Carry it out."""
-        platform.estimator.running = self.running
-
-
-class PositionLimit(_Change):
-    """The position limit of one symbol is multiplied."""
-
-    symbol: str
-    multiple: float = Field(gt=0, le=100)
-
-    def apply(self, platform: Platform, now_ms: int) -> None:
-        """Carry it out."""
-        (place,) = self.symbols_of([self.symbol])
-        platform.set_limit(place, float(platform.limits[place]) * self.multiple, "risk desk", now_ms)
-
-
-class EdgeGain(_Change):
-    """The signal of one symbol is scaled."""
-
-    symbol: str
-    gain: float = Field(gt=0, le=100)
-
-    def apply(self, platform: Platform, _now_ms: int) -> None:
-        """Carry it out."""
-        (place,) = self.symbols_of([self.symbol])
-        platform.edge_gain[place] = self.gain
-
-
-class DeployModel(_Change):
-    """A model is deployed for some symbols."""
-
-    name: str
-    version: str
-    view: View
-    edge_bps: float = Field(gt=0, le=1_000)
-    confidence: float | None = Field(default=None, ge=0, le=1)
-    symbols: list[str]
-
-    def apply(self, platform: Platform, now_ms: int) -> None:
-        """Carry it out."""
-        places = self.symbols_of(self.symbols)
-        platform.deploy(self.name, self.version, self.view, self.edge_bps, self.confidence, places, now_ms)
-
-
-class SwitchOnce(_Change):
-    """One symbol is given to another model."""
-
-    symbol: str
-
-    def apply(self, platform: Platform, now_ms: int) -> None:
-        """Carry it out."""
-        (place,) = self.symbols_of([self.symbol])
-        platform.switch_once(place, now_ms)
-
-
-class MissFeed(_Change):
-    """The feed of one symbol misses a step."""
-
-    symbol: str
-
-    def apply(self, platform: Platform, _now_ms: int) -> None:
-        """Carry it out."""
-        (place,) = self.symbols_of([self.symbol])
-        platform.miss_feed(place)
-
-
-_CHANGES: dict[str, type[Any]] = {
-    "market-volatility": MarketVolatility,
-    "estimator-running": EstimatorRunning,
-    "position-limit": PositionLimit,
-    "edge-gain": EdgeGain,
-    "deploy-model": DeployModel,
-    "switch-once": SwitchOnce,
-    "miss-feed": MissFeed,
-}
 
 
 async def serve(heart: Heart, path: Path) -> asyncio.Server:
@@ -208,9 +101,12 @@ def _carry_out(heart: Heart, do: str, facts: dict[str, Any]) -> dict[str, Any]:
     if do in store_changes.CHANGES:
         store_changes.CHANGES[do].model_validate(facts).apply(heart)
         return {}
-    if do not in _CHANGES:
-        raise ControlRefused(f"there is no change {do!r}; there are {', '.join([*_CHANGES, *store_changes.CHANGES])}")
-    apply: Callable[[Platform, int], None] = _CHANGES[do].model_validate(facts).apply
+    if do not in CHANGES:
+        raise ControlRefused(f"there is no change {do!r}; there are {', '.join([*CHANGES, *store_changes.CHANGES])}")
+    apply: Callable[[Platform, int], None] = CHANGES[do].model_validate(facts).apply
     with heart.lock:
+        rules = heart.platform.router.rules
         apply(heart.platform, heart.now_ms())
+        if heart.platform.router.rules is not rules:
+            heart.keep_rules()
     return {}

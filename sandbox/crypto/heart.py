@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import redis
+import yaml
 
 from sandbox.crypto.config import PRISTINE, ConfigurationRefused, RiskParameters, RouterRules, load
 from sandbox.crypto.dashboards import Dashboards
-from sandbox.crypto.parameters import STEP_S
+from sandbox.crypto.model_server import ThreadedModelServer
+from sandbox.crypto.parameters import N_SYMBOLS, STEP_S
 from sandbox.crypto.platform import Platform
 from sandbox.crypto.publisher import RELOAD, Publisher
 from sandbox.crypto.store import Store
@@ -45,13 +47,15 @@ class Heart:
         self.lock = threading.RLock()
         self.sandbox_id = sandbox_id
         self.store_connected = True
-        self.earlier_switches = 0
+        self.earlier_switches = [0] * N_SYMBOLS
+        self.stages_ms: dict[str, float] = {}  # where the time of the last step went
         self._folder = folder
         self.store = store
         self.dashboards = dashboards
         self._connect()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
+        self._server = ThreadedModelServer()
         self.platform = self._fresh(None)
 
     @property
@@ -76,6 +80,7 @@ class Heart:
         self._ended.set()
         self._thread.join(timeout=5.0)
         self._hang_up()
+        self._server.close()
 
     def _connect(self) -> None:
         url, named = self.store.url, {"client_name": "trading-platform"}
@@ -120,7 +125,10 @@ class Heart:
         self.store.restore()
         with self.lock:
             before, self.platform = self.platform, self._fresh(self.platform)
-            self.earlier_switches += before.router.switches_total - self.platform.router.switches_total
+            now, then = self.platform.router.switches_total, before.router.switches_total
+            self.earlier_switches = [
+                earlier + ended - begun for earlier, ended, begun in zip(self.earlier_switches, then, now, strict=True)
+            ]
             self._publisher.writes_series = True
             self._publisher.write_all(self.platform)
         self.dashboards.provision()
@@ -141,10 +149,17 @@ class Heart:
             if component == "risk_harmoniser":
                 self.platform.apply_parameters(load(path, RiskParameters), "reload", self.now_ms())
             else:
-                self.platform.apply_rules(load(path, RouterRules))
+                self.platform.apply_rules(load(path, RouterRules), "reload", self.now_ms())
         _log.info("Configuration reloaded: %s from conf/%s", component, path.name)
 
+    def keep_rules(self) -> None:
+        """Write the router rules in force into their file."""
+        path = self._folder / "conf" / _FILES["model_router"]
+        document = self.platform.router.rules.model_dump(mode="json")
+        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
     def _fresh(self, before: Platform | None) -> Platform:
+        self._server.reset()
         conf = self._folder / "conf"
         conf.mkdir(exist_ok=True)
         for name in _FILES.values():
@@ -155,6 +170,7 @@ class Heart:
             load(conf / "model_router_rules.yml", RouterRules),
             self.now_ms(),
             None if before is None else before.market.prices,
+            self._server,
         )
 
     def _live(self) -> None:
@@ -167,6 +183,9 @@ class Heart:
             with self.lock:
                 last_ms = max(self.now_ms(), last_ms + 1)
                 record = self.platform.step(last_ms, latency_ms)
+                stepped = time.perf_counter()
+                self.platform.stress()
+                stressed = time.perf_counter()
                 try:
                     if self.store_connected:
                         self._publisher.write_step(self.platform, record)
@@ -179,7 +198,10 @@ class Heart:
                         _log.error("Redis does not take writes: %s", problem)
                     self.store_connected = False
                     due = max(due, time.monotonic() + 2.0 * STEP_S)
-            latency_ms = (time.perf_counter() - begun) * 1000.0
+            ended = time.perf_counter()
+            latency_ms = (ended - begun) * 1000.0
+            marks = {"models": stepped - begun, "scenarios": stressed - stepped, "store": ended - stressed}
+            self.stages_ms = {stage: round(1000.0 * took, 3) for stage, took in marks.items()}
             if self.store_connected:
                 self._take_messages()
 

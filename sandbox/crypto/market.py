@@ -20,6 +20,7 @@ _REGIME_MEMORY = 0.995
 _COMMON_NOISE = 0.006  # stationary deviation of the common log volatility: 6 %
 _OWN_NOISE = 0.004
 _REGIME_BOUND = 0.15
+_VOLUME_NOISE = 0.25
 _PREDICTABILITY = 0.16  # size of the predictable part of a step's return, in standard deviations
 
 
@@ -68,6 +69,8 @@ class Market:
         self._slow = np.log(self.prices)
         self._news = np.zeros(N_SYMBOLS)
         self._weights = np.ones((3, N_SYMBOLS))
+        self.volume = np.ones(N_SYMBOLS)  # traded in the last step, as a share of the usual
+        self._volume_level = np.ones(N_SYMBOLS)
         self._silent = np.zeros(N_SYMBOLS, dtype=bool)
         self._withheld = np.zeros(N_SYMBOLS)
 
@@ -87,6 +90,15 @@ class Market:
         for place in symbols:
             self._factor_target[place] = np.log(multiple)
             self._factor_step[place] = abs(self._factor_target[place] - self._factor[place]) / max(steps, 1)
+
+    def set_volume(self, symbols: list[int], share: float) -> None:
+        """Let the volume of `symbols` go to a share of the usual."""
+        self._volume_level[symbols] = share
+
+    @property
+    def trend(self) -> FloatArray:
+        """Strength of the trend, 0 to 1, whatever its direction."""
+        return np.abs(np.tanh(self._fast))
 
     def miss_step(self, symbol: int) -> None:
         """Let the feed of one symbol deliver nothing in the next step; the move arrives with the step after."""
@@ -120,6 +132,7 @@ class Market:
             self._withheld = np.where(self._silent, ticks.sum(axis=0), 0.0)
             ticks[:, self._silent] = 0.0
             self._silent[:] = False
+        self.volume = self._volume_level * np.exp(_VOLUME_NOISE * rng.standard_normal(N_SYMBOLS))
         moved = ticks.sum(axis=0)
         self.prices = self.prices * np.exp(moved)
         self._fast += 0.3 * (moved / deviation - self._fast)

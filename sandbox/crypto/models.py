@@ -1,4 +1,4 @@
-"""The models, each with a real record of hits, and the router that chooses among them per symbol."""
+"""The models, each with a real record of hits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,25 @@ _HIT_MEMORY = 0.995
 _PRIOR_HIT_RATE = 0.545
 _PRIOR_WEIGHT = 160.0
 _USUAL_EDGE_BPS = 13.0
+_CONFIDENCE_NOISE = 0.004  # of a stated confidence at the usual volume; it grows as trades become few
+_EDGE_NOISE_BPS = 0.25  # of an edge, likewise
+
+
+@dataclass(slots=True)
+class Doubt:
+    """How sure anything can be of a symbol: as little as the market gives; each array has shape (n_symbols,).
+
+    Attributes
+    ----------
+    volume : ndarray
+        Traded volume, as a share of the usual: few trades make confidence and edge noise.
+    less, spread : ndarray
+        By how much the models are less sure of a symbol than usual, and how far that scatters from call to call.
+    """
+
+    volume: FloatArray = field(default_factory=lambda: np.ones(N_SYMBOLS))
+    less: FloatArray = field(default_factory=lambda: np.zeros(N_SYMBOLS))
+    spread: FloatArray = field(default_factory=lambda: np.zeros(N_SYMBOLS))
 
 
 @dataclass(slots=True)
@@ -50,6 +69,7 @@ class Model:
     hits: FloatArray = field(default_factory=lambda: np.zeros(N_SYMBOLS))
     calls: float = 0.0
     n_calls: int = 0
+    swing: FloatArray = field(default_factory=lambda: np.zeros(N_SYMBOLS))  # of the confidence of this call
 
     @property
     def hit_rate(self) -> FloatArray:
@@ -63,7 +83,7 @@ class Model:
             stated = np.full(N_SYMBOLS, self.stated_confidence)
         else:
             stated = (self.hits + _PRIOR_HIT_RATE * _PRIOR_WEIGHT) / (self.calls + _PRIOR_WEIGHT)
-        return np.clip(stated - self.penalty, 0.0, 1.0)
+        return np.clip(stated + self.swing - self.penalty, 0.0, 1.0)
 
     def settle(self, moved: FloatArray) -> None:
         """Score the last call against what happened."""
@@ -71,14 +91,18 @@ class Model:
         self.hits = _HIT_MEMORY * self.hits + (np.sign(self.score) == np.sign(moved))
         self.n_calls += 1
 
-    def look(self, seen: Features, rng: np.random.Generator) -> None:
+    def look(self, seen: Features, rng: np.random.Generator, doubt: Doubt) -> None:
         """Make the call for the next step."""
+        scatter = 1.0 / np.sqrt(np.maximum(doubt.volume, 1e-4))
+        spread = np.hypot(_CONFIDENCE_NOISE * scatter, doubt.spread)
+        self.swing = np.asarray(spread * rng.standard_normal(N_SYMBOLS) - doubt.less)
         noise = rng.standard_normal(N_SYMBOLS)
         if self.view == "none":
             self.score = noise
         else:
             self.score = getattr(seen, self.view) + 0.2 * noise
-        self.edges = np.asarray(self.edge_bps + 3.0 * np.tanh(self.score))
+        guess = _EDGE_NOISE_BPS * scatter * rng.standard_normal(N_SYMBOLS)
+        self.edges = np.asarray(self.edge_bps + 3.0 * np.tanh(self.score) + guess)
 
 
 def usual_models(now_ms: int) -> list[Model]:
@@ -89,56 +113,3 @@ def usual_models(now_ms: int) -> list[Model]:
         Model("mean-reversion", "1.4.0", "reversion", now_ms - 5 * month),
         Model("alpha-vertex", "2.3.1", "news", now_ms - month),
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """One change of model for one symbol."""
-
-    at_ms: int
-    symbol: int
-    before: str
-    after: str
-    confidence: float
-    reason: str
-
-
-@dataclass(slots=True)
-class Router:
-    """Chooses the model of each symbol: the most confident one, with hysteresis and a least time between switches."""
-
-    chosen: list[Model]
-    min_confidence: float
-    switch_hysteresis: float
-    min_dwell_steps: int
-    paused: bool = False
-    switches_total: int = 0
-    _dwell: list[int] = field(default_factory=lambda: [1_000] * N_SYMBOLS)
-
-    def route(self, models: list[Model], now_ms: int) -> list[Switch]:
-        """Switch where the rule says so; a paused router switches nothing."""
-        made: list[Switch] = []
-        confidences = [model.confidence for model in models]
-        for symbol in range(N_SYMBOLS):
-            self._dwell[symbol] += 1
-            if self.paused or self._dwell[symbol] < self.min_dwell_steps:
-                continue
-            current = self.chosen[symbol]
-            held = float(current.confidence[symbol])
-            best, confidence = current, held
-            for model, stated in zip(models, confidences, strict=True):
-                if model.serves[symbol] and stated[symbol] > confidence:
-                    best, confidence = model, float(stated[symbol])
-            if best is current or confidence < max(self.min_confidence, held + self.switch_hysteresis):
-                continue
-            reason = f"confidence {confidence:.3f} above {held:.3f} by more than {self.switch_hysteresis:.3f}"
-            made.append(self.switch(symbol, best, now_ms, reason))
-        return made
-
-    def switch(self, symbol: int, model: Model, now_ms: int, reason: str) -> Switch:
-        """Put `model` in charge of `symbol`."""
-        before = self.chosen[symbol].name
-        self.chosen[symbol] = model
-        self._dwell[symbol] = 0
-        self.switches_total += 1
-        return Switch(now_ms, symbol, before, model.name, float(model.confidence[symbol]), reason)

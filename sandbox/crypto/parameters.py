@@ -25,6 +25,7 @@ BURN_IN_STEPS: Final = 400  # simulated before the history that is kept
 
 START_PRICES: Final = (97_400.0, 3_310.0, 188.0, 2.41, 0.92)  # [USD]
 DAILY_VOLATILITY: Final = (0.0288, 0.0366, 0.0497, 0.0445, 0.0471)  # per square root of a day
+USUAL_VOLUME_USD: Final = (48e6, 26e6, 9e6, 6e6, 3e6)  # traded in a step in the mean [USD]
 CORRELATION: Final = 0.68  # between any two symbols
 
 NAV_USD: Final = 10_000_000.0  # constant: profit and loss is swept out of the book at once
@@ -37,7 +38,11 @@ GROW_SHARE: Final = 0.10  # share of the gap to the target by which a position m
 SHRINK_SHARE: Final = 0.15  # the same for shrinking
 LATENCY_LIMIT_MS: Final = 100.0  # median latency of a step above which the breaker opens
 REDIS_P99_LIMIT_US: Final = 5_000.0  # 99th percentile of the time of a call of Redis above which it is slow [us]
-HALF_OPEN_SHARE: Final = 0.25  # share of a normal increase allowed while the breaker is half open
-HALF_OPEN_CLEAN_STEPS: Final = 20  # clean steps after which a half-open breaker closes
+HALF_OPEN_SHARE: Final = 0.25  # share of the size of a normal purchase allowed while the breaker is half open
+HALF_OPEN_CLEAN_TRADES: Final = 100  # clean trades after which a half-open breaker closes
+SMALLEST_TRADE_USD: Final = 1.0  # a smaller change of a position is no trade
+SWITCH_WINDOW_S: Final = 30.0  # wall clock over which switches are counted [s]
+SWITCH_ALERT_PER_MINUTE: Final = 20.0
+ASIDE_EVERY_STEPS: Final = 4  # steps between two rounds of scoring aside
 
 VERSION: Final = "0.4.0-rc3"

@@ -14,17 +14,22 @@ import numpy as np
 
 from sandbox.crypto.config import RiskParameters, RouterRules
 from sandbox.crypto.market import Market
-from sandbox.crypto.models import Model, Router, Switch, View, usual_models
+from sandbox.crypto.model_server import ModelServer, SteppedModelServer
+from sandbox.crypto.models import Doubt, Model, View, usual_models
 from sandbox.crypto.parameters import (
+    ASIDE_EVERY_STEPS,
     BURN_IN_STEPS,
     HISTORY_POINTS,
     N_SYMBOLS,
     STEP_DAYS,
     STEP_S,
+    SWITCH_WINDOW_S,
     SYMBOLS,
+    USUAL_VOLUME_USD,
     FloatArray,
 )
 from sandbox.crypto.risk import BreakerState, CircuitBreaker, RiskHarmoniser, VolatilityEstimator
+from sandbox.crypto.router import Router, Situation, Switch
 from sandbox.errors import ControlRefused
 
 __all__ = ["Change", "Platform", "Record"]
@@ -38,7 +43,7 @@ _router_log = logging.getLogger("model-router")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one step left behind; each array has shape (n_symbols,)."""
+    """What one step left behind; each array has shape (n_symbols,). `latency_ms` is the step before's."""
 
     at_ms: int
     price: FloatArray
@@ -46,6 +51,8 @@ class Record:
     edge_blended_bps: FloatArray
     position_size_usd: FloatArray
     var_pct: FloatArray
+    volume_usd: FloatArray
+    latency_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class Platform:
         Time of the newest point of the history, which is simulated at once by the same code.
     prices : ndarray, shape (n_symbols,), optional
         Where the market starts [USD].
+    server : ModelServer, optional
+        What the models run on; by default one that is stepped with the platform.
     """
 
     def __init__(
@@ -81,18 +90,17 @@ class Platform:
         rules: RouterRules,
         now_ms: int,
         prices: FloatArray | None = None,
+        server: ModelServer | None = None,
     ) -> None:
+        self.server = server or SteppedModelServer()
         self._rng = np.random.default_rng(seed)
         self._live = False
         self.market = Market(self._rng, prices)
         self.models = usual_models(now_ms)
-        thresholds = rules.confidence_thresholds
-        self.router = Router(
-            [self.models[symbol % len(self.models)] for symbol in range(N_SYMBOLS)],
-            thresholds.min_confidence,
-            thresholds.switch_hysteresis,
-            rules.min_dwell_steps,
-        )
+        self.doubt = Doubt()
+        self.router = Router([self.models[symbol % len(self.models)] for symbol in range(N_SYMBOLS)], rules)
+        self.aside: tuple[list[str], float] = ([], 0.0)  # models scored aside, and the work of a round [s]
+        self.steps = 0
         self.estimator = VolatilityEstimator(self.market.volatility)
         self.breaker = CircuitBreaker(since_ms=now_ms - int(HISTORY_POINTS * STEP_S * 1000))
         self.harmoniser = RiskHarmoniser(self.market.volatility)
@@ -102,6 +110,7 @@ class Platform:
         self.edge_gain = np.ones(N_SYMBOLS)
         self.edge_blended = np.mean([model.edges for model in self.models], axis=0)
         self.trading = True
+        self.scenarios = parameters.stress_scenarios
         self.history: deque[Record] = deque(maxlen=HISTORY_POINTS)
         self.switches: deque[Switch] = deque(maxlen=1_000)
         self.changes: deque[Change] = deque(maxlen=200)
@@ -121,10 +130,11 @@ class Platform:
         realised = (ticks * ticks).sum(axis=0) / STEP_DAYS
         self.estimator.observe(realised, now_ms)
         seen = self.market.features()
+        self.doubt.volume = self.market.volume
         for model in self.models:
             model.settle(moved)
-            model.look(seen, self._rng)
-        for switch in self.router.route(self.models, now_ms):
+            model.look(seen, self._rng, self.doubt)
+        for switch in self.router.route(self.models, self._situation(), now_ms):
             self._note_switch(switch)
         edges, confidence = self.chosen_calls()
         self.edge_blended = self.edge_blended + _EDGE_SMOOTHING * (edges * self.edge_gain - self.edge_blended)
@@ -140,15 +150,48 @@ class Platform:
         )
         self.harmoniser.measure_risk(ticks)
         var = self.harmoniser.var_pct
-        if self.breaker.judge(float(var.max()), self.parameters.var_breaker_pct, latency_ms, now_ms):
+        limit = self.parameters.var_breaker_pct
+        if self.breaker.judge(float(var.max()), limit, latency_ms, self.harmoniser.trades, now_ms):
             self._tell(
                 _risk_log, logging.WARNING, "Circuit breaker %s: %s", self.breaker.state.name, self.breaker.reason
             )
         record = Record(
-            now_ms, self.market.prices, np.sqrt(realised), self.edge_blended, self.harmoniser.positions, var
+            now_ms,
+            self.market.prices,
+            np.sqrt(realised),
+            self.edge_blended,
+            self.harmoniser.positions,
+            var,
+            self.market.volume * USUAL_VOLUME_USD,
+            latency_ms,
         )
         self.history.append(record)
         return record
+
+    def stress(self) -> None:
+        """Simulate the stressed VaR of the book, in as many scenarios as are set; real work."""
+        self.harmoniser.stress(self.scenarios, self._rng)
+
+    def _situation(self) -> Situation:
+        """What the router looks at; calls the models for the next step."""
+        if not self._live:
+            return Situation(self.market.trend, self.market.volume, {}, {})
+        if isinstance(self.server, SteppedModelServer):
+            self.server.advance(STEP_S * 1000.0)
+        names = [model.name for model in self.models]
+        waited = {name: self.server.waited_ms(name) for name in names}
+        took = {name: self.server.took_ms(name) for name in names}
+        self.steps += 1
+        aside, work_s = self.aside
+        if aside and self.steps % ASIDE_EVERY_STEPS == 0:
+            self.server.ask_aside(aside, work_s)
+        self.server.ask(names)
+        return Situation(self.market.trend, self.market.volume, waited, took)
+
+    def switches_per_minute(self, now_ms: int) -> float:
+        """Switches of all symbols over the latest `SWITCH_WINDOW_S`, as a rate [1/min]."""
+        since = now_ms - 1000.0 * SWITCH_WINDOW_S
+        return sum(switch.at_ms > since for switch in self.switches) * 60.0 / SWITCH_WINDOW_S
 
     def chosen_calls(self) -> tuple[FloatArray, FloatArray]:
         """Edge [bps] and stated confidence of the model in charge of each symbol."""
@@ -205,6 +248,19 @@ class Platform:
             self._note_change("router.paused", str(self.router.paused).lower(), str(paused).lower(), by, now_ms)
         self.router.paused = paused
 
+    def scale_models(self, instances: int, by: str, now_ms: int) -> int:
+        """Run as many instances of the model server; return how many ran before."""
+        before = len(self.server.instances)
+        self.server.scale(instances)
+        self._note_change("model_server.instances", str(before), str(instances), by, now_ms)
+        return before
+
+    def set_scenarios(self, scenarios: int, by: str, now_ms: int) -> int:
+        """Simulate as many scenarios in every step; return how many before."""
+        before, self.scenarios = self.scenarios, scenarios
+        self._note_change("stress_scenarios", str(before), str(scenarios), by, now_ms)
+        return before
+
     def apply_parameters(self, parameters: RiskParameters, by: str, now_ms: int) -> None:
         """Take over a reloaded `conf/risk_params.yml`, as far as it differs."""
         self.parameters = parameters
@@ -213,12 +269,17 @@ class Platform:
         for symbol, name in enumerate(SYMBOLS):
             if parameters.position_limits_usd[name] != self.limits[symbol]:
                 self.set_limit(symbol, parameters.position_limits_usd[name], by, now_ms)
+        if parameters.stress_scenarios != self.scenarios:
+            self.set_scenarios(parameters.stress_scenarios, by, now_ms)
 
-    def apply_rules(self, rules: RouterRules) -> None:
-        """Take over a reloaded `conf/model_router_rules.yml`."""
-        self.router.min_confidence = rules.confidence_thresholds.min_confidence
-        self.router.switch_hysteresis = rules.confidence_thresholds.switch_hysteresis
-        self.router.min_dwell_steps = rules.min_dwell_steps
+    def apply_rules(self, rules: RouterRules, by: str, now_ms: int) -> None:
+        """Take over router rules, as far as they differ."""
+        before, after = self.router.rules.figures(), rules.figures()
+        self.router.rules = rules
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                was, now = (str(facts.get(key, "none")) for facts in (before, after))
+                self._note_change(f"router.{key}", was, now, by, now_ms)
 
     # What happens to a platform
 
@@ -241,9 +302,9 @@ class Platform:
         prices = np.log(np.array([record.price for record in self.history]))
         seen = self.market.features()
         for moved in np.diff(prices, axis=0):
-            model.look(seen, self._rng)
+            model.look(seen, self._rng, self.doubt)
             model.settle(moved)
-        model.look(seen, self._rng)
+        model.look(seen, self._rng, self.doubt)
         self.models.append(model)
         _router_log.info("Model %s %s deployed for %s", name, version, ", ".join(SYMBOLS[place] for place in symbols))
         self._note_change(f"models.{name}", "none", version, "release", now_ms)

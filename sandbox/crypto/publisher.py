@@ -9,9 +9,9 @@ from collections import deque
 import redis
 from redis.client import Pipeline
 
-from sandbox.crypto.models import Switch
 from sandbox.crypto.parameters import HISTORY_POINTS, SYMBOLS
 from sandbox.crypto.platform import Platform, Record, when
+from sandbox.crypto.router import Switch
 
 __all__ = ["MARKER", "RELOAD", "SWITCH_LOG", "Publisher"]
 
@@ -30,7 +30,9 @@ _SERIES = {  # name of the series -> field of Record, decimals
     "var_pct": ("var_pct", 5),
     "price": ("price", 8),
     "realised_volatility": ("realised_volatility", 7),
+    "volume_usd": ("volume_usd", 0),
 }
+LATENCY = "metrics:step_latency_ms:platform"  # one series for the platform: from tick to store [ms]
 _LATEST = ("edge_blended_bps", "position_size_usd", "var_pct")
 
 _log = logging.getLogger("trading-system")
@@ -68,7 +70,7 @@ class Publisher:
     def write_all(self, platform: Platform) -> None:
         """Write the whole history afresh, in place of what is there."""
         with self._client.pipeline(transaction=True) as batch:
-            batch.delete(SWITCH_LOG, *(f"metrics:{name}:{symbol}" for name in _SERIES for symbol in SYMBOLS))
+            batch.delete(SWITCH_LOG, LATENCY, *(f"metrics:{name}:{symbol}" for name in _SERIES for symbol in SYMBOLS))
             batch.set(MARKER, self._sandbox_id)
             for place, symbol in enumerate(SYMBOLS):
                 for name, (attribute, decimals) in _SERIES.items():
@@ -79,6 +81,8 @@ class Publisher:
                     }
                     batch.hset(key, mapping=points)  # type: ignore[arg-type]  # its mapping type is invariant
                     batch.expire(key, _METRIC_LIFE_S)
+            for record in platform.history:
+                self._add_latency(batch, record)
             self._add_switches(batch, list(platform.switches), past=True)
             self._written = deque(record.at_ms for record in platform.history)
             self._add_latest(batch, platform, platform.history[-1])
@@ -103,6 +107,9 @@ class Publisher:
                         batch.hdel(key, *map(str, gone))
                     if self._count % _RENEW_EVERY == 0:
                         batch.expire(key, _METRIC_LIFE_S)
+            self._add_latency(batch, record)
+            if gone:
+                batch.hdel(LATENCY, *map(str, gone))
             self._add_latest(batch, platform, record)
             self._add_switches(batch, fresh, past=False)
             batch.execute()
@@ -113,6 +120,12 @@ class Publisher:
     def note_reload(self, message: str) -> None:
         """Keep the latest reload trigger for a minute."""
         self._client.set(RELOAD, message, ex=60)
+
+    @staticmethod
+    def _add_latency(batch: Pipeline, record: Record) -> None:
+        if record.latency_ms > 0.0:  # what was simulated at the start took no time that could be told
+            batch.hset(LATENCY, str(record.at_ms), f"{record.latency_ms:.3f}")
+            batch.expire(LATENCY, _METRIC_LIFE_S)
 
     def _add_latest(self, batch: Pipeline, platform: Platform, record: Record) -> None:
         estimates = platform.estimator.estimate
@@ -147,6 +160,7 @@ class Publisher:
                 "to": switch.after,
                 "confidence": f"{switch.confidence:.4f}",
                 "reason": switch.reason,
+                "took_ms": f"{switch.took_ms:.1f}",
                 "at": when(switch.at_ms),
             }
             name = f"{switch.at_ms}-{count}" if past else "*"

@@ -14,12 +14,13 @@ from sandbox.crypto.parameters import (
     EDGE_REFERENCE_BPS,
     ESTIMATOR_DECAY,
     GROW_SHARE,
-    HALF_OPEN_CLEAN_STEPS,
+    HALF_OPEN_CLEAN_TRADES,
     HALF_OPEN_SHARE,
     LATENCY_LIMIT_MS,
     N_SYMBOLS,
     NAV_USD,
     SHRINK_SHARE,
+    SMALLEST_TRADE_USD,
     STEP_DAYS,
     SYMBOLS,
     VAR_CONFIDENCE,
@@ -27,6 +28,9 @@ from sandbox.crypto.parameters import (
     VAR_HORIZON_DAYS,
     FloatArray,
 )
+
+_TAIL = 4.0  # degrees of freedom of a stressed move
+_SCENARIOS_AT_ONCE = 20_000
 
 
 class VolatilityEstimator:
@@ -68,12 +72,23 @@ class BreakerState(IntEnum):
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Opens on a breach, is reset by hand to half open, and closes after enough clean steps."""
+    """Opens on a breach, is reset by hand to half open, and closes after enough clean trades.
+
+    Attributes
+    ----------
+    state, reason, since_ms
+        What it is, why, and since when.
+    clean_trades : int
+        Trades without a breach since it is half open.
+    tripped_by : dict
+        What it measured when it opened last: `var_pct` [% of NAV], `latency_ms`.
+    """
 
     state: BreakerState = BreakerState.CLOSED
     reason: str = ""
     since_ms: int = 0
-    clean_steps: int = 0
+    clean_trades: int = 0
+    tripped_by: dict[str, float] = field(default_factory=dict)
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=20))
 
     @property
@@ -86,29 +101,30 @@ class CircuitBreaker:
         """Share of a normal increase that is allowed."""
         return {BreakerState.CLOSED: 1.0, BreakerState.HALF_OPEN: HALF_OPEN_SHARE, BreakerState.OPEN: 0.0}[self.state]
 
-    def judge(self, largest_var_pct: float, limit_pct: float, latency_ms: float, now_ms: int) -> bool:
-        """Take in one step; return whether the state changed."""
+    def judge(self, largest_var_pct: float, limit_pct: float, latency_ms: float, trades: int, now_ms: int) -> bool:
+        """Take in one step and the trades made in it; return whether the state changed."""
         self._latencies.append(latency_ms)
-        breach = ""
+        breaches = []
         if largest_var_pct > limit_pct:
-            breach = f"VaR {largest_var_pct:.2f} % above {limit_pct:.2f} %"
-        elif len(self._latencies) >= 10 and self.latency_ms > LATENCY_LIMIT_MS:
-            breach = f"latency {self.latency_ms:.0f} ms above {LATENCY_LIMIT_MS:.0f} ms"
-        if breach:
+            breaches.append(f"VaR {largest_var_pct:.2f} % above {limit_pct:.2f} %")
+        if len(self._latencies) >= 10 and self.latency_ms > LATENCY_LIMIT_MS:
+            breaches.append(f"latency {self.latency_ms:.0f} ms above {LATENCY_LIMIT_MS:.0f} ms")
+        if breaches:
             if self.state is BreakerState.OPEN:
                 return False
-            self.move(BreakerState.OPEN, breach, now_ms)
+            self.move(BreakerState.OPEN, " and ".join(breaches), now_ms)
+            self.tripped_by = {"var_pct": round(largest_var_pct, 4), "latency_ms": round(self.latency_ms, 3)}
             return True
         if self.state is BreakerState.HALF_OPEN:
-            self.clean_steps += 1
-            if self.clean_steps >= HALF_OPEN_CLEAN_STEPS:
-                self.move(BreakerState.CLOSED, f"{self.clean_steps} clean steps", now_ms)
+            self.clean_trades += trades
+            if self.clean_trades >= HALF_OPEN_CLEAN_TRADES:
+                self.move(BreakerState.CLOSED, f"{self.clean_trades} clean trades", now_ms)
                 return True
         return False
 
     def move(self, state: BreakerState, reason: str, now_ms: int) -> None:
         """Go to `state`."""
-        self.state, self.reason, self.since_ms, self.clean_steps = state, reason, now_ms, 0
+        self.state, self.reason, self.since_ms, self.clean_trades = state, reason, now_ms, 0
 
 
 class RiskHarmoniser:
@@ -119,6 +135,8 @@ class RiskHarmoniser:
         self.targets = np.zeros(N_SYMBOLS)
         self.covariance = np.diag(volatility**2 * STEP_DAYS)
         self.measure: RiskMeasure | None = None
+        self.trades = 0  # made in the last step
+        self.stressed_var_pct = 0.0
 
     @property
     def var_pct(self) -> FloatArray:
@@ -145,7 +163,9 @@ class RiskHarmoniser:
         wanted = NAV_USD * kelly * confidence * signal * np.sqrt(reference / estimate)
         self.targets = np.minimum(np.maximum(wanted, 0.0), limits)
         gap = self.targets - self.positions
-        self.positions = self.positions + np.where(gap > 0.0, GROW_SHARE * growth, SHRINK_SHARE) * gap
+        change = np.where(gap > 0.0, GROW_SHARE * growth, SHRINK_SHARE) * gap
+        self.trades = int((np.abs(change) >= SMALLEST_TRADE_USD).sum())
+        self.positions = self.positions + change
 
     def measure_risk(self, ticks: FloatArray) -> None:
         """Take in the ticks of a step and measure VaR from what the market really did lately."""
@@ -158,3 +178,15 @@ class RiskHarmoniser:
             confidence=VAR_CONFIDENCE,
             symbols=SYMBOLS,
         )
+
+    def stress(self, scenarios: int, rng: np.random.Generator) -> None:
+        """Simulate the book over a bad day, with fat tails, and take its 99 % loss [% of NAV]."""
+        root = np.linalg.cholesky(self.covariance / STEP_DAYS + 1e-12 * np.eye(N_SYMBOLS)) * np.sqrt(VAR_HORIZON_DAYS)
+        losses = np.empty(scenarios)
+        for first in range(0, scenarios, _SCENARIOS_AT_ONCE):
+            count = min(_SCENARIOS_AT_ONCE, scenarios - first)
+            scale = np.sqrt(_TAIL / rng.chisquare(_TAIL, count))
+            shocks = rng.standard_normal((count, N_SYMBOLS)) @ root.T
+            losses[first : first + count] = -(shocks @ self.positions) * scale
+        rank = int(VAR_CONFIDENCE * (scenarios - 1))
+        self.stressed_var_pct = float(np.partition(losses, rank)[rank]) * 100.0 / NAV_USD

@@ -11,15 +11,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sandbox.crypto.heart import Heart
+from sandbox.crypto.model_server import SLOTS
 from sandbox.crypto.parameters import (
     ESTIMATOR_DECAY,
+    HALF_OPEN_CLEAN_TRADES,
+    HALF_OPEN_SHARE,
     HISTORY_POINTS,
     LATENCY_LIMIT_MS,
     MARKET_S_PER_STEP,
     NAV_USD,
     REDIS_P99_LIMIT_US,
     STEP_S,
+    SWITCH_ALERT_PER_MINUTE,
+    SWITCH_WINDOW_S,
     SYMBOLS,
+    USUAL_VOLUME_USD,
     VAR_CONFIDENCE,
     VAR_DECAY,
     VAR_HORIZON_DAYS,
@@ -55,22 +61,27 @@ def status(heart: Heart) -> dict[str, Any]:
                 "state": platform.breaker.state.name,
                 "reason": platform.breaker.reason,
                 "since": when(platform.breaker.since_ms),
-                "clean_steps": platform.breaker.clean_steps,
+                "tripped_by": platform.breaker.tripped_by,
+                "clean_trades": platform.breaker.clean_trades,
+                "clean_trades_to_close": HALF_OPEN_CLEAN_TRADES,
+                "half_open_share": HALF_OPEN_SHARE,
                 "latency_ms": round(platform.breaker.latency_ms, 3),
             },
-            "router": {
-                "paused": platform.router.paused,
-                "switches_total": platform.router.switches_total + heart.earlier_switches,
-                "min_confidence": platform.router.min_confidence,
-                "switch_hysteresis": platform.router.switch_hysteresis,
-                "min_dwell_s": platform.router.min_dwell_steps * STEP_S,
+            "latency_by_stage_ms": heart.stages_ms,
+            "stress": {
+                "scenarios": platform.scenarios,
+                "scenarios_configured": platform.parameters.stress_scenarios,
+                "stressed_var_pct": round(platform.harmoniser.stressed_var_pct, 4),
             },
+            "router": _router(heart),
+            "model_server": _model_server(platform),
             "limits": {
                 "var_warn_pct": platform.parameters.var_warn_pct,
                 "var_limit_pct": platform.parameters.var_limit_pct,
                 "var_breaker_pct": platform.parameters.var_breaker_pct,
                 "latency_ms": LATENCY_LIMIT_MS,
                 "redis_p99_us": REDIS_P99_LIMIT_US,
+                "model_switches_per_minute": SWITCH_ALERT_PER_MINUTE,
             },
             "var": {
                 "confidence": VAR_CONFIDENCE,
@@ -141,6 +152,7 @@ class PlatformCollector(Collector):
                 ("edge_blended_bps", "Blended edge [bps]"): platform.edge_blended,
                 ("volatility_estimate", "Estimated volatility [per sqrt(day)]"): platform.estimator.estimate,
                 ("price_usd", "Price [USD]"): platform.market.prices,
+                ("volume_usd", "Volume traded in a step [USD]"): platform.history[-1].volume_usd,
             }
             now_ms = self._heart.now_ms()
             ages = [(now_ms - updated) / 1000.0 for updated in platform.estimator.updated_ms]
@@ -154,9 +166,20 @@ class PlatformCollector(Collector):
                 ("step_latency_ms", "Median time from tick to store [ms]"): platform.breaker.latency_ms,
                 ("trading_enabled", "1 while new risk is allowed"): float(platform.trading),
                 ("router_paused", "1 while the model router is paused"): float(platform.router.paused),
+                ("router_min_confidence", "Confidence that a model must have to be switched to"): (
+                    platform.router.rules.confidence_thresholds.min_confidence
+                ),
+                ("model_server_instances", "Instances of the model server"): float(len(platform.server.instances)),
+                ("model_server_models_in_use", "Models called lately"): float(platform.server.models_in_use),
+                ("model_server_latency_p95_ms", "95 % of the answers take no longer [ms]"): (
+                    platform.server.latency_ms[1]
+                ),
+                ("stress_scenarios", "Scenarios simulated in a step"): float(platform.scenarios),
                 ("store_connected", "1 while Redis takes what is written"): float(self._heart.store_connected),
             }
-            switches = platform.router.switches_total + self._heart.earlier_switches
+            counts = zip(platform.router.switches_total, self._heart.earlier_switches, strict=True)
+            switches = [now + earlier for now, earlier in counts]
+            latest = {switch.symbol: switch.took_ms for switch in platform.switches}
         for (name, text), values in per_symbol.items():
             family = GaugeMetricFamily(name, text, labels=["symbol"])
             for symbol, value in zip(SYMBOLS, values, strict=True):
@@ -168,7 +191,14 @@ class PlatformCollector(Collector):
         yield family
         for (name, text), value in single.items():
             yield GaugeMetricFamily(name, text, value=value)
-        yield CounterMetricFamily("model_switch", "Model switches since the start", value=switches)
+        counter = CounterMetricFamily("model_switch", "Model switches since the start", labels=["symbol"])
+        took = GaugeMetricFamily("model_switch_latency_ms", "What the latest switch took [ms]", labels=["symbol"])
+        for place, symbol in enumerate(SYMBOLS):
+            counter.add_metric([symbol], switches[place])
+            if place in latest:
+                took.add_metric([symbol], latest[place])
+        yield counter
+        yield took
         yield from _redis(self._heart.store.figures)
         points = GaugeMetricFamily(
             "dashboard_panel_points", "Points that a panel has in its time range", labels=["dashboard", "panel"]
@@ -207,6 +237,38 @@ def _redis(figures: dict[str, Any]) -> Iterator[Metric]:
             yield CounterMetricFamily(name, text, value=float(figures[field]))
 
 
+def _router(heart: Heart) -> dict[str, Any]:
+    router = heart.platform.router
+    rules = router.rules
+    return {
+        "paused": router.paused,
+        "market_hours_only": rules.market_hours_only,
+        "switches_total": sum(router.switches_total) + sum(heart.earlier_switches),
+        "switches_per_minute": round(heart.platform.switches_per_minute(heart.now_ms()), 2),
+        "window_s": SWITCH_WINDOW_S,
+        "min_confidence": rules.confidence_thresholds.min_confidence,
+        "switch_hysteresis": rules.confidence_thresholds.switch_hysteresis,
+        "min_dwell_s": rules.min_dwell_steps * STEP_S,
+        "answer_within_ms": rules.answer_within_ms,
+        "min_volume_share": rules.min_volume_share,
+        "pair_rules": [rule.model_dump() for rule in rules.pair_rules],
+    }
+
+
+def _model_server(platform: Platform) -> dict[str, Any]:
+    server = platform.server
+    median_ms, p95_ms = server.latency_ms
+    return {
+        "instances": len(server.instances),
+        "models_per_instance": SLOTS,
+        "models_in_use": server.models_in_use,
+        "loads_total": server.loads,
+        "load_ms": round(1000.0 * server.load_s, 3),
+        "latency_ms": round(median_ms, 2),
+        "latency_p95_ms": round(p95_ms, 2),
+    }
+
+
 def _symbol(platform: Platform, place: int) -> dict[str, Any]:
     chosen = platform.router.chosen[place]
     return {
@@ -216,6 +278,8 @@ def _symbol(platform: Platform, place: int) -> dict[str, Any]:
         "position_limit_usd": round(float(platform.limits[place]), 2),
         "position_limit_configured_usd": platform.parameters.position_limits_usd[SYMBOLS[place]],
         "var_pct": round(float(platform.harmoniser.var_pct[place]), 5),
+        "volume_usd": round(float(platform.history[-1].volume_usd[place])),
+        "volume_usual_usd": USUAL_VOLUME_USD[place],
         "edge_blended_bps": round(float(platform.edge_blended[place]), 4),
         "volatility_estimate": round(float(platform.estimator.estimate[place]), 7),
         "volatility_updated_at": when(platform.estimator.updated_ms[place]),

@@ -19,13 +19,18 @@ _USUAL_SHARE_OF_NAV = 0.25 * 0.545 * 0.65  # Kelly x confidence x signal of a he
 
 def single_symbol(rng: random.Random) -> list[Step]:
     """Raise the position limit and the signal of one symbol, so that its position becomes a concentration."""
+    return concentrate(rng)
+
+
+def concentrate(rng: random.Random, wanted_var: float | None = None) -> list[Step]:
+    """Let the position of one symbol grow to a value at risk of `wanted_var` [% of NAV]; default: 2.7 to 3.1."""
     place = rng.randrange(len(SYMBOLS))
     symbol, volatility = SYMBOLS[place], DAILY_VOLATILITY[place]
     parameters = load(PRISTINE / "risk_params.yml", RiskParameters)
     per_usd = _NORMAL_99 * volatility / NAV_USD * 100.0  # VaR [% of NAV] per USD held
     scale = (parameters.volatility_reference / volatility) ** 0.5
     usual_var = _NORMAL_99 * volatility * _USUAL_SHARE_OF_NAV * scale * 100.0
-    wanted_var = rng.uniform(2.7, 3.1)
+    wanted_var = rng.uniform(2.7, 3.1) if wanted_var is None else wanted_var
     room = rng.uniform(1.15, 1.4) * wanted_var / (parameters.position_limits_usd[symbol] * per_usd)
     return [
         Step(0.0, "position-limit", {"symbol": symbol, "multiple": round(room, 2)}),

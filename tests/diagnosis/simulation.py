@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 
 from engine.volatility import realised_volatility
-from opslib.diagnosis import Diagnosis, Verdict, var_breach
-from sandbox.crypto import config, control
+from opslib.diagnosis import Diagnosis, Verdict, circuit_breaker, model_switching, var_breach
+from sandbox.crypto import config
+from sandbox.crypto.changes import CHANGES
 from sandbox.crypto.decoys import decoys
 from sandbox.crypto.parameters import STEP_DAYS, STEP_S, SYMBOLS
 from sandbox.crypto.platform import Platform, when
+from sandbox.crypto.status import status as status_of
+from sandbox.faults import circuit_breaker as circuit_breaker_faults
+from sandbox.faults import model_switching as model_switching_faults
 from sandbox.faults import var_breach as var_breach_faults
 
 WARNING = 1.8
 STALE_AFTER_S = 3.0
 START_MS = 1_790_000_000_000
 MOST_STEPS = 240
-STEPS = {f"var-breach/{cause}": steps for cause, steps in var_breach_faults.STEPS.items()}
+FAULTS = {
+    "circuit-breaker": circuit_breaker_faults.STEPS,
+    "model-switching": model_switching_faults.STEPS,
+    "var-breach": var_breach_faults.STEPS,
+}
+STEPS = {f"{runbook}/{cause}": steps for runbook, causes in FAULTS.items() for cause, steps in causes.items()}
+SWITCH_WINDOW_S = 30.0
+SLOW_MS = 100.0
+WANTED = {"min_confidence": 0.6, "switch_hysteresis": 0.05, "threshold": 0.92, "band": 0.85}
+LIMITS = {"var": 2.5, "latency": 100.0}
+EACH_SCENARIO_MS = 1e-4  # in a step that is not made on a real server
 
 
 @dataclass
@@ -30,11 +47,12 @@ class Scene:
 
     platform: Platform
     now_ms: int = START_MS
+    scenarios: int = 0
 
     def advance(self, steps: int) -> None:
         for _ in range(steps):
             self.now_ms += int(STEP_S * 1000)
-            self.platform.step(self.now_ms, 1.0)
+            self.platform.step(self.now_ms, 1.0 + EACH_SCENARIO_MS * self.scenarios)
 
     @property
     def breached(self) -> bool:
@@ -54,17 +72,125 @@ def break_(scene: Scene, *faults: str, seed: int, noise: int = 0) -> None:
         rng = random.Random(f"{fault} {seed}")
         for step in [*STEPS[fault](rng), *decoys(rng, noise)]:
             scene.advance(round(step.after_s / STEP_S))
-            if step.do in control._CHANGES:
-                control._CHANGES[step.do](**step.facts).apply(scene.platform, scene.now_ms)
+            if step.do == "scenario-time":
+                scene.scenarios = round(step.facts["cpu_ms"] / EACH_SCENARIO_MS)
+            elif step.do in CHANGES:
+                CHANGES[step.do](**step.facts).apply(scene.platform, scene.now_ms)
+
+
+def until(scene: Scene, seen: Callable[[Scene], bool], most_steps: int = MOST_STEPS) -> bool:
+    """Let the platform run until `seen` holds; whether it did."""
+    for _ in range(most_steps):
+        if seen(scene):
+            return True
+        scene.advance(1)
+    return False
 
 
 def until_breach(scene: Scene) -> bool:
     """Let the platform run until VaR passes the warning level; whether it did."""
-    for _ in range(MOST_STEPS):
-        if scene.breached:
-            return True
-        scene.advance(1)
-    return False
+    return until(scene, lambda scene: scene.breached)
+
+
+def switching(scene: Scene) -> bool:
+    """Whether the alert of A10 is true."""
+    return scene.platform.switches_per_minute(scene.now_ms) > 20.0
+
+
+def opened(scene: Scene) -> bool:
+    """Whether the alert of A20 is true."""
+    return scene.platform.breaker.state.name == "OPEN"
+
+
+def document(scene: Scene) -> dict[str, Any]:
+    """The document of `/api/status`."""
+    heart = SimpleNamespace(
+        lock=nullcontext(),
+        platform=scene.platform,
+        sandbox_id="stepped",
+        earlier_switches=[0] * len(SYMBOLS),
+        stages_ms={"models": 0.6, "scenarios": EACH_SCENARIO_MS * scene.scenarios, "store": 0.4},
+        now_ms=lambda: scene.now_ms,
+    )
+    return status_of(heart)  # type: ignore[arg-type]  # what it reads of a heart, without its servers
+
+
+def history(scene: Scene, field: str) -> pd.DataFrame:
+    """A series as the platform's Redis holds it."""
+    records = list(scene.platform.history)
+    times = pd.to_datetime([record.at_ms for record in records], unit="ms", utc=True)
+    values = [getattr(record, field) for record in records]
+    columns = ["platform"] if field == "latency_ms" else list(SYMBOLS)
+    return pd.DataFrame(values, index=times, columns=columns)
+
+
+def stream(scene: Scene) -> pd.DataFrame:
+    """The log of switches as the platform's Redis holds it."""
+    rows = [
+        (
+            pd.to_datetime(when(item.at_ms)),
+            SYMBOLS[item.symbol],
+            item.before,
+            item.after,
+            f"{item.confidence:.4f}",
+            f"{item.took_ms:.1f}",
+        )
+        for item in scene.platform.switches
+    ]
+    return pd.DataFrame(rows, columns=["time", "symbol", "from", "to", "confidence", "took_ms"])
+
+
+def clock(scene: Scene) -> dt.datetime:
+    """The time."""
+    return dt.datetime.fromtimestamp(scene.now_ms / 1000, dt.UTC)
+
+
+def diagnose_switching(scene: Scene, unseen: tuple[str, ...] = ()) -> Verdict:
+    """What A10 concludes; `unseen` names `redis` or `api`."""
+    now = clock(scene)
+    switches = None if "redis" in unseen else stream(scene)
+    volume = None if "redis" in unseen else history(scene, "volume_usd")
+    status = None if "api" in unseen else document(scene)
+    rate = model_switching.rate(switches, status, now, SWITCH_WINDOW_S)
+    facts: dict[str, Any] = {
+        "pattern": None if switches is None else model_switching.pattern(switches, now, SWITCH_WINDOW_S, SLOW_MS),
+        "liquidity": None if volume is None else model_switching.liquidity(volume, status),
+        "routing": None if status is None else model_switching.routing(status, WANTED),
+        "serving": None if status is None else model_switching.serving(status),
+    }
+    case = Diagnosis(SimpleNamespace(unseen=list(unseen)), model_switching.CAUSES)
+    case.confirm(None if rate is None else rate > 20.0, f"{rate} model switches a minute")
+    case.examine("two-model-flip", pattern=facts["pattern"], routing=facts["routing"])
+    case.examine("random-across-all", pattern=facts["pattern"], liquidity=facts["liquidity"])
+    case.examine("server-overload", pattern=facts["pattern"], serving=facts["serving"])
+    case.examine("same-symbol-oscillation", pattern=facts["pattern"], routing=facts["routing"])
+    return case.verdict()
+
+
+def remedy_switching(scene: Scene, causes: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """What A10 proposes for the causes."""
+    status = document(scene)
+    return model_switching.remedy(causes, model_switching.routing(status, WANTED), model_switching.serving(status))
+
+
+def diagnose_breaker(scene: Scene, unseen: tuple[str, ...] = ()) -> tuple[Verdict, pd.DataFrame]:
+    """What A20 concludes, and the triggers it saw; `unseen` names `redis` or `api`."""
+    var = None if "redis" in unseen else history(scene, "var_pct")
+    latency = None if "redis" in unseen else history(scene, "latency_ms")
+    status = None if "api" in unseen else document(scene)
+    alert = {"startsAt": when(scene.platform.breaker.since_ms)}
+    began = circuit_breaker.since(status, alert)
+    triggers = circuit_breaker.triggers(var, latency, status, began, LIMITS)
+    case = Diagnosis(SimpleNamespace(unseen=list(unseen)), circuit_breaker.CAUSES)
+    case.confirm(opened(scene), f"the circuit breaker is {scene.platform.breaker.state.name}")
+    case.examine("var", triggers=triggers)
+    case.examine("latency", triggers=triggers)
+    return case.verdict(), triggers
+
+
+def likely(verdict: Verdict) -> list[str]:
+    """The causes above one half."""
+    return [item.key for item in verdict.causes if item.likelihood > 0.5]
 
 
 def diagnose(scene: Scene) -> Verdict:
