@@ -298,7 +298,7 @@ class Session(Served):
             why = {"type": type(error).__name__, "error": str(error)}
             with self._lock:
                 self._must_be_open()
-                self._scribe.write("plan-refused", {"run": self.subject.run, "actions": plain(actions), **why})
+                self._scribe.write("proposal-refused", {"run": self.subject.run, "actions": plain(actions), **why})
             raise
         return self._redact(plain(plan.as_json())), b""
 
