@@ -260,6 +260,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"{run.capitalize()} started{tail('runbook')}"
         case "session":
             return f"The recorder can look at {', '.join(body.get('systems') or []) or 'nothing'}"
+        case "went-live":
+            return f"After replaying run {of('replayed')} the platform itself is asked"
         case "kernel":
             return f"The kernel is {of('kernel')}"
         case "cell-started":

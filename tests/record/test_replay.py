@@ -76,9 +76,9 @@ def test_answers_come_with_their_evidence(ops: Ops, session: ReplaySession) -> N
     assert var.attrs["evidence"] == "E001"
     status = ops.http.json("/api/status")
     assert status.evidence == "E002"
-    clock = next(body for body in session.archived.answers.values() if body["probe"] == "clock.now")
+    clock = next(body for body in session.answers.archived.answers.values() if body["probe"] == "clock.now")
     assert abs(ops.now() - dt.datetime.fromisoformat(clock["at"])) < dt.timedelta(seconds=1), "the clock of then"
-    assert {"E001", "E002"} <= session.used
+    assert {"E001", "E002"} <= session.answers.used
 
 
 def test_a_call_without_evidence_fails_by_name(ops: Ops, session: ReplaySession) -> None:
@@ -89,7 +89,7 @@ def test_a_call_without_evidence_fails_by_name(ops: Ops, session: ReplaySession)
         ops.redis.series("var_pct", SYMBOLS)
     with pytest.raises(NoEvidence, match="random"):
         ops.random(3)
-    assert len(session.missing) == 3
+    assert len(session.answers.missing) == 3
     assert ops.look("a new thing", ops.redis.hash, "nothing") is None
     assert "a new thing" in ops.unseen[0]
 
@@ -99,7 +99,7 @@ def test_another_notebook_gets_a_clock_and_chances_that_stay_the_same(home: Sett
     for _ in range(2):
         with closing(ReplaySession(home, run, other=True)) as session, closing(Ops(str(session.path))) as ops:
             seen.append((ops.now(), ops.now(), ops.random(3)))
-            assert session.missing, "and it is said that the record holds none"
+            assert session.answers.missing, "and it is said that the record holds none"
     assert seen[0] == seen[1]
 
 
@@ -113,7 +113,10 @@ def test_the_plan_of_then_is_handed_out_for_the_same_actions_alone(
     assert (plan.hash, plan.state) == (then.plan["hash"], "proposed")
     with pytest.raises(NoEvidence, match=r"no preview for a plan of crypto\.set-kelly\(kelly_fraction=0\.2\)"):
         ops.propose("crypto.set-kelly", kelly_fraction=0.2)
-    assert session.proposed == [then.actions, [{"action": "crypto.set-kelly", "arguments": {"kelly_fraction": 0.2}}]]
+    assert session.answers.proposed == [
+        then.actions,
+        [{"action": "crypto.set-kelly", "arguments": {"kelly_fraction": 0.2}}],
+    ]
 
 
 def test_a_refusal_is_repeated(home: Settings, run: ArchivedRun) -> None:
@@ -122,7 +125,7 @@ def test_a_refusal_is_repeated(home: Settings, run: ArchivedRun) -> None:
     with closing(ReplaySession(home, run)) as session, closing(Ops(str(session.path))) as ops:
         with pytest.raises(PlanError, match=r"Kelly is 0\.2 already"):
             ops.propose("crypto.set-kelly", kelly_fraction=0.2)
-        assert session.missing == []
+        assert session.answers.missing == []
 
 
 def test_nothing_is_applied(ops: Ops) -> None:

@@ -23,7 +23,7 @@ from opslib.runs.formats import NotebookNode, v4
         ("3 of 5 symbols", "4 of 5 symbols", False),
         ("1.5e-7", "1.6e-7", True),
         ("1.5e-7", "1.9e-7", False),
-        ("−1.00", "-1.00", False),
+        ("−1.00", "-1.00", True),
         ("<Figure at 0x7f3a2b1c9d10>", "<Figure at 0x7f0000000000>", True),
         ("in /tmp/runbook-0-abc/kernel-ab12cd34/work", "in /tmp/runbook-0-xyz/kernel-zz99yy88/work", True),
         ("[1,234 bytes of output cut here; the whole is in a.gz]", "[99 bytes of output cut here; it is lost]", True),
