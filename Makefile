@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test packages gameday bench lock clean
+.PHONY: help setup demo check test packages gameday golden bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 
 gameday: .venv/ready packages  ## every fault of the sandbox, and a score of what the playbooks named; ONLY='var-breach/*' for some
 	@$(BIN)/runbook gameday $(if $(ONLY),--only '$(ONLY)')
+
+golden: .venv/ready  ## the golden records of tests/golden anew, after a change of what playbooks show
+	@$(BIN)/python -m tests.golden
 
 bench: .venv/ready  ## figures against peers, which it installs
 	@$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r bench/requirements.lock

@@ -176,6 +176,17 @@ class Ops:
         result: dict[str, Any] = self._ask("apply", hash=name, token=token)[0]
         return result
 
+    def live(self) -> None:
+        """In a notebook that was opened to investigate, from here on ask the platform itself; the record says so.
+
+        Raises
+        ------
+        RecorderError
+            In a playbook's run, which does so anyway, and in a replay, which never does.
+        """
+        self._ask("live")
+        print("From here on the platform itself is asked, and what it answers goes on the record.")
+
     def probe(self, name: str, /, **arguments: Any) -> Any:
         """Call a probe by its name: a DataFrame, `Seen`, `SeenList`, `SeenText`, a number or None.
 

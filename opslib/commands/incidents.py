@@ -11,13 +11,14 @@ from opslib import figures, people, platforms, store
 from opslib import incidents as desk
 from opslib.commands.output import out, print_json, print_table, printable, say
 from opslib.errors import NotAllowed, NotFound
-from opslib.incidents import wording
+from opslib.incidents import escalation, wording
 from opslib.settings import Settings
 from opslib.sql import queries
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document")]
 As = Annotated[str | None, typer.Option("--as", help="Who you are; must match RUNBOOK_TOKEN")]
 Incident = Annotated[str, typer.Argument(help="INC-YYYY-NNNNNN")]
+Level = Literal["L1", "L2", "L3", "L4"]
 State = Literal["open", "acknowledged", "mitigated", "resolved"]
 
 
@@ -106,6 +107,30 @@ def note(incident: Incident, text: Annotated[str, typer.Argument(help="What happ
     """Put a remark on the record."""
     _step(incident, as_, lambda connection, person: desk.note(connection, incident, person, text))
     out.print("The note is on the record.")
+
+
+def escalate(
+    incident: Incident,
+    to: Annotated[Level | None, typer.Option(help="The level; the next one where it is left out")] = None,
+    text: Annotated[str, typer.Option(help="Why")] = "",
+    as_: As = None,
+    json: AsJson = False,
+) -> None:
+    """Ask for the next level of authority: the record says so, and you are told whom to call."""
+    asked: list[tuple[str, platforms.Contact]] = []
+
+    def step(connection: store.Connection, person: str) -> None:
+        row = connection.execute(queries("incidents").one, {"incident": incident}).fetchone() or {}
+        contacts = platforms.load(Settings(), row["platform"]).contacts
+        asked.append(escalation.escalate(connection, incident, person, contacts, level=to, text=text))
+
+    _step(incident, as_, step)
+    level, contact = asked[0]
+    if json:
+        print_json({"incident": incident, "level": level, **contact.model_dump()})
+        return
+    out.print(printable(f"{incident} is escalated to {level}. Nobody has been called yet; call now:"), markup=False)
+    out.print(printable(f"  {contact.who}, {contact.how}, answers within {contact.within}"), style="bold", markup=False)
 
 
 def resolve(incident: Incident, text: Annotated[str, typer.Option(help="How it ended")] = "", as_: As = None) -> None:

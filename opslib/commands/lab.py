@@ -16,10 +16,14 @@ def lab(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="The first free one from 8888 on")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser")] = False,
     as_: Annotated[str | None, typer.Option("--as", help="Who you are; RUNBOOK_TOKEN must agree with it")] = None,
+    investigate: Annotated[
+        str | None, typer.Option(metavar="INC", help="Open an archived notebook; it answers from its evidence at first")
+    ] = None,
+    run: Annotated[int | None, typer.Option(min=1, help="With --investigate: which run of the incident")] = None,
 ) -> None:
     """JupyterLab with working copies of the runbooks, until Ctrl-C. Each kernel is a run on the record."""
     from opslib import store
-    from opslib.jupyter import interactive
+    from opslib.jupyter import copies, interactive
     from opslib.jupyter.lab import ready
 
     settings = Settings()
@@ -27,7 +31,8 @@ def lab(
     lost = interactive.end_forgotten(settings)
     if lost:
         err.print(f"{lost} run(s) of an earlier JupyterLab ended without saying so; they are on the record as lost.")
-    lab = ready(settings, port=port, browser=not no_browser, as_=as_)
+    notebook = copies.investigate(settings, investigate, run) if investigate is not None else None
+    lab = ready(settings, port=port, browser=not no_browser, as_=as_, notebook=notebook)
     out.print(f"JupyterLab: {lab.url}", markup=False)
     out.print(f"Working copies: {lab.folder}", markup=False)
     sys.stdout.flush()

@@ -260,6 +260,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"{run.capitalize()} started{tail('runbook')}"
         case "session":
             return f"The recorder can look at {', '.join(body.get('systems') or []) or 'nothing'}"
+        case "went-live":
+            return f"After replaying run {of('replayed')} the platform itself is asked"
         case "kernel":
             return f"The kernel is {of('kernel')}"
         case "cell-started":
@@ -281,8 +283,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"{run.capitalize()} {ending(body.get('state'))}{tail('error')}"
         case "file":
             return f"File written: {of('path')}"
-        case "plan-refused":
-            return f"No plan{tail('error')}"
+        case "proposal-refused":
+            return f"No plan was made{tail('error')}"
         case "plan-proposed":
             return f"Plan {short(body.get('hash'))} proposed{_actions(body.get('document'))}"
         case "plan-decided":
@@ -299,6 +301,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"Plan {short(body.get('hash'))}: {plan_word(body.get('state'))}{because}"
         case "acknowledged":
             return f"Acknowledged{tail('text')}"
+        case "escalated":
+            return f"Escalated to {of('level')}, {of('who')} ({of('how')}){tail('text')}"
         case "note":
             return f"Note: {of('text')}"
         case "resolved":

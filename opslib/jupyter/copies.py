@@ -17,8 +17,8 @@ from papermill.parameterize import parameterize_notebook
 
 from opslib import platforms
 from opslib.canonical import file_digest
-from opslib.errors import RunbookError
-from opslib.record import archive
+from opslib.errors import NotFound, RunbookError
+from opslib.record import archive, archived
 from opslib.runs import catalogue, parameters
 from opslib.runs.catalogue import Runbook
 from opslib.runs.formats import nbformat
@@ -31,10 +31,22 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class CopyOf:
-    """What a notebook is a working copy of."""
+    """What a notebook is a working copy of.
+
+    Attributes
+    ----------
+    runbook, platform : str
+    incident, run : str or None, int or None
+        The archived run that is investigated; None: of the runbook as it is.
+    sha256 : str
+        Of the archived notebook.
+    """
 
     runbook: str
     platform: str
+    incident: str | None = None
+    run: int | None = None
+    sha256: str = ""
 
 
 def folder(settings: Settings) -> Path:
@@ -81,7 +93,61 @@ def of(path: Path) -> CopyOf | None:
         return None
     if not {"runbook", "platform"} <= set(facts):
         return None
-    return CopyOf(str(facts["runbook"]), str(facts["platform"]))
+    if "incident" not in facts:
+        return CopyOf(str(facts["runbook"]), str(facts["platform"]))
+    return CopyOf(**{name: facts[name] for name in ("runbook", "platform", "incident", "run", "sha256")})
+
+
+def investigate(settings: Settings, incident: str, number: int | None = None) -> Path:
+    """A working copy of an archived notebook, outputs included, which answers from its evidence until `ops.live()`.
+
+    What is done in it becomes a run of its own of the same incident, which names the archived notebook; that stays as
+    it is. A copy that is there is left alone.
+
+    Parameters
+    ----------
+    settings : Settings
+    incident : str
+    number : int, optional
+        Which run; the last one of a playbook where it is left out.
+
+    Raises
+    ------
+    NotFound
+        When there is no such record, or no such run in it.
+    RecordError
+        When the record was altered.
+    """
+    archived.checked(settings.home, incident)
+    runs = archived.read(settings.home, incident)
+    wanted = [run for run in runs if number in (None, run.facts["number"])]
+    by_playbook = [run for run in wanted if run.facts["mode"] != "interactive"]
+    if not wanted:
+        raise NotFound(f"{incident} has no run {number or ''} that has ended; `runbook show {incident}` lists its runs")
+    run = (by_playbook or wanted)[-1]
+    digest = file_digest(run.notebook)
+    place = folder(settings) / dt.datetime.now(dt.UTC).date().isoformat() / "investigate"
+    path = place / f"{incident}-{run.notebook.name}"
+    if path.exists():
+        return path
+    book = nbformat.read(run.notebook, as_version=4)
+    kept = [cell for cell in book.cells if "runbook-investigate" not in cell.metadata.get("tags", [])]
+    head = nbformat.v4.new_markdown_cell(
+        f"**You investigate run {run.facts['number']} of {incident}.** What is below was put out then. Cells that you"
+        " run again answer from the evidence of then, and what has none fails by name. `ops.live()` goes on with the"
+        " platform itself. The archived notebook stays as it is: what you do here is a run of its own in the same"
+        " incident, and is sealed when you shut the kernel down.",
+        metadata={"tags": ["runbook-investigate"]},
+    )
+    book.cells = [head, *kept]
+    book.metadata["kernelspec"] = {"name": KERNEL, "display_name": "Runbook", "language": "python"}
+    for name in ("run", "papermill"):
+        book.metadata.pop(name, None)
+    facts = {"runbook": run.facts["runbook"], "platform": run.facts["platform"], "sha256": digest}
+    book.metadata[_OF] = {**facts, "incident": incident, "run": run.facts["number"]}
+    place.mkdir(parents=True, exist_ok=True)
+    archive.write_atomic(path, nbformat.writes(book).encode())
+    return path
 
 
 def _copy(settings: Settings, runbook: Runbook, platform: str, today: Path) -> Path:

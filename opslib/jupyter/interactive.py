@@ -16,8 +16,9 @@ from psycopg.types.json import Jsonb
 
 from opslib import incidents, people, platforms, store
 from opslib.canonical import file_digest, plain
+from opslib.errors import RecordError
 from opslib.jupyter import copies
-from opslib.record import archive, journal, redaction
+from opslib.record import archive, archived, journal, redaction
 from opslib.record.client import running
 from opslib.runs import catalogue, descendants, ending, kernels, parameters, provenance, queue
 from opslib.runs.formats import NotebookNode, nbformat
@@ -70,11 +71,17 @@ class InteractiveRun:
         ------
         UsageError
             When runbook, platform or parameters are wrong.
+        RecordError
+            When the record that is investigated was altered.
         RecorderError, StoreError
             When the recorder or the store cannot be reached.
         """
         runbook = catalogue.find(settings, copy.runbook)
-        resolved = parameters.resolve(runbook, platforms.load(settings, copy.platform), {}, None)
+        then = _investigated(settings, copy)
+        if then is None:
+            resolved = parameters.resolve(runbook, platforms.load(settings, copy.platform), {}, None)
+        else:
+            incident, resolved = then.incident, then.facts["parameters"]
         person = people.operator(settings)
         with store.transaction(settings) as connection:
             if incident is None:
@@ -95,7 +102,7 @@ class InteractiveRun:
                 platform=copy.platform,
                 mode="interactive",
                 requested={},
-                alert=None,
+                alert=then.alert or None if then is not None else None,
                 requested_by=person,
             )
             connection.execute(queries("runs").claim, {"run": run, "worker": me()})
@@ -111,12 +118,16 @@ class InteractiveRun:
                 "commit": provenance.commit(runbook.path.parent),
                 "lock": provenance.lock(),
             }
+            if then is not None:
+                facts["investigates"] = {"number": copy.run, "sha256": copy.sha256}
             body = facts | {"confinement": kernels.confinement()}
             journal.append(connection, incident, "run-started", body, actor=person, settings=settings)
         begun = cls(settings, path, incident, run, record, facts)
         try:
             recorder = begun._held.enter_context(running(settings))
             subject = {name: facts[name] for name in ("incident", "run", "platform", "runbook", "mode", "parameters")}
+            if then is not None:
+                subject |= {"alert": then.alert or None, "replays": copy.run}
             begun.ops_socket = begun._held.enter_context(recorder.session(**subject)).socket_path
         except BaseException as error:
             begun.close(died=f"no session with the recorder: {error}")
@@ -150,6 +161,23 @@ class InteractiveRun:
             cell.metadata["runbook"] = {**cell.metadata.get("runbook", {}), "status": _status(cell)}
         book.metadata["run"] = {**plain(self.facts), "state": "running"}
         return book
+
+
+def _investigated(settings: Settings, copy: copies.CopyOf) -> archived.ArchivedRun | None:
+    """The archived run that a working copy investigates; None: it is of the runbook as it is.
+
+    Raises
+    ------
+    RecordError
+        When the record was altered, or the copy is of another notebook.
+    """
+    if copy.incident is None:
+        return None
+    archived.checked(settings.home, copy.incident)
+    for run in archived.read(settings.home, copy.incident):
+        if run.facts["number"] == copy.run and file_digest(run.notebook) == copy.sha256:
+            return run
+    raise RecordError(f"run {copy.run} of {copy.incident} is not what this notebook is a copy of; investigate it anew")
 
 
 def me() -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from opslib import people
 from opslib.errors import RunbookError
@@ -68,7 +69,14 @@ class Lab:
     folder: Path
 
 
-def ready(settings: Settings, *, port: int | None = None, browser: bool = True, as_: str | None = None) -> Lab:
+def ready(
+    settings: Settings,
+    *,
+    port: int | None = None,
+    browser: bool = True,
+    as_: str | None = None,
+    notebook: Path | None = None,
+) -> Lab:
     """Lay down everything that JupyterLab needs.
 
     Parameters
@@ -80,6 +88,8 @@ def ready(settings: Settings, *, port: int | None = None, browser: bool = True, 
         Whether it opens a browser.
     as_ : str, optional
         Who runs the notebooks; in the sandbox one of its people.
+    notebook : Path, optional
+        A working copy to open at once.
 
     Raises
     ------
@@ -112,10 +122,13 @@ def ready(settings: Settings, *, port: int | None = None, browser: bool = True, 
     }
     if as_ is not None:
         own["RUNBOOK_TOKEN"] = _token(settings, as_)
-    return Lab(_command(place, port, browser), own, f"http://127.0.0.1:{port}/lab?token={token}", today)
+    at = "/lab"
+    if notebook is not None:
+        at += f"/tree/{quote(notebook.relative_to(copies.folder(settings)).as_posix())}"
+    return Lab(_command(place, port, browser, at), own, f"http://127.0.0.1:{port}{at}?token={token}", today)
 
 
-def _command(place: Path, port: int, browser: bool) -> list[str]:
+def _command(place: Path, port: int, browser: bool, at: str) -> list[str]:
     """JupyterLab's command line: on this machine alone, no terminals, no news, no other kernels."""
     servers = {"jupyterlab": True, "jupyter_lsp": False, "jupyter_server_terminals": False}
     options = {
@@ -128,6 +141,7 @@ def _command(place: Path, port: int, browser: bool) -> list[str]:
         "ServerApp.terminals_enabled": False,
         "ServerApp.shutdown_no_activity_timeout": 0,
         "ServerApp.jpserver_extensions": servers,
+        "LabApp.default_url": at,
         "LabApp.app_settings_dir": place / "settings",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         "LabApp.extension_manager": "readonly",

@@ -14,7 +14,7 @@ from opslib.errors import NotFound, RecordError
 from opslib.record import archive, evidence
 from opslib.record.verify import IncidentReport, verify
 
-__all__ = ["ArchivedRun", "Key", "Proposal", "checked", "incidents", "read"]
+__all__ = ["ArchivedRun", "Key", "Proposal", "checked", "incidents", "journal_of", "read", "runs_in"]
 
 Key = tuple[str, bytes, int]
 """Probe, canonical arguments, ordinal: what a call is known by."""
@@ -142,12 +142,34 @@ def read(home: Path, incident: str) -> list[ArchivedRun]:
     folder = next((path for path in home.glob(f"*/{incident}") if _is_record(path)), None)
     if folder is None:
         raise NotFound(f"there is no record of {incident} under {home}")
-    try:
-        lines = (folder / archive.JOURNAL).read_text("utf-8").splitlines()
-        entries = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
-        raise RecordError(f"the journal of {incident} cannot be read: {error}") from error
+    return runs_in(folder)
+
+
+def runs_in(folder: Path) -> list[ArchivedRun]:
+    """The runs in the folder of a record.
+
+    Raises
+    ------
+    RecordError
+        When its journal cannot be read.
+    """
+    entries = journal_of(folder)
     return [run for entry in entries if entry["kind"] == "run-started" for run in _run(folder, entries, entry["body"])]
+
+
+def journal_of(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a record's journal, as exported.
+
+    Raises
+    ------
+    RecordError
+        When it cannot be read.
+    """
+    path = folder / archive.JOURNAL
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read: {error}") from error
 
 
 def _is_record(path: Path) -> bool:
@@ -183,7 +205,7 @@ def _proposals(entries: list[dict[str, Any]], run: int) -> Iterator[Proposal]:
     """What a run proposed; plans as they were then: approved already where a standing approval said so."""
     for entry in entries:
         body = entry["body"]
-        if entry["kind"] == "plan-refused" and body["run"] == run:
+        if entry["kind"] == "proposal-refused" and body["run"] == run:
             yield Proposal([_action(one) for one in body["actions"]], refusal=(body["type"], body["error"]))
         if entry["kind"] != "plan-proposed":
             continue

@@ -78,8 +78,9 @@ class RecorderClient:
         mode: str,
         parameters: dict[str, Any] | None = None,
         alert: dict[str, Any] | None = None,
+        replays: int | None = None,
     ) -> RecorderSession:
-        """A session for one run.
+        """A session for one run; `replays` names an earlier one whose evidence answers first.
 
         Raises
         ------
@@ -88,7 +89,14 @@ class RecorderClient:
         ConfigurationError, NotFound, StoreError
             When the platform does not validate, there is no such incident, or the database is away.
         """
-        subject = {"incident": incident, "run": run, "platform": platform, "runbook": runbook, "mode": mode}
+        subject: dict[str, Any] = {
+            "incident": incident,
+            "run": run,
+            "platform": platform,
+            "runbook": runbook,
+            "mode": mode,
+        }
+        subject["replays"] = replays
         connection = self._connect()
         try:
             result = self._ask(

@@ -9,6 +9,7 @@ import datetime as dt
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,113 +22,40 @@ from opslib.record.client import failure
 from opslib.record.serving import Answer, Operation, Served
 from opslib.settings import Settings
 
-__all__ = ["ReplaySession"]
+__all__ = ["Answers", "ReplaySession", "named", "same_actions"]
 
 _SHOWN = 200
 
 
-class ReplaySession(Served):
-    """Answers one notebook from the evidence of one archived run.
+class Answers:
+    """What an archived run was answered, call by call.
 
     Parameters
     ----------
-    settings : Settings
     archived : ArchivedRun
-    parameters : dict, optional
-        What the notebook is told that its parameters are; those of the archived run where it is left out.
-    other : bool
-        Whether the notebook may be another one than the archived: the clock and randomness that it asks for beyond
-        what is archived are made up, the same each time.
+    redact : callable
+        As when it was archived: arguments are known by what they were without secrets.
 
     Attributes
     ----------
-    verdict : dict or None
-        What the notebook concluded last.
-    proposed : list of dict
-        What it proposed: `action` and `arguments` of each action of each plan.
+    proposed : list of list of dict
+        `action` and `arguments` of each action that was proposed by now.
     missing : list of str
-        The calls that have no evidence.
+        The calls that had no evidence.
     used : set of str
         The evidence that was asked for.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        archived: ArchivedRun,
-        parameters: dict[str, Any] | None = None,
-        *,
-        other: bool = False,
-    ) -> None:
+    def __init__(self, archived: ArchivedRun, redact: Callable[[Any], Any]) -> None:
         self.archived = archived
-        self.verdict: dict[str, Any] | None = None
         self.proposed: list[list[dict[str, Any]]] = []
         self.missing: list[str] = []
         self.used: set[str] = set()
-        self._parameters = archived.facts["parameters"] if parameters is None else parameters
-        self._other = other
-        self._redact = redaction.default(settings)
+        self._redact = redact
         self._ordinals: Counter[tuple[str, bytes]] = Counter()
         self._lock = threading.Lock()
-        super().__init__(settings.runtime / "replay", int(archived.facts["run"]))
 
-    def operation(self, name: str) -> Operation | None:
-        """What answers requests of that name."""
-        return {
-            "hello": self._context,
-            "context": self._context,
-            "probe": self._probe,
-            "now": self._now,
-            "random": self._random,
-            "conclude": self._conclude,
-            "propose": self._propose,
-            "apply": self._apply,
-        }.get(name)
-
-    def redacted(self, text: str) -> str:
-        """A text without secrets."""
-        return str(self._redact(text))
-
-    def _context(self, request: dict[str, Any]) -> Answer:
-        del request
-        facts = self.archived.facts
-        told = {name: facts[name] for name in ("incident", "run", "platform", "runbook", "mode")}
-        return plain({**told, "parameters": self._parameters, "alert": self.archived.alert, **self._platform()}), b""
-
-    def _platform(self) -> dict[str, Any]:
-        """What the archived run was told of its platform; of a record that does not say it, what was looked at."""
-        session = self.archived.session
-        seen = {_system(body) for body in self.archived.answers.values()} - {"clock", "random"}
-        return {
-            "systems": session.get("systems", sorted(seen)),
-            "environment": session.get("environment", "sandbox"),
-            "title": session.get("title", self.archived.facts["platform"]),
-        }
-
-    def _probe(self, request: dict[str, Any]) -> Answer:
-        return self._seen(str(request.get("probe")), request.get("arguments") or {})
-
-    def _now(self, request: dict[str, Any]) -> Answer:
-        del request
-        try:
-            return self._seen("clock.now", {})
-        except NoEvidence:
-            if not self._other:
-                raise
-            begun = min((body["at"] for body in self.archived.answers.values()), default="1970-01-01T00:00:00Z")
-            return {"evidence": "", "value": dt.datetime.fromisoformat(begun).isoformat()}, b""
-
-    def _random(self, request: dict[str, Any]) -> Answer:
-        n = request.get("n")
-        try:
-            return self._seen("random.numbers", {"n": n})
-        except NoEvidence:
-            if not self._other or not isinstance(n, int) or not 0 < n <= 10_000:
-                raise
-            generator = random.Random(f"{self.archived.incident} {n}")
-            return {"evidence": "", "value": [generator.random() for _ in range(n)]}, b""
-
-    def _seen(self, probe: str, arguments: dict[str, Any]) -> Answer:
+    def see(self, probe: str, arguments: dict[str, Any]) -> Answer:
         """The archived answer of a call.
 
         Raises
@@ -153,28 +81,17 @@ class ReplaySession(Served):
         found = self.archived.answer(entry)
         return {"evidence": entry["id"], "value": found.result}, found.arrow
 
-    def _conclude(self, request: dict[str, Any]) -> Answer:
-        from opslib.diagnosis.verdict import Verdict
+    def propose(self, actions: Iterable[dict[str, Any]]) -> Any:
+        """The archived plan, when the same actions are proposed; another one cannot be previewed without a platform.
 
-        try:
-            concluded = Verdict.model_validate(request.get("verdict"))
-        except ValidationError as error:
-            raise RecorderError(f"the verdict does not validate: {error}") from error
-        unknown = {name for cause in concluded.causes for name in cause.evidence} - self.used
-        if unknown:
-            raise RecorderError(f"the verdict cites evidence that this run has not seen: {', '.join(sorted(unknown))}")
-        verdict = self._redact(plain(concluded.model_copy(update={"plan": None}).model_dump(mode="json")))
-        self.verdict = verdict
-        return verdict, b""
-
-    def _propose(self, request: dict[str, Any]) -> Answer:
-        """The archived plan, when the same actions are proposed; another one cannot be previewed without a platform."""
-        if self.archived.facts["mode"] == "observe":
-            return None, b""
-        asked = [
-            {"action": str(one.get("action")), "arguments": plain(one.get("arguments") or {})}
-            for one in request.get("actions") or []
-        ]
+        Raises
+        ------
+        NoEvidence
+            When others are proposed, or more often.
+        RunbookError
+            The refusal of then.
+        """
+        asked = [{"action": str(one.get("action")), "arguments": plain(one.get("arguments") or {})} for one in actions]
         with self._lock:
             place = len(self.proposed)
             then = self.archived.proposals[place] if place < len(self.archived.proposals) else None
@@ -182,15 +99,132 @@ class ReplaySession(Served):
                 self.proposed.append(then.actions)
                 if then.refusal is not None:
                     raise failure({"type": then.refusal[0], "message": then.refusal[1]})
-                return self._redact(plain(then.plan)), b""
+                return self._redact(plain(then.plan))
             self.proposed.append(asked)
             call = f"a plan of {'; '.join(named(one['action'], one['arguments'], 1) for one in asked) or 'no action'}"
             self.missing.append(call)
         raise NoEvidence(f"the record of {self.archived.incident} holds no preview for {call}")
 
+
+class ReplaySession(Served):
+    """Answers one notebook from the evidence of one archived run.
+
+    Parameters
+    ----------
+    settings : Settings
+    archived : ArchivedRun
+    parameters : dict, optional
+        What the notebook is told that its parameters are; those of the archived run where it is left out.
+    other : bool
+        Whether the notebook may be another one than the archived: the clock and randomness that it asks for beyond
+        what is archived are made up, the same each time.
+
+    Attributes
+    ----------
+    answers : Answers
+    verdict : dict or None
+        What the notebook concluded last.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        archived: ArchivedRun,
+        parameters: dict[str, Any] | None = None,
+        *,
+        other: bool = False,
+    ) -> None:
+        self._redact = redaction.default(settings)
+        self.answers = Answers(archived, self._redact)
+        self.verdict: dict[str, Any] | None = None
+        self._archived = archived
+        self._parameters = archived.facts["parameters"] if parameters is None else parameters
+        self._other = other
+        super().__init__(settings.runtime / "replay", int(archived.facts["run"]))
+
+    def operation(self, name: str) -> Operation | None:
+        """What answers requests of that name."""
+        return {
+            "hello": self._context,
+            "context": self._context,
+            "probe": self._probe,
+            "now": self._now,
+            "random": self._random,
+            "conclude": self._conclude,
+            "propose": self._propose,
+            "apply": self._apply,
+            "live": self._live,
+        }.get(name)
+
+    def redacted(self, text: str) -> str:
+        """A text without secrets."""
+        return str(self._redact(text))
+
+    def _context(self, request: dict[str, Any]) -> Answer:
+        del request
+        facts = self._archived.facts
+        told = {name: facts[name] for name in ("incident", "run", "platform", "runbook", "mode")}
+        return plain({**told, "parameters": self._parameters, "alert": self._archived.alert, **self._platform()}), b""
+
+    def _platform(self) -> dict[str, Any]:
+        """What the archived run was told of its platform; of a record that does not say it, what was looked at."""
+        session = self._archived.session
+        seen = {_system(body) for body in self._archived.answers.values()} - {"clock", "random"}
+        return {
+            "systems": session.get("systems", sorted(seen)),
+            "environment": session.get("environment", "sandbox"),
+            "title": session.get("title", self._archived.facts["platform"]),
+        }
+
+    def _probe(self, request: dict[str, Any]) -> Answer:
+        return self.answers.see(str(request.get("probe")), request.get("arguments") or {})
+
+    def _now(self, request: dict[str, Any]) -> Answer:
+        del request
+        try:
+            return self.answers.see("clock.now", {})
+        except NoEvidence:
+            if not self._other:
+                raise
+            begun = min((body["at"] for body in self._archived.answers.values()), default="1970-01-01T00:00:00Z")
+            return {"evidence": "", "value": dt.datetime.fromisoformat(begun).isoformat()}, b""
+
+    def _random(self, request: dict[str, Any]) -> Answer:
+        n = request.get("n")
+        try:
+            return self.answers.see("random.numbers", {"n": n})
+        except NoEvidence:
+            if not self._other or not isinstance(n, int) or not 0 < n <= 10_000:
+                raise
+            generator = random.Random(f"{self._archived.incident} {n}")
+            return {"evidence": "", "value": [generator.random() for _ in range(n)]}, b""
+
+    def _conclude(self, request: dict[str, Any]) -> Answer:
+        from opslib.diagnosis.verdict import Verdict
+
+        try:
+            concluded = Verdict.model_validate(request.get("verdict"))
+        except ValidationError as error:
+            raise RecorderError(f"the verdict does not validate: {error}") from error
+        unknown = {name for cause in concluded.causes for name in cause.evidence} - self.answers.used
+        if unknown:
+            raise RecorderError(f"the verdict cites evidence that this run has not seen: {', '.join(sorted(unknown))}")
+        verdict = self._redact(plain(concluded.model_copy(update={"plan": None}).model_dump(mode="json")))
+        self.verdict = verdict
+        return verdict, b""
+
+    def _propose(self, request: dict[str, Any]) -> Answer:
+        if self._archived.facts["mode"] == "observe":
+            return None, b""
+        return self.answers.propose(request.get("actions") or []), b""
+
     def _apply(self, request: dict[str, Any]) -> Answer:
         del request
         raise RecorderError("this is a replay: nothing is applied")
+
+    def _live(self, request: dict[str, Any]) -> Answer:
+        del request
+        raise RecorderError("this is a replay: it asks no platform; `runbook lab --investigate INC` can go on live")
 
 
 def same_actions(asked: list[dict[str, Any]], planned: list[dict[str, Any]]) -> bool:

@@ -20,6 +20,7 @@ from opslib import platforms, probes, store
 from opslib.canonical import canonical, plain
 from opslib.errors import (
     ConfigurationError,
+    NoEvidence,
     NotFound,
     ProbeError,
     RecorderError,
@@ -27,7 +28,8 @@ from opslib.errors import (
     StoreError,
     UnknownRunbook,
 )
-from opslib.record import archive, evidence, journal, redaction, spool
+from opslib.record import archive, archived, evidence, journal, redaction, spool
+from opslib.record.replay import Answers
 from opslib.record.serving import Answer, Operation, Served
 from opslib.runs import catalogue
 from opslib.settings import Settings
@@ -41,7 +43,10 @@ _log = structlog.get_logger("opslib.recorder")
 
 @dataclass(frozen=True)
 class Subject:
-    """The run that a session serves; `alert` is the alert as delivered, redacted."""
+    """The run that a session serves; `alert` is the alert as delivered, redacted.
+
+    `replays` is the number of an earlier run of the same incident, whose evidence answers until `ops.live()`.
+    """
 
     incident: str
     run: int
@@ -50,6 +55,7 @@ class Subject:
     mode: str
     parameters: dict[str, Any] = field(default_factory=dict)
     alert: dict[str, Any] | None = None
+    replays: int | None = None
 
 
 class Scribe:
@@ -154,7 +160,23 @@ class Session(Served):
         self._redact = redaction.default(settings)
         self._ordinals: Counter[tuple[str, bytes]] = Counter()
         self._lock = threading.Lock()
+        self._then = self._archived()
         super().__init__(settings.runtime / "ops", subject.run)
+
+    def _archived(self) -> Answers | None:
+        """The answers of the run that this one replays first.
+
+        Raises
+        ------
+        NotFound
+            When the record holds no such run.
+        """
+        if self.subject.replays is None:
+            return None
+        for run in archived.runs_in(self._folder):
+            if run.facts["number"] == self.subject.replays:
+                return Answers(run, self._redact)
+        raise NotFound(f"{self.subject.incident} has no run {self.subject.replays} that has ended")
 
     def operation(self, name: str) -> Operation | None:
         """What answers requests of that name."""
@@ -224,7 +246,9 @@ class Session(Served):
         return self._see("random.numbers", {"n": n}, lambda: [generator.random() for _ in range(n)])
 
     def _see(self, name: str, arguments: dict[str, Any], look: Callable[[], Any]) -> Answer:
-        """Look, put what was seen into the record, and hand out exactly that."""
+        """Look, put what was seen into the record, and hand out exactly that; what is replayed is there already."""
+        if self._then is not None:
+            return self._seen_then(self._then, name, arguments)
         redacted = self._redact(plain(arguments))
         key = (name, canonical(redacted))
         with self._lock:
@@ -251,6 +275,30 @@ class Session(Served):
         if not seen.entry["ok"]:
             raise ProbeError(seen.entry["error"], evidence=seen.entry["id"])
         return {"evidence": seen.entry["id"], "value": seen.result}, seen.arrow
+
+    def _seen_then(self, then: Answers, name: str, arguments: dict[str, Any]) -> Answer:
+        """What the run that is replayed was answered."""
+        with self._lock:
+            self._must_be_open()
+        try:
+            answer = then.see(name, arguments)
+        except NoEvidence as error:
+            raise NoEvidence(f"{error}; `ops.live()` goes on with the platform itself") from error
+        finally:
+            self._seen |= then.used
+        return answer
+
+    def _live(self, request: dict[str, Any]) -> Answer:
+        """From now on look at the platform itself; on the record."""
+        del request
+        if self.subject.mode != "interactive":
+            raise RecorderError("a run of a playbook looks at the platform anyway")
+        with self._lock:
+            self._must_be_open()
+            if self._then is not None:
+                self._then = None
+                self._scribe.write("went-live", {"run": self.subject.run, "replayed": self.subject.replays})
+        return None, b""
 
     def _conclude(self, request: dict[str, Any]) -> Answer:
         from opslib.diagnosis.verdict import Verdict
@@ -284,6 +332,8 @@ class Session(Served):
         with self._lock:
             self._must_be_open()
         actions = request.get("actions") or []
+        if self._then is not None:
+            return self._then.propose(actions), b""
         try:
             with store.transaction(self.settings) as connection:
                 plan = plans.propose(
@@ -298,7 +348,7 @@ class Session(Served):
             why = {"type": type(error).__name__, "error": str(error)}
             with self._lock:
                 self._must_be_open()
-                self._scribe.write("plan-refused", {"run": self.subject.run, "actions": plain(actions), **why})
+                self._scribe.write("proposal-refused", {"run": self.subject.run, "actions": plain(actions), **why})
             raise
         return self._redact(plain(plan.as_json())), b""
 
@@ -326,4 +376,5 @@ _OPERATIONS: dict[str, Callable[[Session, dict[str, Any]], Answer]] = {
     "conclude": Session._conclude,
     "propose": Session._propose,
     "apply": Session._apply,
+    "live": Session._live,
 }

@@ -160,9 +160,9 @@ def _told(
         verdict=session.verdict,
         differences=[*comparison.differences(_bare(archived.verdict), _bare(session.verdict))],
         cells=cells,
-        plans=(planned, session.proposed),
-        missing=session.missing,
-        unused=sorted({body["id"] for body in archived.answers.values()} - session.used),
+        plans=(planned, session.answers.proposed),
+        missing=session.answers.missing,
+        unused=sorted({body["id"] for body in archived.answers.values()} - session.answers.used),
         took_s=round(took_s, 3),
     )
 

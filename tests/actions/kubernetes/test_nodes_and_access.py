@@ -72,7 +72,7 @@ def test_a_node_is_cordoned_and_back(desk: Desk) -> None:
 
 def test_a_drain_that_would_leave_nobody_ready_is_refused(desk: Desk) -> None:
     node = running(desk, "desk")[0].spec.node_name
-    with pytest.raises(PlanError, match="no ready pod would be left of|nothing would start these pods"):
+    with pytest.raises(PlanError, match=r"no ready pod would be left of|nothing would start these pods"):
         desk.propose(("kubernetes.drain", {"node": node}))
 
 
