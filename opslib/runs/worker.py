@@ -33,7 +33,8 @@ _KEPT = 1  # slots that only critical runs get
 _BEAT_S = 3.0
 _REAP_S = 5.0
 _AGAIN_S = 1.0
-_HAND_BACK_S = 8.0
+_HAND_BACK_S = 7.0
+_AFTER_S = 3.0
 _log = structlog.get_logger(__name__)
 
 
@@ -163,7 +164,7 @@ class Worker:
         finally:
             del self._runs[run]
         if code != 0:  # a job that failed is looked for when waiting runs are; one that succeeded is forgotten
-            await self._quietly(reaper.reap)
+            await self._quietly(partial(reaper.hand_back, run=run) if self._ending.is_set() else reaper.reap)
             raise NotTaken(f"the process of run {run} ended with {code}")
 
     async def _beat(self) -> None:
@@ -208,10 +209,7 @@ class Worker:
             process.hand_back()
         if self._executing:
             await asyncio.wait(self._executing, timeout=_HAND_BACK_S)
-        late = list(self._runs)
         for process in self._runs.values():
             process.kill()
         if self._executing:
-            await asyncio.wait(self._executing, timeout=_AGAIN_S)
-        for run in late:
-            await self._quietly(partial(reaper.hand_back, run=run))
+            await asyncio.wait(self._executing, timeout=_AFTER_S)
