@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,12 +95,7 @@ def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def nursery(settings: Settings, count: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """A nursery of this home, once it answers. All tests share what numba compiled, which takes a minute."""
-    settings.make_home()
-    compiled = Path(tempfile.gettempdir()) / f"runbook-tests-numba-{os.getuid()}"
-    compiled.mkdir(mode=0o700, exist_ok=True)
-    if not (settings.state / "numba").exists():
-        (settings.state / "numba").symlink_to(compiled)
+    """A nursery of this home, once it answers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_WARM_KERNELS", str(count))
         process = leases.start(settings)
