@@ -18,6 +18,7 @@ setup: .venv/ready  ## the environment, from the lock file
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@install -D -m 644 opslib/jupyter/kernelspec/kernel.json .venv/share/jupyter/kernels/runbook/kernel.json  # editable installs leave it out
 	@echo "Compiling the engine for this machine (once)..."
 	@$(BIN)/python -m opslib.runs.caches
 	@touch $@

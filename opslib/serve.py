@@ -1,7 +1,8 @@
 """`runbook serve`: one process tree of server, workers, recorder, applier and signer.
 
 Each is a process of its own. One that ends is started again, later each time it fails soon; when the
-supervisor is told to stop they all end within ten seconds; when it is killed the kernel ends them.
+supervisor is told to stop the workers drain and all end within 35 seconds, at once when it is told again; when it is
+killed the kernel ends them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LONGEST_WAIT_S = 10.0
 STEADY_S = 30.0
 """A child that lived so long starts its waits from the beginning [s]."""
 READY_S = 30.0
-_FIRST_PHASE_S = 5.0
+_FIRST_PHASE_S = 31.0
 _LAST_PHASE_S = 3.0
 _PR_SET_PDEATHSIG = 1
 _STANDARD_ERROR = 2
@@ -117,6 +118,7 @@ class Supervisor:
     workers: int = 1
     say: Callable[[str], None] = print
     stopping: threading.Event = field(default_factory=threading.Event)
+    hurried: threading.Event = field(default_factory=threading.Event)
 
     @property
     def address(self) -> str:
@@ -146,7 +148,7 @@ class Supervisor:
         token = people.ensure_intake_token(self.settings)
         children = tree(self.host, self.port, self.workers)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopping.set())
+            signal.signal(number, lambda *_: self._told_to_stop())
         try:
             for child in children:
                 self._start(child)
@@ -157,6 +159,11 @@ class Supervisor:
                     self._tend(child)
         finally:
             self._stop(children)
+
+    def _told_to_stop(self) -> None:
+        if self.stopping.is_set():
+            self.hurried.set()
+        self.stopping.set()
 
     def _check_port(self) -> None:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -223,18 +230,27 @@ class Supervisor:
         self.say("Ctrl-C stops it.")
 
     def _stop(self, children: list[Child]) -> None:
-        """End the server and the workers, then what they need, then whatever is left."""
+        """End the server and the workers, which drain, then what they need, then whatever is left."""
         for late, patience in ((False, _FIRST_PHASE_S), (True, _LAST_PHASE_S)):
             phase = [child.process for child in children if child.late == late and child.process is not None]
             for process in phase:
                 process.terminate()
-            deadline = time.monotonic() + patience
+            self._wait_for(phase, patience)
             for process in phase:
-                try:
-                    process.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
+                if process.poll() is None:
                     _log.warning("process killed: it did not end in time", pid=process.pid)
                 self._end_group(process)
+
+    def _wait_for(self, phase: list[subprocess.Popen[bytes]], patience_s: float) -> None:
+        """Wait for the end of processes; when told to hurry, so are they."""
+        deadline = time.monotonic() + patience_s
+        hastened = False
+        while any(process.poll() is None for process in phase) and time.monotonic() < deadline:
+            if self.hurried.is_set() and not hastened:
+                hastened = True
+                for process in phase:
+                    process.terminate()
+            time.sleep(0.05)
 
     def _end_group(self, process: subprocess.Popen[bytes]) -> None:
         """Kill what is left of a child's process group."""

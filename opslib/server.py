@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from opslib import api, console, intake
+from opslib.api import tallies
 from opslib.errors import RunbookError
 from opslib.runs import expiry
 from opslib.settings import Settings
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _keep_house(settings: Settings) -> None:
-    """Every second the upkeep of intake; every third, waiting runs that have to end, and that the server is alive.
+    """Every second the upkeep of intake; every third, waiting runs that have to end, counts, that the server is alive.
 
     Goes on while the database is away.
     """
@@ -69,6 +70,7 @@ async def _keep_house(settings: Settings) -> None:
                 elif turn % _BEATS == 0:
                     await run_in_threadpool(process.beat)
                     await run_in_threadpool(expiry.expire, settings)
+                    await run_in_threadpool(tallies.fold, settings)
             except (RunbookError, psycopg.Error) as error:
                 _log.warning("housekeeping waits for the database", error=str(error).splitlines()[0])
             turn += 1

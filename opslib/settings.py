@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         More waiting runs on a platform than this, or one that has waited longer [s], is a storm.
     warm_kernels : int
         How many kernels a machine's workers keep ready; 0: every run waits for its own to start.
+    archive : str or None
+        `RUNBOOK_ARCHIVE`: where finished records go for all hosts, `file:///folder` or `s3://bucket/prefix`.
+    archive_lock_days : float
+        For how long an object of the archive is locked against removal [days]; 0: not at all. For `s3://` alone.
+    drain_s : float
+        How long runs may go on once their worker was told to end [s]; then they are handed back to the queue.
     """
 
     model_config = SettingsConfigDict(env_prefix="RUNBOOK_", extra="ignore", yaml_file_encoding="utf-8")
@@ -70,6 +76,9 @@ class Settings(BaseSettings):
     storm_depth: int = Field(default=100, ge=1)
     storm_age_s: float = Field(default=300.0, gt=0)
     warm_kernels: int = Field(default=2, ge=0, le=64)
+    archive: str | None = Field(default=None, pattern=r"^(file:///|s3://[^/]).*")
+    archive_lock_days: float = Field(default=0.0, ge=0)
+    drain_s: float = Field(default=18.0, ge=0, le=20)
 
     @classmethod
     def settings_customise_sources(

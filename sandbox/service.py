@@ -24,7 +24,7 @@ __all__ = ["RUNBOOK", "Refused", "Service"]
 RUNBOOK = [str(Path(sys.executable).parent / "runbook")]
 _ANSWER_S = 30.0
 _READY_S = 60.0
-_END_S = 15.0
+_END_S = 40.0
 
 
 class Refused(SandboxError):

@@ -17,7 +17,7 @@ from opslib.actions.documents import Plan
 from opslib.canonical import file_digest
 from opslib.figures import heading, label, measured
 from opslib.incidents.wording import stamp
-from opslib.record import archive
+from opslib.record import archive, remote
 from opslib.runs import html as pages
 from opslib.runs.formats import NotebookNode, nbformat, v4
 from opslib.settings import Settings
@@ -74,6 +74,7 @@ def write(
         archive.write_atomic(folder / f"{stem}.ipynb", (nbformat.writes(document) + "\n").encode()),
         archive.write_atomic(folder / f"{stem}.html", pages.render(document).encode()),
     ]
+    remote.try_to_push(settings, incident["folder"])
     return [{"path": path.name, "sha256": file_digest(Path(path))} for path in written]
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import accumulate
-from typing import Any
 
 import psycopg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -14,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from opslib import intake, store
+from opslib.api import tallies
 from opslib.errors import StoreError
 from opslib.incidents.opening import BY_INTAKE
 from opslib.runs import queue
@@ -24,10 +23,6 @@ from opslib.store.processes import ALIVE_S
 KINDS = ("server", "worker", "recorder", "applier", "signer")
 STATES = ("waiting", "running", "succeeded", "failed", "timed-out", "cancelled", "kernel-died", "lost")
 REASONS = ("cool-down", "ceiling", "over before it was seen")
-SOON = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0]
-"""Bounds of waits and of times to the first cell [s]."""
-LONG = [0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0]
-"""Bounds of the durations of runs [s]."""
 
 
 class Kernels(Collector):
@@ -71,7 +66,8 @@ class Store(Collector):
         try:
             with store.transaction(self._settings, role="reader") as connection:
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                found = [*_ledger(connection), *_queue(connection), *_runs(connection), *_alive(connection)]
+                kept = tallies.read(connection)
+                found = [*_ledger(kept), *_queue(connection), *_runs(kept), *_alive(connection)]
         except (StoreError, psycopg.OperationalError):
             up.add_metric([], 0)
             return [up]
@@ -96,20 +92,19 @@ def _each(name: str, text: str, label: str, values: Iterable[tuple[str, float]])
     return found
 
 
-def _ledger(connection: store.Connection) -> Iterable[Metric]:
-    counted = intake.totals(connection)
-    outcomes = [(name, counted[name]) for name in intake.OUTCOMES]
-    by_reason = {row["reason"]: row["alerts"] for row in connection.execute(queries("ledger").suppressed)}
-    yield _one("runbook_alerts_accepted", "Accepted alerts (episodes).", counted["accepted"])
-    yield _one("runbook_alerts_repeats", "Deliveries of an alert that was known.", counted["repeats"])
+def _ledger(kept: tallies.Tallies) -> Iterable[Metric]:
+    outcomes = [(name, kept.count("alerts", name)) for name in intake.OUTCOMES]
+    accepted = kept.count("accepted")
+    yield _one("runbook_alerts_accepted", "Accepted alerts (episodes).", accepted)
+    yield _one("runbook_alerts_repeats", "Deliveries of an alert that was known.", kept.count("repeats"))
     yield _each("runbook_alerts", "Accepted alerts by what became of them.", "outcome", outcomes)
     yield _each(
         "runbook_alerts_suppressed",
         "Alerts that started no run, by the kind of reason; one that fires on is looked at again.",
         "reason",
-        [(reason, by_reason.get(reason, 0)) for reason in REASONS],
+        [(reason, kept.count("suppressed", reason)) for reason in REASONS],
     )
-    gap = counted["accepted"] - sum(value for _, value in outcomes)
+    gap = accepted - sum(value for _, value in outcomes)
     yield _one("runbook_ledger_gap", "Accepted less run, waiting, suppressed and lost: always 0.", gap)
 
 
@@ -126,46 +121,25 @@ def _queue(connection: store.Connection) -> Iterable[Metric]:
     yield _each("runbook_storm", "1 for each platform on which a storm goes on.", "platform", storms)
 
 
-def _runs(connection: store.Connection) -> Iterable[Metric]:
-    sql = queries("metrics")
-    counted = {row["state"]: row["runs"] for row in connection.execute(sql.runs)}
-    yield _each("runbook_runs", "Runs by state.", "state", [(state, counted.get(state, 0)) for state in STATES])
+def _runs(kept: tallies.Tallies) -> Iterable[Metric]:
+    yield _each("runbook_runs", "Runs by state.", "state", [(state, kept.count("runs", state)) for state in STATES])
+    yield _histogram(kept, "wait", "runbook_queue_wait_seconds", "From the request of a run to its start.", "lane")
     yield _histogram(
-        connection.execute(sql.waits, {"bounds": SOON}),
-        SOON,
-        "runbook_queue_wait_seconds",
-        "From the request of a run to its start.",
-        "lane",
-    )
-    yield _histogram(
-        connection.execute(sql.first_cells, {"bounds": SOON}),
-        SOON,
+        kept,
+        "first cell",
         "runbook_first_cell_seconds",
         "From the request of a run to the end of its first cell; told when the run has ended.",
         "lane",
     )
-    yield _histogram(
-        connection.execute(sql.durations, {"bounds": LONG}),
-        LONG,
-        "runbook_run_seconds",
-        "From the start of a run to its end.",
-        "runbook",
-    )
+    yield _histogram(kept, "duration", "runbook_run_seconds", "From the start of a run to its end.", "runbook")
 
 
-def _histogram(
-    rows: Iterable[dict[str, Any]], bounds: Sequence[float], name: str, text: str, label: str
-) -> HistogramMetricFamily:
-    """A histogram of each value of a label, from the counts between the bounds."""
+def _histogram(kept: tallies.Tallies, what: str, name: str, text: str, label: str) -> HistogramMetricFamily:
+    """A histogram of each value of a label."""
     found = HistogramMetricFamily(name, text, labels=[label])
-    counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
-    sums: dict[str, float] = defaultdict(float)
-    for row in rows:
-        counts[row["label"]][row["bucket"]] += row["runs"]
-        sums[row["label"]] += row["sum_s"]
-    for of, each in counts.items():
-        names = [*(str(bound) for bound in bounds), "+Inf"]
-        found.add_metric([of], list(zip(names, map(float, accumulate(each)), strict=True)), sums[of])
+    for of, duration in kept.durations(what).items():
+        names = [*(str(bound) for bound in duration.bounds), "+Inf"]
+        found.add_metric([of], list(zip(names, map(float, accumulate(duration.counts)), strict=True)), duration.sum_s)
     return found
 
 

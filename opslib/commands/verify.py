@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from opslib.commands.output import out, print_json, print_table, printable
+from opslib.record import remote
 from opslib.record.verify import Report
 from opslib.record.verify import verify as check
 from opslib.settings import Settings
@@ -22,19 +25,27 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option(help="An earlier checkpoint kept elsewhere: shows that nothing was cut")
     ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="The records in RUNBOOK_ARCHIVE instead of those of this home")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document")] = False,
 ) -> None:
     """Verify the records and their log, offline: exit code 0 when all is intact, else 1 and what is wrong where."""
     settings = Settings()
-    report = check(settings.home, incident, trust=trust, checkpoint=checkpoint)
+    with ExitStack() as held:
+        home = settings.home
+        if archive:
+            home = Path(held.enter_context(TemporaryDirectory(prefix="runbook-verify-")))
+            remote.copy(settings, home)
+        report = check(home, incident, trust=trust, checkpoint=checkpoint)
     if json:
         print_json(report.document())
     else:
-        _print(report, settings.home)
+        _print(report, str(settings.archive) if archive else str(settings.home))
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _print(report: Report, home: Path) -> None:
+def _print(report: Report, home: str) -> None:
     """The report for a person: what is wrong first, then one line that sums it up."""
     rows = [
         (item.state, item.incident, item.seals, item.files, item.entries)

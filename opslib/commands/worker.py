@@ -11,7 +11,9 @@ from opslib.settings import Settings
 
 
 def worker(
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="How many runs at once")] = work.CONCURRENCY,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=64, help="How many runs at once; one slot more is kept for critical ones")
+    ] = work.CONCURRENCY,
 ) -> None:
-    """One more worker, on this or another machine; ends with SIGTERM or Ctrl-C."""
+    """One more worker, on this or another machine; SIGTERM or Ctrl-C lets its runs end, twice hands them back."""
     raise typer.Exit(work.main(Settings(), concurrency=concurrency))

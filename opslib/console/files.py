@@ -20,7 +20,7 @@ from opslib.console import views
 from opslib.console.desk import Desk
 from opslib.console.web import NOTEBOOK_POLICY, page, pretty, templates
 from opslib.errors import NotFound
-from opslib.record import archive
+from opslib.record import archive, remote
 from opslib.runs import html
 from opslib.runs.formats import nbformat
 from opslib.sql import queries
@@ -37,6 +37,7 @@ def mount(root: APIRouter, desk: Desk) -> None:
         """A run's notebook, sanitised, for a frame in which nothing runs."""
         with desk.visit(request) as visit:
             row = views.find(visit.connection, incident)
+            remote.fetch_shown(desk.settings, row)
             key = {"incident": incident, "number": number}
             run = visit.connection.execute(queries("console").run, key).fetchone()
             if run is None:
@@ -70,6 +71,7 @@ def mount(root: APIRouter, desk: Desk) -> None:
         """A file of the record, to be kept and not to be opened here."""
         with desk.visit(request) as visit:
             row = views.find(visit.connection, incident)
+            remote.fetch_shown(desk.settings, row)
         path = _inside(desk, row, name)
         headers = {"Content-Security-Policy": "sandbox; default-src 'none'"}
         return FileResponse(path, filename=path.name, media_type="application/octet-stream", headers=headers)

@@ -14,6 +14,7 @@ from opslib.actions.documents import parse
 from opslib.errors import ConfigurationError, NotFound
 from opslib.incidents import wording
 from opslib.people import Person
+from opslib.record import remote
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -177,6 +178,7 @@ def incident(connection: store.Connection, settings: Settings, identifier: str, 
     """
     q, key = queries("console"), {"incident": identifier}
     row = find(connection, identifier)
+    remote.fetch_shown(settings, row)
     runs = connection.execute(q.runs, key).fetchall()
     alerts = connection.execute(q.alerts, key | {"limit": _MOST_ALERTS}).fetchall()
     count = connection.execute(q.count_alerts, key).fetchone() or {"count": 0}

@@ -21,13 +21,6 @@ from opslib.record.client import environment
 from opslib.settings import Settings
 
 FIRST_PORT = 8888
-_KERNEL = {
-    "argv": [sys.executable, "-m", "opslib.runs.confined", "-f", "{connection_file}"],
-    "display_name": "Runbook",
-    "language": "python",
-    "interrupt_mode": "signal",
-    "metadata": {"debugger": False, "kernel_provisioner": {"provisioner_name": "runbook-provisioner"}},
-}
 _SETTINGS: dict[str, dict[str, Any]] = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension:plugin": {"autosaveInterval": 5},
@@ -103,7 +96,7 @@ def ready(
     place = settings.state / "lab"
     settings.make_home()
     today = copies.prepare(settings)
-    _write(place / "share" / "kernels" / copies.KERNEL / "kernel.json", _KERNEL)
+    _write(place / "share" / "kernels" / copies.KERNEL / "kernel.json", _kernelspec())
     _write(place / "settings" / "overrides.json", _SETTINGS)
     _write(place / "settings" / "page_config.json", {"disabledExtensions": _UNUSED})
     with as_file(files(__package__).joinpath("labextensions")) as extensions:
@@ -126,6 +119,11 @@ def ready(
     if notebook is not None:
         at += f"/tree/{quote(notebook.relative_to(copies.folder(settings)).as_posix())}"
     return Lab(_command(place, port, browser, at), own, f"http://127.0.0.1:{port}{at}?token={token}", today)
+
+
+def _kernelspec() -> dict[str, Any]:
+    """The one that is also installed beside Python, for everything else that speaks to Jupyter's kernels."""
+    return dict(json.loads(files(__package__).joinpath("kernelspec", "kernel.json").read_text("utf-8")))
 
 
 def _command(place: Path, port: int, browser: bool, at: str) -> list[str]:

@@ -48,7 +48,7 @@ def settle(settings: Settings, connection: store.Connection, incident: str) -> d
         raise RecordError(f"there is no incident {incident}")
     folder = archive.folder(settings, row)
     entries = journal.entries(connection, incident)
-    known, told = _known(entries), _told(entries)
+    known, told = known_files(entries), _told(entries)
     runs = connection.execute(queries("log").runs, {"incident": incident}).fetchall()
     going = tuple(f"{run['number']:02d}-" for run in runs if run["state"] == "running")
     ours = tuple(f"{run['number']:02d}-{run['runbook']}." for run in runs)
@@ -91,7 +91,7 @@ def first_difference(there: bytes, whole: bytes) -> int:
     return same if same is not None else min(there.count(b"\n"), whole.count(b"\n")) + 1
 
 
-def _known(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
+def known_files(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
     """The newest digest of every file that the journal names."""
     known = {}
     for entry in entries:

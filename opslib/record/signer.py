@@ -25,8 +25,8 @@ import structlog
 
 from opslib import store
 from opslib.canonical import digest
-from opslib.errors import NotFound, RunbookError
-from opslib.record import archive, held, journal, log, signing, statement
+from opslib.errors import NotFound, RecordError, RunbookError
+from opslib.record import archive, held, journal, log, remote, signing, statement
 from opslib.settings import Settings
 from opslib.sql import queries
 from opslib.store import processes
@@ -35,6 +35,7 @@ QUIET_S = 0.3
 _SCAN_S = 2.0
 _BEAT_S = 3.0
 _AGAIN_S = 1.0
+_UNDERWAY_S = 120.0  # for how long a file of another host is waited for after the journal's last word
 _log = structlog.get_logger("opslib.signer")
 
 
@@ -48,6 +49,7 @@ def seal_now(settings: Settings, connection: store.Connection, incident: str) ->
     RecordError
         When record or log cannot be written, or the key is not this home's.
     """
+    _fetch(settings, connection, incident)
     gone = log.is_gone(settings)
     key = log.signing_key(settings)
     with archive.locked(log.place(settings)):
@@ -63,7 +65,28 @@ def seal_now(settings: Settings, connection: store.Connection, incident: str) ->
             connection.execute(queries("journal").lock_incident, {"incident": incident})
             path = _seal(settings, connection, incident, key)
         log.write(settings, connection, key)
+    if path is not None:
+        for folder in (path.parent.relative_to(settings.home).as_posix(), archive.LOG, ""):
+            remote.push(settings, folder)
     return path
+
+
+def _fetch(settings: Settings, connection: store.Connection, incident: str) -> None:
+    """Have the files of the record here that other hosts wrote; not for ever where one never comes.
+
+    Raises
+    ------
+    RecordError
+        While the archive is away, or a file may still be on its way there.
+    """
+    row = _unsealed(connection, incident)
+    if settings.archive is None or row is None:
+        return
+    entries = journal.entries(connection, incident)
+    missing = remote.fetch_named(settings, row["folder"], held.known_files(entries))
+    since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(str(entries[-1]["at"]))
+    if missing and since.total_seconds() < _UNDERWAY_S:
+        raise RecordError(f"{', '.join(missing[:3])} of {incident} is not in the archive yet")
 
 
 def _unsealed(connection: store.Connection, incident: str) -> dict[str, Any] | None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from opslib.runs.kernels import Kernel
 from opslib.runs.outputs import CellOutputs
 
-Reason = Literal["", "error", "exit", "timed-out", "cancelled", "stopped", "kernel-died"]
+Asked = Literal["cancelled", "stopped", "handed-back"]
+Reason = Literal["", "error", "exit", "timed-out", "kernel-died", "cancelled", "stopped", "handed-back"]
 _POLL_MS = 50
 _GRACE_S = 2.0
 
@@ -45,7 +46,7 @@ class Stop:
         self.reason: Reason = ""
         self.sentence = ""
 
-    def ask(self, reason: Literal["cancelled", "stopped"], sentence: str) -> None:
+    def ask(self, reason: Asked, sentence: str) -> None:
         """Ask the run to end; `sentence` ends "The cell ..."."""
         if not self._asked.is_set():
             self.reason, self.sentence = reason, sentence

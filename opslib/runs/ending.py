@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from opslib import incidents, store
 from opslib.canonical import file_digest, plain
 from opslib.errors import RecordError, RunbookError, StoreError
-from opslib.record import archive, journal
+from opslib.record import archive, journal, remote
 from opslib.runs import html, notebook, queue
 from opslib.runs.formats import NotebookNode, nbformat
 from opslib.settings import Settings
@@ -27,7 +27,16 @@ _KEEP_TRYING_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
-def end(settings: Settings, run: int, state: str, sentence: str, *, actor: str, again: bool = True) -> str:
+def end(
+    settings: Settings,
+    run: int,
+    state: str,
+    sentence: str,
+    *,
+    actor: str,
+    again: bool = True,
+    handed_back: bool = False,
+) -> str:
     """Give a run its terminal state, once; a run that is `lost` is queued again once.
 
     Parameters
@@ -42,6 +51,8 @@ def end(settings: Settings, run: int, state: str, sentence: str, *, actor: str, 
         Who says so.
     again : bool
         Whether a lost run may be queued again.
+    handed_back : bool
+        Whether its worker gave it back, which is no attempt that failed: it is queued again in any case.
 
     Returns
     -------
@@ -58,14 +69,23 @@ def end(settings: Settings, run: int, state: str, sentence: str, *, actor: str, 
         try:
             journal.drain(settings)  # what happened while the store was away comes before the end
             with store.transaction(settings) as connection:
-                return _end(connection, run, state, sentence, actor=actor, again=again)
+                return _end(connection, run, state, sentence, actor=actor, again=again, handed_back=handed_back)
         except (StoreError, psycopg.OperationalError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.3)
 
 
-def _end(connection: store.Connection, run: int, state: str, sentence: str, *, actor: str, again: bool) -> str:
+def _end(
+    connection: store.Connection,
+    run: int,
+    state: str,
+    sentence: str,
+    *,
+    actor: str,
+    again: bool,
+    handed_back: bool,
+) -> str:
     sql = queries("runs")
     row = connection.execute(sql.one, {"run": run}).fetchone()
     if row is None:
@@ -84,8 +104,9 @@ def _end(connection: store.Connection, run: int, state: str, sentence: str, *, a
     verdict = _verdict(connection, row)
     values = {"run": run, "state": state, "error": sentence or None}
     connection.execute(sql.finish, {**values, "verdict": None if verdict is None else Jsonb(plain(verdict))})
-    if state == "lost" and again and row["attempt"] < ATTEMPTS and row["mode"] in ("observe", "plan"):
-        _queue_again(connection, row)
+    may_again = again and row["mode"] in ("observe", "plan") and (handed_back or row["attempt"] < ATTEMPTS)
+    if state == "lost" and may_again:
+        _queue_again(connection, row, attempt=row["attempt"] + (not handed_back))
     queue.next_of_place(connection, run)
     by_hand = row["opened_by"] != "alert" and row["incident_state"] != "resolved"
     if state == "succeeded" and by_hand and verdict and not verdict["confirmed"] and verdict["plan"] is None:
@@ -106,7 +127,7 @@ def _verdict(connection: store.Connection, row: dict[str, Any]) -> dict[str, Any
     return {**found["verdict"], "plan": proposed[-1].as_json() if proposed else None}
 
 
-def _queue_again(connection: store.Connection, row: dict[str, Any]) -> None:
+def _queue_again(connection: store.Connection, row: dict[str, Any], *, attempt: int) -> None:
     """A runbook only reads, so a lost run is simply run once more; its alerts are answered by that."""
     new = queue.create_run(
         connection,
@@ -117,7 +138,7 @@ def _queue_again(connection: store.Connection, row: dict[str, Any]) -> None:
         requested=row["requested"],
         alert=row["alert"],
         requested_by=row["requested_by"],
-        attempt=row["attempt"] + 1,
+        attempt=attempt,
         retry_of=row["id"],
     )
     queue.defer(connection, new, in_lane=row["lane"])
@@ -157,6 +178,7 @@ def close_record(settings: Settings, run: int, executed: NotebookNode | None, st
             _as_told(settings, executed, row["incident"], run)
         if executed is not None:
             written = _write(path, executed, state, sentence)
+            remote.try_to_push(settings, row["folder"])
             with store.transaction(settings) as connection:
                 _tell(connection, path.parent, row["incident"], run, written)
         seal.seal(settings, row["incident"])

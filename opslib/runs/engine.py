@@ -1,32 +1,43 @@
 """Our engine for papermill, which marks the state of every cell truthfully: `papermill --engine runbook`.
 
+From papermill's own command or API it takes a warm kernel of the home that `RUNBOOK_HOME` names, where a nursery runs
+there; else it starts one plainly. The log and the notebook's metadata (`run.kernel`) say which, and why.
+
 It is no subclass of papermill's, since papermill imports it while it is being imported itself.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from pydantic import ValidationError
+from yaml import YAMLError
 
 from opslib.errors import RunbookError
 from opslib.runs import cells, kernels
 from opslib.runs.formats import NotebookNode
 from opslib.runs.notebook import ExecutedNotebook, named
 from opslib.runs.outputs import CellOutputs
+from opslib.settings import Settings
 
-State = Literal["succeeded", "failed", "timed-out", "cancelled", "kernel-died", "stopped"]
+State = Literal["succeeded", "failed", "timed-out", "cancelled", "kernel-died", "stopped", "handed-back"]
 _STATES: dict[str, State] = {
     "error": "failed",
     "exit": "failed",
     "timed-out": "timed-out",
     "cancelled": "cancelled",
     "stopped": "stopped",
+    "handed-back": "handed-back",
     "kernel-died": "kernel-died",
 }
+
+_log = logging.getLogger(__name__)
 
 
 class RunFailed(RunbookError):
@@ -156,7 +167,7 @@ def _run(executed: ExecutedNotebook, recording: Recording) -> tuple[State, str]:
     given = recording.kernel
     try:
         executed.save(force=True)
-        with nullcontext(given) if given is not None else kernels.started(None) as kernel:
+        with nullcontext(given) if given is not None else _own_kernel(executed) as kernel:
             kernel.ready()
             return _run_cells(executed, recording, kernel, time.monotonic() + recording.run_timeout_s)
     except kernels.KernelDied as error:
@@ -164,6 +175,21 @@ def _run(executed: ExecutedNotebook, recording: Recording) -> tuple[State, str]:
     except OSError as error:
         where = error.filename or recording.path
         return "failed", f"The record could not be saved: {error.strerror or error} ({where})."
+
+
+def _own_kernel(executed: ExecutedNotebook) -> AbstractContextManager[kernels.Kernel]:
+    """A kernel for papermill itself: warm where a nursery runs."""
+
+    def tell(how: str) -> None:
+        executed.notebook.metadata["run"]["kernel"] = how
+        _log.log(logging.INFO if how.startswith("warm") else logging.WARNING, "Kernel: %s", how)
+
+    try:
+        settings = Settings()
+    except (ValidationError, YAMLError) as error:
+        _log.warning("The settings do not validate, so no home is known: %s", error)
+        return kernels.started(None, tell=tell)
+    return kernels.started(settings if settings.state.is_dir() else None, tell=tell)
 
 
 def _run_cells(

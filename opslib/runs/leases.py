@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +35,10 @@ class Guard:
     forked : bool
         Whether the kernel is a fork; one for a card is not.
     returncode : int or None
+    stdin, stdout, stderr : None
     """
+
+    stdin = stdout = stderr = None
 
     def __init__(self, connection: socket.socket, pid: int, *, forked: bool) -> None:
         self._connection = connection
@@ -56,6 +60,10 @@ class Guard:
         if code is None:
             raise subprocess.TimeoutExpired("kernel", timeout or 0.0)
         return code
+
+    def send_signal(self, number: int) -> None:
+        """SIGINT interrupts; any other signal ends the kernel and all that it started."""
+        self._tell(parked.INTERRUPT if number == signal.SIGINT else parked.END)
 
     def interrupt(self) -> None:
         """SIGINT to the kernel and what it started."""

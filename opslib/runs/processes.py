@@ -16,6 +16,8 @@ import structlog
 from opslib.record.client import environment
 from opslib.settings import Settings
 
+HAND_BACK = signal.SIGUSR1
+"""Asks a run to end, and to go back to the queue."""
 _BEGIN_S = 5.0
 _LOST = -signal.SIGKILL
 _log = structlog.get_logger(__name__)
@@ -37,9 +39,9 @@ class RunProcess:
         """Wait for its end; its exit status."""
         return await asyncio.shield(self._ended)
 
-    def terminate(self) -> None:
-        """SIGTERM: it writes how it ended, and ends."""
-        self._signal(signal.SIGTERM)
+    def hand_back(self) -> None:
+        """Have it write that it goes back to the queue, and end."""
+        self._signal(HAND_BACK)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -13,7 +13,8 @@ from opslib.errors import NotFound
 from opslib.record import journal
 from opslib.sql import queries
 
-QUEUE = "runs"
+QUEUE, CRITICAL = "runs", "critical"
+"""The queues: workers take runs from both, and each keeps one slot for those of the lane `critical`."""
 TASK = "opslib.runs.run"
 ACTOR = "queue"
 Mode = Literal["observe", "plan", "apply", "interactive"]
@@ -138,7 +139,7 @@ def defer_all(connection: store.Connection, runs: Sequence[tuple[int, Lane]]) ->
     if not runs:
         return
     values = {
-        "queue": QUEUE,
+        "queues": [_queue_of(one) for _, one in runs],
         "task": TASK,
         "runs": [run for run, _ in runs],
         "lanes": [one for _, one in runs],
@@ -152,7 +153,12 @@ def hasten(connection: store.Connection, run: int, severity: str) -> None:
     """Move a run that waits to the lane of a severity, if that is an earlier one than its own."""
     to = lane(severity)
     values = {"run": run, "task": TASK, "lane": to, "priority": PRIORITIES[to], "lanes": list(PRIORITIES)}
+    values["queue"] = _queue_of(to)
     connection.execute(queries("runs").hasten, values)
+
+
+def _queue_of(in_lane: Lane) -> str:
+    return CRITICAL if in_lane == "critical" else QUEUE
 
 
 def lock_place(connection: store.Connection, run: int) -> None:

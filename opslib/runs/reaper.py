@@ -9,18 +9,20 @@ import time
 import structlog
 
 from opslib import store
-from opslib.record import journal
+from opslib.errors import RecordError
+from opslib.record import journal, remote
 from opslib.runs import descendants, ending, expiry, queue
+from opslib.runs.silence import SILENT_S, Silence
 from opslib.settings import Settings
 from opslib.sql import queries
 
-SILENT_S = 15.0
 FORGOTTEN_S = 10.0
 ABANDONED_S = 60.0  # a kernel of a loaded machine takes a while between its folder and its process
 UNCLOSED_S = 10.0
 CLOSE_AGAIN_S = 60.0
 ACTOR = "reaper"
 _log = structlog.get_logger(__name__)
+_silence = Silence()
 _tried: dict[int, float] = {}  # when this process last tried to close the record of a run [s, monotonic]
 
 
@@ -41,14 +43,16 @@ def reap(settings: Settings) -> list[int]:
     _sweep(settings)
     with store.transaction(settings) as connection:
         rows = connection.execute(queries("runs").running).fetchall()
+    silent = _silence.look({row["id"]: row["heartbeat_at"] for row in rows})
     lost = []
     for row in rows:
-        why = _gone(row["worker"] or "", row["silent_s"])
+        why = "It had ended." if row["ended"] else _gone(row["worker"] or "", silent.get(row["id"], 0.0))
         if why and lose(settings, row["id"], why):
             lost.append(row["id"])
     expiry.expire(settings)
     _remind(settings)
     _close(settings)
+    _archive(settings)
     return lost
 
 
@@ -63,6 +67,15 @@ def lose(settings: Settings, run: int, why: str) -> bool:
     return state == "lost"
 
 
+def hand_back(settings: Settings, run: int) -> None:
+    """End a run whose process its worker had to kill as it ended, and queue it again; unless it has ended itself."""
+    with store.transaction(settings) as connection:
+        row = connection.execute(queries("runs").one, {"run": run}).fetchone()
+    if row is not None and row["state"] == "running":
+        sentence = "Its worker had to end, killed it, and handed the run back to the queue."
+        ending.end(settings, run, "lost", sentence, actor=ACTOR, handed_back=True)
+
+
 def _gone(worker: str, silent_s: float) -> str:
     """Why a run's process is taken for gone; empty where it is not."""
     host, _, rest = worker.partition("/")
@@ -72,7 +85,7 @@ def _gone(worker: str, silent_s: float) -> str:
         if birth is None or str(birth) != born:
             return f"The process that executed it ({worker.rpartition('/')[0]}) is gone."
         return ""  # it lives: the store was away, or the machine is slow; the run has time-outs of its own
-    if silent_s > SILENT_S:
+    if silent_s:
         return f"The process that executed it ({worker.rpartition('/')[0]}) was silent for {silent_s:.0f} s."
     return ""
 
@@ -83,9 +96,23 @@ def _close(settings: Settings) -> None:
         rows = connection.execute(queries("runs").unclosed, {"older_s": UNCLOSED_S}).fetchall()
     for row in rows:
         now = time.monotonic()
-        if now - _tried.get(row["id"], -CLOSE_AGAIN_S) >= CLOSE_AGAIN_S and _gone(row["worker"] or "", SILENT_S + 1):
+        if now - _tried.get(row["id"], -CLOSE_AGAIN_S) >= CLOSE_AGAIN_S and _gone(row["worker"] or "", SILENT_S):
             _tried[row["id"]] = now
             ending.close_record(settings, row["id"], None, row["state"], row["error"] or "")
+
+
+def _archive(settings: Settings) -> None:
+    """Bring what this host closed lately into the archive, where it was away then."""
+    if settings.archive is None:
+        return
+    with store.transaction(settings) as connection:
+        rows = connection.execute(queries("runs").closed_lately).fetchall()
+    for row in rows:
+        try:
+            remote.push(settings, row["folder"])
+        except RecordError as error:
+            _log.error("the archive is away", why=str(error))
+            return
 
 
 def _sweep(settings: Settings) -> None:

@@ -31,6 +31,7 @@ from opslib.runs.cells import Stop
 from opslib.runs.engine import Recording, RunFailed
 from opslib.runs.formats import NotebookNode, nbformat
 from opslib.runs.notebook import ExecutedNotebook
+from opslib.runs.processes import HAND_BACK
 from opslib.runs.pulse import Pulse
 from opslib.runs.scribe import ACTOR, RunJournal
 from opslib.settings import Settings
@@ -151,14 +152,15 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
     recording = Recording(None, events=journal, stop=stop, redact=redaction.default(settings))
     try:
         state, sentence = _examine(settings, row, recording, journal)
-        if state == "stopped":
+        handed_back = state == "handed-back"
+        if state in ("stopped", "handed-back"):
             state = "cancelled" if inline else "lost"
         elif state == "forsaken":
             state = "failed" if inline else "lost"
         state, sentence = _flushed(journal, state, sentence)
         journal.close()
         try:
-            state = ending.end(settings, run, state, sentence, actor=ACTOR, again=not inline)
+            state = ending.end(settings, run, state, sentence, actor=ACTOR, again=not inline, handed_back=handed_back)
         except (StoreError, psycopg.OperationalError):
             ending.spool_end(settings, row["incident"], run, state, sentence, actor=ACTOR)
         notebook = recording.executed.notebook if recording.executed is not None else None
@@ -201,8 +203,8 @@ def _flushed(journal: RunJournal, state: str, sentence: str) -> tuple[str, str]:
 def _examine(settings: Settings, row: dict[str, Any], recording: Recording, journal: RunJournal) -> tuple[str, str]:
     """Resolve, open a session with the recorder, run the notebook; the state and why.
 
-    The state is `stopped` when somebody ended this process, and `forsaken` when recorder or store went away: neither
-    says anything of the notebook, which may be run again.
+    The state is `stopped` when this process had to end, `handed-back` when the worker asked for that, and `forsaken`
+    when recorder or store went away: none says anything of the notebook, which may be run again.
     """
     runbook: Runbook | None = None
     resolved: dict[str, Any] = {}
@@ -312,16 +314,21 @@ def _me() -> str:
 
 @contextmanager
 def heeding_signals(stop: Stop, *, inline: bool) -> Iterator[None]:
-    """SIGTERM and SIGINT end the run, and not this process in the middle of it."""
+    """Signals end the run, and not this process in the middle of it.
+
+    A worker's run hears SIGTERM when its worker is gone and HAND_BACK when the worker asks; Ctrl-C is for the worker.
+    """
 
     def ask(number: int, _frame: object) -> None:
         name = signal.Signals(number).name
         if inline:
             stop.ask("cancelled", f"was stopped: the command was ended with {name}.")
-        else:
+        elif number == HAND_BACK:
+            stop.ask("handed-back", "was stopped: its worker had to end, and handed the run back to the queue.")
+        elif number == signal.SIGTERM:
             stop.ask("stopped", f"was stopped: the worker ended ({name}) while it ran.")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, HAND_BACK)}
     try:
         yield
     finally:

@@ -1,11 +1,18 @@
-"""The worker: takes runs from the queue and executes each in a process of its own."""
+"""The worker: takes runs from the queue and executes each in a process of its own.
+
+Told to end it takes no more, and drains: runs that go on may end, and go back to the queue when they take too long.
+Told twice it hands them back at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import subprocess
+import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import procrastinate
 import psycopg
@@ -22,10 +29,12 @@ from opslib.store import processes
 
 KIND = "worker"
 CONCURRENCY = 2
+_KEPT = 1  # slots that only critical runs get
 _BEAT_S = 3.0
 _REAP_S = 5.0
 _AGAIN_S = 1.0
-_END_S = 15.0
+_HAND_BACK_S = 7.0
+_AFTER_S = 3.0
 _log = structlog.get_logger(__name__)
 
 
@@ -46,7 +55,7 @@ def alive(settings: Settings) -> bool:
 
 
 def main(settings: Settings, *, concurrency: int = CONCURRENCY) -> int:
-    """Work until SIGTERM or SIGINT; runs that are going on then are lost, and queued again.
+    """Work until SIGTERM or SIGINT, then drain; ended within 30 s.
 
     Raises
     ------
@@ -65,66 +74,84 @@ class Worker:
     ----------
     settings : Settings
     concurrency : int
-        How many runs at once.
+        How many runs at once; beside these one slot is kept for critical runs alone.
     """
 
     def __init__(self, settings: Settings, concurrency: int = CONCURRENCY) -> None:
         self._settings = settings
         self._concurrency = concurrency
-        self._ending = asyncio.Event()
+        self._ending, self._hurried = asyncio.Event(), asyncio.Event()
         self._processes = RunProcesses(settings)
         self._runs: dict[int, RunProcess] = {}
+        self._executing: set[asyncio.Future[None]] = set()
         self._nursery: subprocess.Popen[bytes] | None = None
 
     async def work(self) -> int:
         """Take runs until asked to end."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ending.set)
+            loop.add_signal_handler(number, self._told_to_end)
         upkeep = [
             asyncio.create_task(step())
             for step in (self._beat, self._reap, self._keep_warm, Looker(self._settings).work)
         ]
         taking = asyncio.create_task(self._take())
         await self._ending.wait()
-        taking.cancel()
-        for process in list(self._runs.values()):
-            process.terminate()
         for task in (taking, *upkeep):
             task.cancel()
         await asyncio.gather(taking, *upkeep, return_exceptions=True)
-        await self._end_runs()
+        await self._drain()
         await self._processes.close()
         if self._nursery is not None:
             self._nursery.terminate()
             self._nursery.wait()
         return 0
 
+    def _told_to_end(self) -> None:
+        if self._ending.is_set():
+            self._hurried.set()
+        self._ending.set()
+
     async def _take(self) -> None:
         """The queue, connected to again whenever the store was away."""
         while not self._ending.is_set():
             try:
                 address = await asyncio.to_thread(store.url, self._settings, "worker")
-                connector = procrastinate.PsycopgConnector(conninfo=address, min_size=1, max_size=4, timeout=5)
+                connector = procrastinate.PsycopgConnector(conninfo=address, min_size=1, max_size=6, timeout=5)
                 app = procrastinate.App(connector=connector)
                 app.task(name=queue.TASK, queue=queue.QUEUE)(self._run)
-                async with app.open_async():
-                    await app.run_worker_async(
-                        queues=[queue.QUEUE],
-                        concurrency=self._concurrency,
-                        install_signal_handlers=False,
-                        fetch_job_polling_interval=2.0,
-                        update_heartbeat_interval=2.0,
-                        shutdown_graceful_timeout=0.1,
-                        delete_jobs="successful",
-                    )
-            except (RunbookError, ProcrastinateException, psycopg.Error, OSError) as error:
-                _log.warning("the queue is away; trying again", why=str(error).strip())
+                async with app.open_async(), asyncio.TaskGroup() as slots:
+                    slots.create_task(self._serve(app, [queue.CRITICAL, queue.QUEUE], self._concurrency))
+                    slots.create_task(self._serve(app, [queue.CRITICAL], _KEPT))
+            except* (RunbookError, ProcrastinateException, psycopg.Error, OSError) as error:
+                why = "; ".join(str(one).strip() for one in error.exceptions)
+                _log.warning("the queue is away; trying again", why=why)
             await asyncio.sleep(_AGAIN_S)
+
+    @staticmethod
+    async def _serve(app: procrastinate.App, queues: list[str], slots: int) -> None:
+        """Take runs from these queues, so many at once."""
+        await app.run_worker_async(
+            queues=queues,
+            concurrency=slots,
+            install_signal_handlers=False,
+            fetch_job_polling_interval=2.0,
+            update_heartbeat_interval=2.0,
+            shutdown_graceful_timeout=0.1,
+            delete_jobs="successful",
+        )
 
     async def _run(self, run: int) -> None:
         """One job: outlives a lost connection to the queue, since the run writes its own end."""
-        await asyncio.shield(asyncio.ensure_future(self._execute(run)))
+        executing = asyncio.ensure_future(self._execute(run))
+        self._executing.add(executing)
+        executing.add_done_callback(self._executed)
+        await asyncio.shield(executing)
+
+    def _executed(self, executing: asyncio.Future[None]) -> None:
+        self._executing.discard(executing)
+        if not executing.cancelled():
+            executing.exception()  # the job has it, unless the queue is gone
 
     async def _execute(self, run: int) -> None:
         if self._ending.is_set():
@@ -137,7 +164,7 @@ class Worker:
         finally:
             del self._runs[run]
         if code != 0:  # a job that failed is looked for when waiting runs are; one that succeeded is forgotten
-            await self._quietly(reaper.reap)
+            await self._quietly(partial(reaper.hand_back, run=run) if self._ending.is_set() else reaper.reap)
             raise NotTaken(f"the process of run {run} ended with {code}")
 
     async def _beat(self) -> None:
@@ -170,14 +197,19 @@ class Worker:
         except (StoreError, psycopg.Error) as error:
             _log.warning("the store is away", why=str(error).strip())
 
-    async def _end_runs(self) -> None:
-        """Wait for the runs to write their ends; kill what does not."""
-        running = list(self._runs.values())
-        if not running:
-            return
-        waiting = [asyncio.create_task(process.wait()) for process in running]
-        _, late = await asyncio.wait(waiting, timeout=_END_S)
-        if late:
-            for process in running:
-                process.kill()
-        await asyncio.gather(*waiting)
+    async def _drain(self) -> None:
+        """Let the runs end that do so in time; hand back the others; kill what does not even do that."""
+        hurry: asyncio.Future[Any] = asyncio.ensure_future(self._hurried.wait())
+        deadline = time.monotonic() + self._settings.drain_s
+        while self._executing and not hurry.done() and (left := deadline - time.monotonic()) > 0:
+            waiting: set[asyncio.Future[Any]] = {*self._executing, hurry}
+            await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        for process in self._runs.values():
+            process.hand_back()
+        if self._executing:
+            await asyncio.wait(self._executing, timeout=_HAND_BACK_S)
+        for process in self._runs.values():
+            process.kill()
+        if self._executing:
+            await asyncio.wait(self._executing, timeout=_AFTER_S)

@@ -42,12 +42,6 @@ SELECT count(*) AS accepted, coalesce(sum(repeats), 0) AS repeats,
                         OR (state IS NULL AND lost AND NOT suppressed)) AS lost
 FROM told
 
--- name: suppressed
--- The alerts that are suppressed, by the kind of the reason.
-SELECT CASE WHEN suppressed LIKE 'cool-down:%%' THEN 'cool-down' WHEN suppressed LIKE 'ceiling:%%' THEN 'ceiling'
-            ELSE 'over before it was seen' END AS reason, count(*) AS alerts
-FROM alerts WHERE suppressed IS NOT NULL GROUP BY 1
-
 -- name: mistakes
 -- What may never be, how often it is, and where first.
 SELECT 'alerts that nothing answers' AS what, count(*) AS count, min(incident) AS first FROM alerts

@@ -5,30 +5,30 @@
 SELECT lane, count(*) AS runs, extract(epoch FROM now() - min(queued_at))::float8 AS oldest_s
 FROM runs WHERE state = 'waiting' GROUP BY lane
 
--- name: runs
--- Every run that examines, by state.
-SELECT state, count(*) AS runs FROM runs WHERE mode IN ('observe', 'plan') GROUP BY state
+-- name: tallies
+-- All kept counts: those folded, and the changes since.
+SELECT what, label, bucket, sum(count)::bigint AS count, sum(sum_s)::float8 AS sum_s
+FROM (SELECT what, label, bucket, count, sum_s FROM tallies
+      UNION ALL SELECT what, label, bucket, count, sum_s FROM tally_changes) AS each
+GROUP BY what, label, bucket ORDER BY what, label, bucket
 
--- name: waits
--- How long runs waited [s], by lane: of each, how many fall between which of the bounds, and their sum.
-SELECT lane AS label, width_bucket(took.s, %(bounds)s::float8[]) AS bucket, count(*) AS runs, sum(took.s) AS sum_s
-FROM runs, LATERAL (SELECT greatest(extract(epoch FROM started_at - queued_at), 0)::float8 AS s) AS took
-WHERE started_at IS NOT NULL AND mode IN ('observe', 'plan')
-GROUP BY label, bucket ORDER BY label
+-- name: bounds
+-- The bounds of the buckets of a kind of duration [s].
+SELECT tally_bounds(%(what)s) AS bounds
 
--- name: first_cells
--- From the request to the first cell that was done [s], by lane: of each, how many fall between which of the bounds, and their sum.
-SELECT lane AS label, width_bucket(took.s, %(bounds)s::float8[]) AS bucket, count(*) AS runs, sum(took.s) AS sum_s
-FROM runs, LATERAL (SELECT greatest(extract(epoch FROM first_cell_at - queued_at), 0)::float8 AS s) AS took
-WHERE first_cell_at IS NOT NULL AND mode IN ('observe', 'plan')
-GROUP BY label, bucket ORDER BY label
+-- name: lock_tallies
+-- Whether this transaction alone folds.
+SELECT pg_try_advisory_xact_lock(%(space)s, 0) AS alone
 
--- name: durations
--- How long runs went on [s], by runbook: of each, how many fall between which of the bounds, and their sum.
-SELECT runbook AS label, width_bucket(took.s, %(bounds)s::float8[]) AS bucket, count(*) AS runs, sum(took.s) AS sum_s
-FROM runs, LATERAL (SELECT greatest(extract(epoch FROM ended_at - started_at), 0)::float8 AS s) AS took
-WHERE started_at IS NOT NULL AND ended_at IS NOT NULL AND mode IN ('observe', 'plan')
-GROUP BY label, bucket ORDER BY label
+-- name: fold
+-- The changes go into the counts.
+WITH gone AS (
+    DELETE FROM tally_changes RETURNING what, label, bucket, count, sum_s
+)
+INSERT INTO tallies (what, label, bucket, count, sum_s)
+SELECT what, label, bucket, sum(count), sum(sum_s) FROM gone GROUP BY what, label, bucket
+ON CONFLICT (what, label, bucket)
+DO UPDATE SET count = tallies.count + excluded.count, sum_s = tallies.sum_s + excluded.sum_s
 
 -- name: processes
 -- How many processes of each kind have beaten lately.

@@ -17,9 +17,10 @@ WHERE runs.id = new.run AND runs.lane <> new.lane
 -- name: defer
 -- Jobs of the queue, in the caller's transaction: seen by workers when it commits.
 SELECT procrastinate_defer_jobs_v1(array_agg(
-    ROW(%(queue)s, %(task)s, new.priority, NULL, NULL, jsonb_build_object('run', new.run), NULL)
+    ROW(new.queue, %(task)s, new.priority, NULL, NULL, jsonb_build_object('run', new.run), NULL)
     ::procrastinate_job_to_defer_v1 ORDER BY new.place))
-FROM unnest(%(runs)s::bigint[], %(priorities)s::int[]) WITH ORDINALITY AS new (run, priority, place)
+FROM unnest(%(runs)s::bigint[], %(priorities)s::int[], %(queues)s::text[])
+     WITH ORDINALITY AS new (run, priority, queue, place)
 
 -- name: hasten
 -- A run that waits overtakes: its lane, and the job that no worker has taken yet.
@@ -29,7 +30,7 @@ WITH moved AS (
         AND array_position(%(lanes)s::text[], lane) > array_position(%(lanes)s::text[], %(lane)s)
     RETURNING id
 )
-UPDATE procrastinate_jobs SET priority = %(priority)s FROM moved
+UPDATE procrastinate_jobs SET priority = %(priority)s, queue_name = %(queue)s FROM moved
 WHERE task_name = %(task)s AND status = 'todo' AND args ->> 'run' = moved.id::text AND priority < %(priority)s
 
 -- name: lock_place
@@ -131,8 +132,10 @@ ORDER BY seq DESC LIMIT 1
 SELECT hash, state, document FROM plans WHERE run = %(run)s AND undo_of IS NULL ORDER BY proposed_at DESC LIMIT 1
 
 -- name: running
--- Every run that says it runs, and how long ago it last did [s].
-SELECT id, incident, worker, extract(epoch FROM now() - heartbeat_at)::float8 AS silent_s
+-- Every run that says it runs, when it last did, and whether the journal knows better.
+SELECT id, incident, worker, heartbeat_at, EXISTS (
+    SELECT FROM journal WHERE journal.incident = runs.incident AND (line::jsonb ->> 'kind') = 'run-ended'
+        AND (line::jsonb -> 'body' ->> 'run')::bigint = runs.id) AS ended
 FROM runs WHERE state = 'running' AND mode IN ('observe', 'plan')
 
 -- name: forgotten
@@ -187,6 +190,11 @@ SELECT EXISTS (
 -- name: retry
 -- The run that replaces a lost one.
 SELECT id FROM runs WHERE retry_of = %(run)s
+
+-- name: closed_lately
+-- The folders of the runs that ended within the last hour.
+SELECT DISTINCT incidents.folder FROM runs JOIN incidents ON incidents.id = runs.incident
+WHERE runs.ended_at > now() - interval '1 hour' AND runs.record IS NOT NULL ORDER BY incidents.folder
 
 -- name: unclosed
 -- Runs that ended a while ago, within the last hour, of whose files the journal knows nothing.

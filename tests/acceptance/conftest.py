@@ -78,7 +78,7 @@ class Installation:
     def stop_service(self) -> None:
         if self.service is not None and self.service.poll() is None:
             self.service.send_signal(signal.SIGTERM)
-            self.service.wait(timeout=30)
+            self.service.wait(timeout=60)
 
     def wait(self, what: str, seen: Callable[[], Any], timeout_s: float = 90.0) -> Any:
         """Ask again until there is an answer."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from opslib import incidents, intake, store
+from opslib.api import figures, tallies
 from opslib.intake.acceptance import Receipt
 from opslib.runs import ending, expiry, queue
 from opslib.settings import Settings
@@ -86,6 +87,7 @@ class History:
 
     def house(self) -> None:
         intake.keep_house(self.settings, self.now)
+        tallies.fold(self.settings)
 
     def resolve(self) -> None:
         with store.transaction(self.settings) as connection:
@@ -123,7 +125,8 @@ class History:
             counted = intake.totals(connection)
             assert counted == {name: book[name] for name in counted}
             assert intake.mistakes(connection) == []
-            rows = connection.execute("SELECT id, state FROM runs ORDER BY id").fetchall()
+            rows = connection.execute("SELECT id, state, started_at, ended_at FROM runs ORDER BY id").fetchall()
+            kept = tallies.read(connection)
             open_storms = connection.execute(
                 "SELECT FROM incidents WHERE opened_by = 'the intake' AND state <> 'resolved'"
             ).fetchall()
@@ -133,6 +136,16 @@ class History:
             assert states[run] == state  # the first terminal state is the last one
         self.ended |= {run: state for run, state in states.items() if state in TERMINAL}
         assert all(row["reason"] for row in book["alerts"])
+        # what /metrics tells from kept counts is what there is
+        assert {name: kept.count("alerts", name) for name in intake.OUTCOMES} == {n: book[n] for n in intake.OUTCOMES}
+        assert (kept.count("accepted"), kept.count("repeats")) == (self.accepted, self.repeats)
+        assert sum(kept.count("suppressed", reason) for reason in figures.REASONS) == book["suppressed"]
+        assert {state: kept.count("runs", state) for state in figures.STATES} == {
+            state: sum(row["state"] == state for row in rows) for state in figures.STATES
+        }
+        counted = {what: sum(sum(one.counts) for one in kept.durations(what).values()) for what in tallies.DURATIONS}
+        assert counted["wait"] == sum(row["started_at"] is not None for row in rows)
+        assert counted["duration"] == sum(row["started_at"] is not None and row["ended_at"] is not None for row in rows)
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, HISTORIES))])

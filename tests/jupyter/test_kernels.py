@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 
 from opslib.jupyter import copies, interactive, lab
 from opslib.settings import Settings
+from tests.runs import support
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,39 @@ def test_run_all_is_a_sealed_run(lab_settings: Settings, rows: Any) -> None:
     assert list(record.parent.glob("seal-*.json"))
     kinds = [json.loads(line)["kind"] for line in (record.parent / "journal.jsonl").read_text().splitlines()]
     assert {"run-queued", "run-started", "evidence", "verdict", "run-ended", "file"} <= set(kinds)
+
+
+@pytest.fixture
+def nursery(lab_settings: Settings) -> Iterator[None]:
+    """Warm kernels for this home."""
+    with support.nursery(lab_settings):
+        support.wait_for(lambda: support.warm(lab_settings))
+        yield
+
+
+def test_kernel_comes_from_the_nursery_and_is_told_of(lab_settings: Settings, rows: Any, nursery: None) -> None:
+    with opened(lab_settings) as one:
+        assert "True" in one.run(nbformat.v4.new_code_cell("import sys\nprint('pandas' in sys.modules)"))
+        one.client.execute("import time\nprint('sleeps')\ntime.sleep(600)")
+        while one.client.get_iopub_msg(timeout=60)["content"].get("text") != "sleeps\n":
+            continue
+        one.manager.interrupt_kernel()
+        one.run_all()
+        one.client.stop_channels()
+        one.manager.restart_kernel()
+        one.client.start_channels()
+        one.client.wait_for_ready(timeout=120)
+        one.run_all()
+        folder = Path(one.manager.connection_file).parent
+    runs = rows("SELECT id, state FROM runs ORDER BY id")
+    assert [run["state"] for run in runs] == ["succeeded", "succeeded"]
+    lines = rows("SELECT line FROM journal WHERE (line::jsonb ->> 'kind') = 'kernel' ORDER BY seq")
+    told = [json.loads(row["line"])["body"] for row in lines]
+    assert told == [
+        {"run": runs[0]["id"], "kernel": "warm"},
+        {"run": runs[1]["id"], "kernel": "plain: it was started again"},
+    ]
+    assert not folder.exists()
 
 
 def test_kernel_finds_no_secret_and_an_unfinished_run_is_no_success(lab_settings: Settings, rows: Any) -> None:

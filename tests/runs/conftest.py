@@ -14,6 +14,7 @@ import pytest
 
 from opslib import store
 from opslib.record import client
+from opslib.runs import queue
 from opslib.settings import Settings
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
@@ -46,11 +47,18 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def runs(_home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings whose runbooks are the tiny ones and whose one platform, `test`, has no systems."""
+def runs(_home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Settings whose runbooks are the tiny ones and whose one platform, `test`, has no systems.
+
+    What waits at a test's end is cancelled, so that no worker of the next test takes it.
+    """
     for name in ("home", "params", "notebooks"):
         monkeypatch.setenv(f"RUNBOOK_{name.upper()}", str(getattr(_home, name)))
-    return _home
+    yield _home
+    with store.transaction(_home) as connection:
+        rows = connection.execute("SELECT DISTINCT incident FROM runs WHERE state = 'waiting' ORDER BY 1").fetchall()
+        for row in rows:
+            queue.cancel(connection, row["incident"], "test")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 
 from opslib import incidents, store
 from opslib.record import client, journal
-from opslib.runs import following, queue, run
+from opslib.runs import following, leases, queue, run
 from opslib.settings import Settings
 
 
-def wait_for(condition: Callable[[], Any], within_s: float = 90.0) -> Any:
+def wait_for(condition: Callable[[], Any], within_s: float = 180.0) -> Any:
     """Wait until something is so; a generous bound, only against hanging for ever."""
     until = time.monotonic() + within_s
     while not (found := condition()):
@@ -49,7 +51,9 @@ def statuses(settings: Settings, row: dict[str, Any]) -> dict[str, str]:
     return {cell.id: cell.metadata.runbook.status for cell in node.cells if cell.cell_type == "code"}
 
 
-def queued(settings: Settings, name: str, requested: dict[str, Any] | None = None) -> tuple[str, int]:
+def queued(
+    settings: Settings, name: str, requested: dict[str, Any] | None = None, severity: str = "critical"
+) -> tuple[str, int]:
     """An incident with a run and its job, as intake makes them."""
     with store.transaction(settings) as connection:
         row = incidents.open_incident(
@@ -57,7 +61,7 @@ def queued(settings: Settings, name: str, requested: dict[str, Any] | None = Non
             platform="test",
             runbook=name,
             target=os.urandom(4).hex(),
-            severity="critical",
+            severity=severity,
             title="T",
             opened_by="alert",
         )
@@ -71,7 +75,7 @@ def queued(settings: Settings, name: str, requested: dict[str, Any] | None = Non
             alert={"labels": {}},
             requested_by="alert",
         )
-        queue.defer(connection, number, severity="critical")
+        queue.defer(connection, number, severity=severity)
     return row["id"], number
 
 
@@ -87,6 +91,29 @@ def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+@contextmanager
+def nursery(settings: Settings, count: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """A nursery of this home, once it answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNBOOK_WARM_KERNELS", str(count))
+        process = leases.start(settings)
+    assert process is not None
+    try:
+        wait_for(leases.place(settings).exists, 400)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def warm(settings: Settings) -> int:
+    """How many kernels of the nursery are ready."""
+    try:
+        return int(json.loads((settings.runtime / "kernels.json").read_text("ascii"))["ready"])
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def processes_of(text: str) -> list[int]:

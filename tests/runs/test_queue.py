@@ -47,7 +47,9 @@ def fetch(settings: Settings) -> list[int]:
     taken = []
     with store.transaction(settings) as connection:
         while True:
-            row = connection.execute("SELECT (procrastinate_fetch_job_v2(ARRAY['runs'], NULL)).args").fetchone()
+            row = connection.execute(
+                "SELECT (procrastinate_fetch_job_v2(ARRAY['runs', 'critical'], NULL)).args"
+            ).fetchone()
             if row is None or row["args"] is None:
                 return taken
             taken.append(row["args"]["run"])
@@ -154,6 +156,18 @@ def test_a_run_that_begins_just_then_is_not_ended(settings: Settings) -> None:
         connection.execute("UPDATE runs SET queued_at = now() - interval '7 hours'")
     assert claim(settings, number)
     assert expiry.expire(settings) == []
+
+
+@pytest.mark.slow
+def test_a_critical_run_starts_however_busy_its_worker_is(runs: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_DRAIN_S", "0")
+    busy = [queued(runs, "sleeps", severity="high")[1] for _ in range(3)]
+    going = "SELECT count(*) FROM runs WHERE id = ANY (%(runs)s) AND state = 'running'"
+    with worker(runs):
+        wait_for(lambda: one(runs, going, runs=busy) == 2)
+        _, urgent = queued(runs, "healthy")
+        wait_for(lambda: one(runs, "SELECT state FROM runs WHERE id = %(run)s", run=urgent) == "succeeded")
+        assert one(runs, going, runs=busy) == 2
 
 
 @pytest.mark.slow

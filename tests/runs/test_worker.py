@@ -90,20 +90,6 @@ def test_killed_run_is_lost_and_nothing_of_it_stays(runs: Settings) -> None:
         wait_for(lambda: state(runs, again) == "running")
 
 
-def test_worker_that_is_told_to_end_gives_its_runs_back(runs: Settings) -> None:
-    incident, number = queued(runs, "sleeps")
-    with worker(runs) as process:
-        wait_for(lambda: cell_runs(runs, incident))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    row = ended(runs, number)
-    assert row["state"] == "lost"
-    assert "the worker ended (SIGTERM) while it ran" in row["error"]
-    again = replacement(runs, number)
-    assert again is not None
-    assert state(runs, again) == "waiting"
-
-
 def test_reaper_believes_the_journal_before_the_row(runs: Settings) -> None:
     """The store was away when the run ended: its journal came through the spool, its row still says running."""
     incident, number = queued(runs, "healthy")
