@@ -188,7 +188,7 @@ def _compile(target: Path, source: Path, steps: Steps) -> None:
         [*command, "-o", f"{binaries}/", *[f"./cmd/{name}" for name in _PROGRAMS]],
         folder=tree,
         environment=environment,
-        lines=1260,
+        lines=1960,
     )
     steps.run(
         "compiling the pods' first process",

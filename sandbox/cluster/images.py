@@ -13,7 +13,7 @@ __all__ = ["HOST", "full_name", "host_image", "pause_image", "write_image"]
 
 HOST = "docker.io/runbooks/host:1"
 
-_FOLDERS = ("dev", "etc", "etc/alternatives", "proc", "root", "run", "sys", "usr", "var", "var/lib", "var/tmp")
+_FOLDERS = ("dev", "etc", "etc/alternatives", "proc", "root", "run", "sys", "usr", "var", "var/lib")
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "var/run": "../run"}
 _FILES = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",

@@ -16,7 +16,7 @@ from typing import Any
 
 from sandbox.cluster.api import Api, ApiRefused
 
-__all__ = ["server"]
+__all__ = ["selected", "server"]
 
 _VERSION = "metrics.k8s.io/v1beta1"
 _PATH = re.compile(
@@ -86,7 +86,7 @@ def _answer(api: Api, address: str) -> dict[str, Any] | None:
     items = [
         item
         for item in (_nodes(api) if nodes else _pods(api, found["namespace"]))
-        if _selected(item["metadata"]["labels"], wanted) and found["name"] in (None, item["metadata"]["name"])
+        if selected(item["metadata"]["labels"], wanted) and found["name"] in (None, item["metadata"]["name"])
     ]
     if found["name"] is None:
         return {"kind": f"{kind}List", "apiVersion": _VERSION, "metadata": {}, "items": items}
@@ -144,7 +144,7 @@ def _usage(processor: dict[str, Any], memory: dict[str, Any]) -> dict[str, str]:
     return {"cpu": f"{processor['usageNanoCores']}n", "memory": f"{memory.get('workingSetBytes', 0) // 1024}Ki"}
 
 
-def _selected(labels: dict[str, str], selector: str) -> bool:
+def selected(labels: dict[str, str], selector: str) -> bool:
     """Whether labels fit a selector: `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`, all of them."""
     for part in re.split(r",(?![^(]*\))", selector):
         term = part.strip()

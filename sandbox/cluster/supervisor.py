@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ __all__ = ["main"]
 
 _FILES = Path(__file__).parent / "files"
 _AGAIN_S = 1.0
+_ANNOUNCE_S = 5.0
 _POLL_S = 0.1
 _READY_S = 180.0
 
@@ -53,7 +55,7 @@ class Supervisor:
             self._keep(name, commands.pop(name))
         for node in layout.NODES:
             self._keep(node.name, [str(_FILES / "node.sh"), node.name])
-        await self._until(self._answers)
+        await self._until("the API server", self._answers)
         for name, command in commands.items():
             self._keep(name, command)
         (self._state / "api-ready").touch()
@@ -62,10 +64,10 @@ class Supervisor:
         expose = control.Relayed(self._api, asyncio.get_running_loop())
         threading.Thread(target=control.serve, args=(controlled, expose), daemon=True).start()
         await asyncio.to_thread(self._set_up)
-        await self._until(self._complete)
+        await self._until("nodes, accounts and resource metrics", self._complete)
         (self._state / "ready").touch()
         while True:
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_ANNOUNCE_S)
             await asyncio.to_thread(self._announce_devices)
 
     def _keep(self, name: str, command: list[str]) -> None:
@@ -83,10 +85,12 @@ class Supervisor:
         task = asyncio.ensure_future(again())
         self._kept.add(task)
 
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(_READY_S):
-            while not await asyncio.to_thread(holds):
-                await asyncio.sleep(_POLL_S)
+    async def _until(self, what: str, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _READY_S
+        while not await asyncio.to_thread(holds):
+            if time.monotonic() > deadline:
+                sys.exit(f"{what}: not ready within {_READY_S:.0f} s")
+            await asyncio.sleep(_POLL_S)
 
     def _answers(self) -> bool:
         try:
