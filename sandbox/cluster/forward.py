@@ -19,6 +19,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import portforward
 
 from sandbox.cluster import control, objects
+from sandbox.errors import NotUp
 
 __all__ = ["Forwarder", "main"]
 
@@ -45,12 +46,13 @@ class Forwarder:
         Raises
         ------
         LookupError
-            There is no such service, or no pod behind it is ready.
+            There is no such service.
         """
         if len(to) != 3:
             raise LookupError("in a cluster of your own only services can be reached")
         namespace, service, port = str(to[0]), str(to[1]), int(to[2])
-        self._pod(namespace, service, port)
+        with objects.api(self._kubeconfig, self._context) as opened:
+            self._port_name(client.CoreV1Api(opened), namespace, service, port)
         listener.setblocking(True)
 
         def serve() -> None:
@@ -60,16 +62,22 @@ class Forwarder:
 
         threading.Thread(target=serve, daemon=True).start()
 
-    def _pod(self, namespace: str, service: str, port: int) -> tuple[str, int]:
+    def _port_name(self, core: client.CoreV1Api, namespace: str, service: str, port: int) -> str | None:
+        """Name of a port of a service; ports of a service with one alone may have none."""
+        try:
+            found: Any = core.read_namespaced_service(service, namespace, _request_timeout=_TIMEOUT_S)
+        except ApiException as problem:
+            raise LookupError(f"no service {service} in {namespace}") from problem
+        for one in found.spec.ports:
+            if one.port == port:
+                name: str | None = one.name
+                return name
+        raise LookupError(f"the service {service} in {namespace} has no port {port}")
+
+    def _pod(self, core: client.CoreV1Api, namespace: str, service: str, port: int) -> tuple[str, int]:
         """A ready pod behind a service, and the pod's own port."""
-        with objects.api(self._kubeconfig, self._context) as opened:
-            core = client.CoreV1Api(opened)
-            try:
-                found: Any = core.read_namespaced_service(service, namespace, _request_timeout=_TIMEOUT_S)
-                endpoints: Any = core.read_namespaced_endpoints(service, namespace, _request_timeout=_TIMEOUT_S)
-            except ApiException as problem:
-                raise LookupError(f"no service {service} in {namespace}") from problem
-        name = next((one.name for one in found.spec.ports if one.port == port), None)
+        name = self._port_name(core, namespace, service, port)
+        endpoints: Any = core.read_namespaced_endpoints(service, namespace, _request_timeout=_TIMEOUT_S)
         for subset in endpoints.subsets or []:
             own = next((one.port for one in subset.ports or [] if one.name == name), None)
             for address in subset.addresses or []:
@@ -78,18 +86,19 @@ class Forwarder:
         raise LookupError(f"no pod behind port {port} of service {service} in {namespace} is ready")
 
     def _pass_on(self, near: socket.socket, namespace: str, service: str, port: int) -> None:
-        with contextlib.suppress(OSError, LookupError, ApiException), near:
-            pod, own = self._pod(namespace, service, port)
-            with objects.api(self._kubeconfig, self._context) as opened:
-                core = client.CoreV1Api(opened)
-                forwarded: Any = portforward(
-                    core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(own)
-                )
-                far = forwarded.socket(own)
-                far.setblocking(True)
-                threading.Thread(target=_pump, args=(near, far), daemon=True).start()
-                _pump(far, near)
-                forwarded.close()
+        with (
+            contextlib.suppress(OSError, LookupError, ApiException, NotUp),
+            near,
+            objects.api(self._kubeconfig, self._context) as opened,
+        ):
+            core = client.CoreV1Api(opened)
+            pod, own = self._pod(core, namespace, service, port)
+            forwarded: Any = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(own))
+            far = forwarded.socket(own)
+            far.setblocking(True)
+            threading.Thread(target=_pump, args=(near, far), daemon=True).start()
+            _pump(far, near)
+            forwarded.close()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

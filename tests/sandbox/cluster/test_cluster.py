@@ -336,13 +336,10 @@ def test_a_cluster_of_ones_own_serves_as_well(web: str, cluster: Cluster, home: 
     }
     own.apply([pod("site", SERVING), service], "elsewhere")
 
-    def port() -> int:
-        try:
-            return own.expose("elsewhere", "site", 80)
-        except ControlRefused:
-            return 0  # not ready yet
-
-    exposed = until(port)
+    exposed = own.expose("elsewhere", "site", 80)
+    with pytest.raises(ControlRefused, match="the service site in elsewhere has no port 81"):
+        own.expose("elsewhere", "site", 81)
+    until(lambda: "ready" in own.run("kubectl", "--namespace", "elsewhere", "logs", "site").stdout)
     for _ in range(2):
         with urllib.request.urlopen(f"http://127.0.0.1:{exposed}/", timeout=20.0) as answer:
             assert answer.status == 200
