@@ -5,12 +5,27 @@ A playbook's faults are a module that exports `FAULTS`, by cause. Importing one 
 
 from __future__ import annotations
 
-from sandbox.faults import redis_latency, var_breach
+from sandbox.faults import (
+    api_error_rate,
+    cache_miss_rate,
+    greeks_latency,
+    large_loss,
+    latency_degrading,
+    postgres_down,
+    redis_latency,
+    var_breach,
+)
 from sandbox.faults.fault import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
 _RUNBOOKS: dict[str, dict[str, Fault]] = {
+    "api-error-rate": api_error_rate.FAULTS,
+    "cache-miss-rate": cache_miss_rate.FAULTS,
+    "greeks-latency": greeks_latency.FAULTS,
+    "large-loss": large_loss.FAULTS,
+    "latency-degrading": latency_degrading.FAULTS,
+    "postgres-down": postgres_down.FAULTS,
     "redis-latency": redis_latency.FAULTS,
     "var-breach": var_breach.FAULTS,
 }
