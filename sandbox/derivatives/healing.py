@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import psycopg
@@ -95,9 +96,9 @@ def _objects(access: Access, restored: list[str]) -> None:
             kube("delete", "pod", one["metadata"]["name"], "--wait=false", "--grace-period=1")
             restored.append(f"pod {one['metadata']['name']} removed")
     kube.send("apply", [one for one in manifests.everything(setup) if one["kind"] != "StatefulSet"])
-    before = _generations(access)
+    before = _templates(access)
     kube.send("replace", [*manifests.stateful(setup), *manifests.workloads(setup)])
-    after = _generations(access)
+    after = _templates(access)
     for name in after:
         if before.get(name) != after[name]:
             restored.append(f"{name} as it was")
@@ -106,9 +107,12 @@ def _objects(access: Access, restored: list[str]) -> None:
                 kube("delete", "pod", "-l", f"app={of}", "--wait=false", "--grace-period=2")
 
 
-def _generations(access: Access) -> dict[str, int]:
+def _templates(access: Access) -> dict[str, Any]:
+    """What the pods of each part are made of, and how many there are."""
     items = access.kube.document("get", "deployments,statefulsets")["items"]
-    return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["generation"] for one in items}
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": (one["spec"]["template"], one["spec"]["replicas"]) for one in items
+    }
 
 
 def _make_room(access: Access) -> bool:

@@ -25,7 +25,7 @@ __all__ = ["Book", "Mark", "main"]
 
 _STEP_S = 3.0
 _BAND_USD = 60_000.0  # net delta of an underlying that is left alone
-_PART = 4  # positions a request
+_PART = 3  # positions a request
 _STORE_EVERY = 5  # steps
 _log = logging.getLogger("auto-hedger")
 
