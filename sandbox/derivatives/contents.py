@@ -65,6 +65,7 @@ def reset_book(connection: psycopg.Connection[Any], client: Any) -> None:
         )
     rows = [(p.underlying, p.kind, p.strike, p.expiry_days, p.quantity, price) for p, price in entries.items()]
     with connection.cursor() as cursor:
+        cursor.execute(queries("store").forget_hedges)
         cursor.executemany(queries("store").put_position, rows)
     with client.pipeline() as pipe:
         pipe.delete("hedges:options", "book:options", "entries:options", "auto_hedger", "auto_trading")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import psycopg
@@ -27,6 +28,7 @@ _POLL_S = 0.5
 _MOST_SESSIONS = 200
 _COLD = 0.7  # of the ladders: with fewer in the cache it is warmed anew
 _CLEAR_S = 120.0
+_START_S = 40.0
 
 
 def heal(access: Access, progress: Progress) -> list[str]:
@@ -43,8 +45,12 @@ def heal(access: Access, progress: Progress) -> list[str]:
     _nodes(access, restored)
     _objects(access, restored)
     progress("waiting for PostgreSQL and Redis")
+    grown = _make_room(access)
     _wait(lambda: _stores(access), "PostgreSQL and Redis")
     _database(access, restored)
+    if grown:
+        restored.append("room on the database's volume")
+        _shrink(access)
     _cache(access, restored)
     progress("waiting for the service")
     _wait(lambda: _rolled_out(access), "the Deployment derivatives-api")
@@ -90,9 +96,9 @@ def _objects(access: Access, restored: list[str]) -> None:
             kube("delete", "pod", one["metadata"]["name"], "--wait=false", "--grace-period=1")
             restored.append(f"pod {one['metadata']['name']} removed")
     kube.send("apply", [one for one in manifests.everything(setup) if one["kind"] != "StatefulSet"])
-    before = _generations(access)
+    before = _templates(access)
     kube.send("replace", [*manifests.stateful(setup), *manifests.workloads(setup)])
-    after = _generations(access)
+    after = _templates(access)
     for name in after:
         if before.get(name) != after[name]:
             restored.append(f"{name} as it was")
@@ -101,9 +107,35 @@ def _objects(access: Access, restored: list[str]) -> None:
                 kube("delete", "pod", "-l", f"app={of}", "--wait=false", "--grace-period=2")
 
 
-def _generations(access: Access) -> dict[str, int]:
+def _templates(access: Access) -> dict[str, Any]:
+    """What the pods of each part are made of, and how many there are."""
     items = access.kube.document("get", "deployments,statefulsets")["items"]
-    return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["generation"] for one in items}
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": (one["spec"]["template"], one["spec"]["replicas"]) for one in items
+    }
+
+
+def _make_room(access: Access) -> bool:
+    """Where the database does not start for want of room, give its volume more; whether that was so."""
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        if _stores(access):
+            return False
+        for words in (["--previous"], []):
+            log = access.kube("logs", "postgres-0", "-c", "postgres", "--tail=60", *words, allowed_to_fail=True)
+            if "No space left on device" in log:
+                access.kube.send("replace", [manifests.postgres(access.setup, 2 * manifests.VOLUME_MIB)])
+                access.kube("delete", "pod", "postgres-0", "--wait=false", "--grace-period=1")
+                return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _shrink(access: Access) -> None:
+    """Give the volume its usual size again."""
+    access.kube.send("replace", [manifests.postgres(access.setup)])
+    access.kube("delete", "pod", "postgres-0", "--wait=true", "--grace-period=10")
+    _wait(lambda: _stores(access), "PostgreSQL")
 
 
 def _stores(access: Access) -> bool:
@@ -144,7 +176,7 @@ def _database(access: Access, restored: list[str]) -> None:
 
 def _cache(access: Access, restored: list[str]) -> None:
     with access.cache() as client:
-        for name, value in {"maxmemory": "32mb", "maxmemory-policy": "allkeys-lru"}.items():
+        for name, value in {"maxmemory": "32mb", "maxmemory-policy": "volatile-lru"}.items():
             client.config_set(name, value)
         client.set(contents.MARK, access.setup.sandbox_id)
         keys = [key for key in client.scan_iter("*", count=5000) if key.count(":") > 2]

@@ -25,7 +25,7 @@ __all__ = ["Book", "Mark", "main"]
 
 _STEP_S = 3.0
 _BAND_USD = 60_000.0  # net delta of an underlying that is left alone
-_PART = 4  # positions a request
+_PART = 3  # positions a request
 _STORE_EVERY = 5  # steps
 _log = logging.getLogger("auto-hedger")
 
@@ -124,8 +124,7 @@ class _Hedger:
         """Mark, hedge, and write."""
         book = self._read()
         if not book.entries:
-            self._say(logging.INFO, "the book is empty")
-            return
+            book = self._recover()
         marks = served(self._host, self._port)
         futures = {name: float(self._client.hget(f"market:{name}", "future")) for name in {p.underlying for p in marks}}
         hedging = self._client.get("auto_hedger") != b"off"
@@ -161,6 +160,23 @@ class _Hedger:
             {name.decode(): tuple(json.loads(pair)) for name, pair in hedges.items()},
         )
 
+    def _recover(self) -> Book:
+        """The book out of the database, where Redis has lost it."""
+        sql = queries("store")
+        with psycopg.connect(self._postgres, connect_timeout=2, application_name="auto-hedger") as connection:
+            positions = connection.execute(sql.entries).fetchall()
+            held = connection.execute(sql.held_hedges).fetchall()
+        entries = {f"{name}|{kind}|{strike:g}|{days}": price for name, kind, strike, days, price in positions}
+        if not entries:
+            raise ValueError("the book is empty")
+        with self._client.pipeline() as pipe:
+            pipe.hset("entries:options", mapping=entries)
+            for name, units, cost in held:
+                pipe.hset("hedges:options", name, json.dumps([units, cost]))
+            pipe.execute()
+        _log.warning("the book was read from the database: %d positions, %d hedges", len(entries), len(held))
+        return self._read()
+
     def _store(self, marks: dict[Position, Mark], trades: list[tuple[str, float, float, str]]) -> None:
         sql = queries("store")
         rows = [
@@ -193,6 +209,8 @@ class _Hedger:
                 self._say(logging.ERROR, f"no Greeks for the book: {problem}")
             except redis.RedisError as problem:
                 self._say(logging.ERROR, f"Redis does not answer: {problem}")
+            except psycopg.Error as problem:
+                self._say(logging.ERROR, f"the book cannot be read: {problem}")
             time.sleep(_STEP_S)
 
 

@@ -53,7 +53,7 @@ class Demand:
 
     clients: int = 12
     think_s: float = 0.7
-    options: int = 3
+    options: int = 2
     ladder: int = 8
     large_share: float = 0.0
     large_options: int = 0

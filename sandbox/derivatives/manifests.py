@@ -12,12 +12,24 @@ from sandbox.derivatives.scripts import script
 from sandbox.derivatives.setup import DATABASE, NAMESPACE, RELEASE, Setup
 from sandbox.gpu import description as gpu
 
-__all__ = ["CARD_SHARE_MIB", "REPLICAS", "VOLUME_MIB", "api", "everything", "namespace", "stateful", "workloads"]
+__all__ = [
+    "CARD_SHARE_MIB",
+    "REPLICAS",
+    "VOLUME_MIB",
+    "api",
+    "everything",
+    "migration",
+    "namespace",
+    "postgres",
+    "report",
+    "stateful",
+    "workloads",
+]
 
 Document = dict[str, Any]
 
 REPLICAS = 2
-VOLUME_MIB = 176
+VOLUME_MIB = 224
 CARD_SHARE_MIB = 512
 _LABEL = "app"
 _HISTORY = {"2.2.0": "Release 2.2.0", "2.3.1": "Release 2.3.1: rates of the quarter", RELEASE: f"Release {RELEASE}"}
@@ -36,7 +48,7 @@ def everything(setup: Setup) -> list[Document]:
 
 def stateful(setup: Setup) -> list[Document]:
     """PostgreSQL and Redis."""
-    return [_postgres(setup), _redis()]
+    return [postgres(setup), _redis()]
 
 
 def workloads(setup: Setup) -> list[Document]:
@@ -137,9 +149,25 @@ def _program(
     return _deployment(name, spec, 1)
 
 
+def report(workers: int) -> Document:
+    """Another team's report, each worker with a connection of its own."""
+    return _job("report-writer", "connections", str(workers))
+
+
+def migration() -> Document:
+    """Another team's change of a table."""
+    return _job("schema-migration", "migration")
+
+
+def _job(name: str, *arguments: str) -> Document:
+    document = _program(name, "job", "sandbox.derivatives.report", _environment(), "100m", "128Mi")
+    document["spec"]["template"]["spec"]["containers"][0]["command"] += arguments
+    return document
+
+
 def _exporters() -> Document:
     database = f"postgresql://postgres:$(POSTGRES_PASSWORD)@postgres:5432/{DATABASE}?sslmode=disable&connect_timeout=2"
-    postgres = {
+    database_exporter = {
         "name": "postgres",
         "image": pods.HOST,
         "imagePullPolicy": "Never",
@@ -162,10 +190,11 @@ def _exporters() -> Document:
         "resources": _resources("5m", "100m", "16Mi", "64Mi"),
         "volumeMounts": pods.mounts(),
     }
-    return _deployment("exporters", {"containers": [postgres, redis], "volumes": pods.volumes()}, 1)
+    return _deployment("exporters", {"containers": [database_exporter, redis], "volumes": pods.volumes()}, 1)
 
 
-def _postgres(setup: Setup) -> Document:
+def postgres(setup: Setup, volume_mib: int = VOLUME_MIB) -> Document:
+    """The StatefulSet of the database, on a volume of that size [MiB]."""
     path = "/var/lib/postgresql/data"
     mount = {"name": "data", "mountPath": path}
     volume = {
@@ -173,7 +202,7 @@ def _postgres(setup: Setup) -> Document:
         "image": pods.HOST,
         "imagePullPolicy": "Never",
         "command": ["/bin/sh", "-c", script("volume"), "volume", path],
-        "env": [{"name": "VOLUME_MIB", "value": str(VOLUME_MIB)}],
+        "env": [{"name": "VOLUME_MIB", "value": str(volume_mib)}],
         "securityContext": {"privileged": True},
         "volumeMounts": [*pods.mounts(), {**mount, "mountPropagation": "Bidirectional"}],
     }
@@ -198,7 +227,7 @@ def _postgres(setup: Setup) -> Document:
         ],
         "securityContext": {"runAsUser": 65534, "runAsGroup": 65534},
         "ports": [{"name": "postgres", "containerPort": 5432}],
-        "resources": _resources("50m", "400m", "64Mi", "256Mi"),
+        "resources": _resources("50m", "200m", "64Mi", "384Mi"),
         "readinessProbe": {
             "exec": {"command": ["/usr/lib/postgresql/15/bin/pg_isready", "-q", "-h", "127.0.0.1"]},
             "periodSeconds": 3,

@@ -100,14 +100,15 @@ def black_scholes(
 
 
 def _book() -> tuple[Position, ...]:
-    """Two short straddles an underlying: short gamma and vega, as a desk that sells to its clients is."""
+    """Calls and puts sold on every underlying, calls more: short of gamma, vega and delta, the last of them hedged."""
     rng = random.Random(20_240_501)
     positions = []
     for one in UNDERLYINGS.values():
         for expiry in (60, 91):
-            quantity = -round(rng.uniform(0.85, 1.15) * 270_000.0 / one.spot, 1)
+            quantity = -rng.uniform(0.85, 1.15) * 270_000.0 / one.spot
             strike = round(one.spot * rng.choice((0.98, 1.0, 1.02)), 1)
-            positions += [Position(one.name, kind, strike, expiry, quantity) for kind in ("call", "put")]
+            for kind, share in (("call", 1.3), ("put", 0.7)):
+                positions.append(Position(one.name, kind, strike, expiry, round(share * quantity, 1)))
     return tuple(positions)
 
 

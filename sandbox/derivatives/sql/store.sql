@@ -35,3 +35,13 @@ WHERE book = 'options' AND underlying = %s AND kind = %s AND strike = %s AND exp
 
 -- name: insert_hedge
 INSERT INTO hedges (underlying, quantity, price, reason) VALUES (%s, %s, %s, %s)
+
+-- name: entries
+SELECT underlying, kind, strike, expiry_days, entry_price FROM positions WHERE book = 'options'
+
+-- name: held_hedges
+-- What the hedges add up to: units and what was paid for them.
+SELECT underlying, sum(quantity), sum(quantity * price) FROM hedges GROUP BY underlying
+
+-- name: forget_hedges
+DELETE FROM hedges
