@@ -31,6 +31,7 @@ class Endpoints(BaseModel):
     postgres_admin: str | None = None
     kubernetes: str | None = None
     kubernetes_admin: str | None = None
+    kubernetes_preview: str | None = None
     files: str | None = None
     prometheus: str | None = None
     alertmanager: str | None = None

@@ -166,7 +166,8 @@ class RotateSecret(OnCluster):
             encoded = base64.b64encode(value.encode()).decode()
             redaction.learn(value)
             redaction.learn(encoded)
-            operations.append({"op": "replace", "path": f"/data/{patches.escaped(key)}", "value": encoded})
+            place = f"/data/{patches.escaped(key)}"
+            operations += [{"op": "remove", "path": place}, {"op": "add", "path": place, "value": encoded}]
         return operations
 
     def describe(self, context: Context, seen: Observation) -> Description:

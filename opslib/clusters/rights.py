@@ -161,6 +161,25 @@ def roles(name: str, namespace: str, account: str, rights: Iterable[Right]) -> l
     return documents
 
 
+def dry_runs_alone(name: str, namespace: str, account: str) -> list[dict[str, Any]]:
+    """The admission policy (from Kubernetes 1.30) that refuses an account every change but a dry run."""
+    user = f"system:serviceaccount:{namespace}:{account}"
+    every = {"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "operations": ["*"]}
+    about = {"apiVersion": "admissionregistration.k8s.io/v1"}
+    meta = {"name": f"{namespace}-{name}"}
+    spec = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [every]},
+        "matchConditions": [{"name": "of-this-account", "expression": f"request.userInfo.username == '{user}'"}],
+        "validations": [{"expression": "request.dryRun == true", "message": f"{account} may ask for dry runs alone"}],
+    }
+    binding = {"policyName": meta["name"], "validationActions": ["Deny"]}
+    return [
+        {**about, "kind": "ValidatingAdmissionPolicy", "metadata": meta, "spec": spec},
+        {**about, "kind": "ValidatingAdmissionPolicyBinding", "metadata": meta, "spec": binding},
+    ]
+
+
 def _rules(rights: Iterable[Right]) -> list[dict[str, Any]]:
     """Rules without repetition: the verbs of each resource, resources with the same verbs together."""
     verbs: dict[tuple[str, str], set[str]] = {}

@@ -18,6 +18,9 @@ def rbac(
     namespace: Annotated[str, typer.Option(help="The platform's namespace")] = "default",
     recorder: Annotated[str, typer.Option(help="The service account that reads")] = "recorder",
     applier: Annotated[str, typer.Option(help="The service account that changes")] = "applier",
+    previewer: Annotated[
+        str, typer.Option(help="A service account for dry runs alone; its policy needs Kubernetes 1.30")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="One JSON document")] = False,
 ) -> None:
     """Print the least Role that a runbook needs, for the recorder and for the applier, from what it declares."""
@@ -29,6 +32,10 @@ def rbac(
         ),
         *rights.roles(f"runbook-{name}-applier", namespace, applier, rights.of_applier(runbook.proposes)),
     ]
+    if previewer and runbook.proposes:
+        wanted = rights.of_applier(runbook.proposes)
+        documents += rights.roles(f"runbook-{name}-previewer", namespace, previewer, wanted)
+        documents += rights.dry_runs_alone(f"runbook-{name}-previewer", namespace, previewer)
     if json:
         print_json({"runbook": name, "documents": documents})
     elif documents:

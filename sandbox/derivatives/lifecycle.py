@@ -135,7 +135,7 @@ def _start(
 def _endpoints(access: Access, running: cluster.Cluster) -> Endpoints:
     """Where everything answers, for the reader and for the administrator."""
     setup = access.setup
-    reader = running.account(NAMESPACE, "recorder")
+    reader, previewer = (running.account(NAMESPACE, name) for name in ("recorder", "previewer"))
     place = f"context={running.context}&namespace={NAMESPACE}"
     return Endpoints(
         api=access.api,
@@ -145,6 +145,7 @@ def _endpoints(access: Access, running: cluster.Cluster) -> Endpoints:
         postgres_admin=setup.postgres_url("postgres", *access.postgres),
         kubernetes=f"kubeconfig://{reader}?{place}",
         kubernetes_admin=f"kubeconfig://{running.kubeconfig}?{place}",
+        kubernetes_preview=f"kubeconfig://{previewer}?{place}",
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from opslib.clusters import rights
 from sandbox.cluster import pods
 from sandbox.crypto.redis_server import RECORDER_RULES, binary
 from sandbox.derivatives.scripts import script
@@ -314,6 +315,8 @@ def _recorder() -> list[Document]:
         _object("v1", "ServiceAccount", "recorder"),
         _object(rbac, "ClusterRole", "sandbox-recorder", rules=looks),
         _object(rbac, "ClusterRoleBinding", "sandbox-recorder", roleRef=role, subjects=[who]),
+        _object("v1", "ServiceAccount", "previewer"),  # asks for dry runs, for which RBAC wants the right to change
+        *rights.roles("sandbox-previewer", NAMESPACE, "previewer", rights.of_applier(rights.CHANGES)),
     ]
 
 

@@ -38,7 +38,14 @@ def changed(kubeconfig: tuple[Path, str], namespace: str, tmp_path_factory: pyte
             "stringData": {"a": "old-a", "b": "old-b"},
         },
     )
-    wanted = {"desk": 2, "alone": 1, "scaled-desk": 1}
+    mover = deployment("mover", 2)
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    mover["spec"]["template"]["spec"] |= {
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+        "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": {"app": "mover"}}}],
+    }
+    world.apply(mover)
+    wanted = {"desk": 2, "alone": 1, "scaled-desk": 1, "mover": 2}
     until(
         lambda: all((world.deployment(name).status.ready_replicas or 0) == many for name, many in wanted.items()),
         "the workloads of the actions",
@@ -67,7 +74,8 @@ def desk(settings: Settings, changed: World, addresses: dict[str, str]) -> Desk:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "crypto.json").write_text(json.dumps({"endpoints": addresses}), "utf-8")
     with store.transaction(settings) as connection:
-        people.add(connection, "dora", "L4")
+        for name in ("dora", "erin"):
+            people.add(connection, name, "L4")
         incident = open_incident(
             connection,
             platform="crypto",

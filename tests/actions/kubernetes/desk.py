@@ -16,6 +16,7 @@ from opslib.settings import Settings
 from tests.probes.kubernetes.world import World
 
 WHO = Person("dora", "L4", None)
+OTHER = Person("erin", "L4", None)
 
 
 @dataclass
@@ -40,8 +41,8 @@ class Desk:
         return applier.run_once(self.settings, plan.hash)
 
     def undo(self, plan: Plan) -> Plan:
-        """Take a plan back."""
-        return self.apply(approval.undo(self.settings, plan.hash, WHO))
+        """Take a plan back, as somebody else asks for it."""
+        return self.apply(approval.undo(self.settings, plan.hash, OTHER))
 
 
 def versions(desk: Desk) -> dict[str, str]:

@@ -76,6 +76,23 @@ def test_a_drain_that_would_leave_nobody_ready_is_refused(desk: Desk) -> None:
         desk.propose(("kubernetes.drain", {"node": node}))
 
 
+def test_a_node_is_drained_and_taken_back(desk: Desk) -> None:
+    nodes = {pod.spec.node_name for pod in running(desk, "mover")}
+    free = nodes - {pod.spec.node_name for app in ("desk", "alone", "scaled-desk") for pod in running(desk, app)}
+    if not free:
+        pytest.skip("this cluster has no second node that only the pod to be moved runs on")
+    [node] = free
+    plan = previewed(desk, "kubernetes.drain", node=node)
+    moved = [row for row in plan.document.actions[0].preview["rows"] if row["workload"] == "deployment/mover"]
+    assert [row["held_back_now"] for row in moved] == [""]
+    done = desk.apply(plan)
+    assert (done.state, plan.document.actions[0].authority) == ("verified", "L2")
+    until(lambda: desk.world.deployment("mover").status.ready_replicas == 2, "the moved pod, ready elsewhere")
+    assert node not in {pod.spec.node_name for pod in running(desk, "mover")}
+    assert desk.undo(plan).state == "verified"
+    assert not client.CoreV1Api(desk.world.api).read_node(node).spec.unschedulable
+
+
 def test_an_ingress_lets_only_some_through_and_everybody_again(desk: Desk) -> None:
     plan = previewed(desk, "kubernetes.set-allow-list", ingress="to-desk", networks=["10.0.0.0/8", "192.0.2.7/32"])
     assert plan.document.actions[0].preview["changes"] == ["allowed from everywhere -> 10.0.0.0/8,192.0.2.7/32"]
