@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,6 +208,90 @@ def switches(
         axes.spines[["top", "right"]].set_visible(False)
     plt.close(figure)
     return figure
+
+
+def over_time(
+    series: pd.DataFrame | pd.Series[float],
+    *,
+    quantity: str,
+    threshold: float | None = None,
+    below: bool = False,
+    alert_at: dt.datetime | None = None,
+    changes: dict[str, dt.datetime] | None = None,
+) -> Figure:
+    """Any quantity over time, with the threshold of its alert, the moment of the alert, and what was changed.
+
+    Parameters
+    ----------
+    series : DataFrame, one column a series, or Series
+        Indexed by time; as `ops.prometheus.range` and `compared` give it. `now` is drawn boldly, its past in grey.
+    quantity : str
+        The name of the vertical axis, with its unit.
+    threshold : float, optional
+        In the unit of the series.
+    below : bool
+        Whether values below the threshold are the bad ones.
+    alert_at : datetime, optional
+        When the alert began.
+    changes : dict, optional
+        Deployments and other changes: times by name, as `ops.changes.recent` tells them.
+
+    Returns
+    -------
+    Figure
+        Series on the wrong side of the threshold at the end are coloured, the rest grey; all coloured without one.
+    """
+    from matplotlib import pyplot as plt
+
+    table = series.to_frame() if series.ndim == 1 else series
+    figure = plt.figure(figsize=(10, 3.4), layout="constrained")
+    axes: Any = figure.add_subplot()
+    past = [name for name in table.columns if str(name).partition(",")[0].endswith(" before")]
+    latest = {name: values.iloc[-1] for name in table.columns if len(values := table[name].dropna())}
+    bad = [
+        name
+        for name in table.columns
+        if name not in past and (threshold is None or (name in latest and (latest[name] < threshold) == below))
+    ]
+    shown = dict(zip(bad, (COLOURS[place % len(COLOURS)] for place in range(len(bad))), strict=True))
+    for name in sorted(table.columns, key=lambda one: one in shown):
+        values = table[name].dropna()
+        style = "--" if name in past else "-"
+        label = str(name) if name in shown or name in past or len(table.columns) <= len(COLOURS) else None
+        axes.plot(
+            values.index, values, color=shown.get(name, QUIET), lw=2 if name in shown else 1, ls=style, label=label
+        )
+    if threshold is not None:
+        axes.axhline(
+            threshold, color=LIMIT, lw=1.2, ls="--", label=f"alert {'below' if below else 'above'} {threshold:g}"
+        )
+    if len(table):
+        _mark(axes, {**({"alert": alert_at} if alert_at else {}), **(changes or {})}, table.index[0], table.index[-1])
+    axes.set(ylabel=quantity, xlabel="time [UTC]")
+    axes.xaxis.set_major_formatter(_clock())
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", fontsize=8, frameon=False, ncols=3)
+    plt.close(figure)
+    return figure
+
+
+def _mark(axes: Any, moments: dict[str, dt.datetime], low: dt.datetime, high: dt.datetime) -> None:
+    """Times within the picture, by name; the alert's in the colour of the limit."""
+    for name, moment in moments.items():
+        if low <= moment <= high:
+            colour = LIMIT if name == "alert" else "black"
+            axes.axvline(moment, color=colour, lw=1, ls=":")
+            axes.annotate(
+                name,
+                (moment, 1),
+                xycoords=("data", "axes fraction"),
+                fontsize=8,
+                color=colour,
+                va="top",
+                ha="right",
+                rotation=90,
+            )
 
 
 def _levels(axes: Axes, warning: float, limit: float, *, named: bool) -> None:

@@ -165,6 +165,10 @@ class _File(Action, ABC):
         """The alert's own rule, evaluated again."""
         return firing.check(context)
 
+    def effect(self, context: Context, before: Observation) -> str | None:
+        """Whether the file is as it was to be: the platform itself may have written it again."""
+        return None if self.done(context, before) else f"{self.path} is not, or no longer, as it was to be"
+
 
 def _difference(path: str, before: str | None, after: str | None) -> str:
     """What changes, line by line."""

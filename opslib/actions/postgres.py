@@ -13,7 +13,7 @@ from pydantic import Field
 
 from opslib import postgres
 from opslib.actions import firing
-from opslib.actions.action import Action, Check, Context
+from opslib.actions.action import Action, Check, Context, Observation
 from opslib.actions.documents import Target
 from opslib.errors import ActionFailed, PlanError, ProbeError
 from opslib.sql import queries
@@ -162,3 +162,7 @@ class Postgres(Action, ABC):
     def check(self, context: Context) -> Check | None:
         """The alert's own rule, evaluated again."""
         return firing.check(context)
+
+    def effect(self, context: Context, before: Observation) -> str | None:
+        """Whether the server shows the change yet; its own statistics may take a second."""
+        return None if self.done(context, before) else f"the server does not show it yet ({self.name})"

@@ -135,6 +135,13 @@ class SetSetting(Postgres):
             now = one(connection, "setting", name=name) or {}
         return {"setting": name, "now": now.get("shown"), "needs_restart": bool(now.get("pending_restart"))}
 
+    def effect(self, context: Context, before: Observation) -> str | None:
+        """Whether it is in force: a restart may still be needed, as a step of its own."""
+        with reading(context) as connection:
+            if self._find(connection)["pending_restart"]:
+                return f"{self.arguments.name} waits for a restart of the server"
+        return super().effect(context, before)
+
     def done(self, context: Context, before: Observation) -> bool:
         """Whether the server knows another value than before, in force or for its next restart."""
         with reading(context) as connection:

@@ -15,6 +15,9 @@ evidence, and whose `.attrs["note"]` says what of it could not be seen; anything
 be seen at all raises `ProbeError`; `ops.look(WHAT, PROBE, ...)` says so and goes on.
 
 Endpoints of a platform are named as the systems; `http` and `certificates` ask `api` unless `system=` names another.
+PostgreSQL: the recorder's role needs `CONNECT`, `pg_monitor` (without it, what is not shown is said) and `SELECT` on
+what free SQL shall read; a role that may do more than read runs no free SQL. The applier's role (`postgres_admin`)
+owns the tables it maintains, has `pg_signal_backend`, and is a superuser where settings are to be changed.
 This page is printed by `python -m opslib.probes`.
 """
 

@@ -277,6 +277,13 @@ def test_free_and_named_queries(target: Target) -> None:
         rows("named", target, query="long_transactions")
 
 
+def test_a_row_that_no_memory_should_hold_is_not_waited_for(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opslib.postgres._MEMORY", 1_000_000)
+    monkeypatch.setattr("opslib.postgres._LOOK_S", 0.001)
+    with pytest.raises(ProbeError, match=r"the answer is more than (1,000,000|8,388,608) bytes"):
+        rows("sql", target, statement="SELECT repeat('x', 60000000)")
+
+
 def test_a_role_that_may_do_harm_runs_no_free_statement(server: Server) -> None:
     with pytest.raises(ProbeError, match="the role postgres may do more than read"):
         rows("sql", Target("postgres", server.url()), statement="SELECT pg_terminate_backend(1)")

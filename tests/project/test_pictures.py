@@ -1,0 +1,48 @@
+"""A picture over time draws its threshold, the moment of the alert and the changes, and tells what is bad apart."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd
+
+from opslib import pictures
+
+START = dt.datetime(2026, 1, 5, 12, 0, tzinfo=dt.UTC)
+TIMES = pd.date_range(START, periods=10, freq="1min")
+
+
+def words(figure: object) -> list[str]:
+    axes = figure.axes[0]  # type: ignore[attr-defined]
+    return [text.get_text() for text in [*axes.texts, *(axes.get_legend().get_texts() if axes.get_legend() else [])]]
+
+
+def test_threshold_alert_and_changes_are_marked() -> None:
+    series = pd.DataFrame({"A": range(10), "B": [1] * 10}, index=TIMES)
+    figure = pictures.over_time(
+        series,
+        quantity="latency [us]",
+        threshold=5.0,
+        alert_at=START + dt.timedelta(minutes=6),
+        changes={"deployed v2": START + dt.timedelta(minutes=4), "long ago": START - dt.timedelta(days=1)},
+    )
+    assert {"alert", "deployed v2", "alert above 5", "A", "B"} <= set(words(figure))
+    assert "long ago" not in words(figure)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["A"].get_color() != pictures.QUIET
+    assert lines["B"].get_color() == pictures.QUIET
+    assert figure.axes[0].get_ylabel() == "latency [us]"
+
+
+def test_the_past_is_grey_and_a_threshold_may_be_a_floor() -> None:
+    table = pd.DataFrame({"now": [3.0] * 10, "day before": [9.0] * 10}, index=TIMES)
+    figure = pictures.over_time(table, quantity="hit rate [%]", threshold=5.0, below=True)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["now"].get_color() == pictures.COLOURS[0]
+    assert lines["day before"].get_color() == pictures.QUIET
+    assert "alert below 5" in words(figure)
+
+
+def test_nothing_seen_is_an_empty_picture() -> None:
+    assert pictures.over_time(pd.DataFrame(index=TIMES[:0]), quantity="x [1]", threshold=1.0).axes
+    assert pictures.over_time(pd.Series([1.0], index=TIMES[:1], name="x"), quantity="x [1]").axes
