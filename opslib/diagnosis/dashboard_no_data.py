@@ -47,7 +47,9 @@ def held(census: pd.DataFrame | None, series: pd.DataFrame | None, now: dt.datet
         return None
     marks = tuple(mark for fact in (census, series) for mark in evidence_of(fact))
     keys, points = int(census["keys"].sum()), int(census["largest_elements"].fillna(0).max()) if len(census) else 0
-    age_s = float("nan") if series is None or not len(series) else now.timestamp() - series.index[-1].timestamp()
+    age_s = float("nan")
+    if series is not None and len(series):
+        age_s = max(0.0, now.timestamp() - series.index[-1].timestamp())
     return Held(keys, points, age_s, marks)
 
 
@@ -114,6 +116,8 @@ def module_missing(panels: pd.DataFrame, modules: Mapping[str, Any]) -> list[Rea
             decisive=0.7,
         )
     ]
+    if not asks.any():
+        return reasons
     there = bool(modules.get("time_series"))
     reasons.append(Reason(f"this Redis {'has' if there else 'does not have'} that module", -3.0 if there else 0.8))
     unknown = empty.loc[asks, "error"].str.contains("unknown command", case=False)
