@@ -74,13 +74,15 @@ def table(panels: Mapping[str, Any], sources: Sequence[Mapping[str, Any]] | None
 
 def leads_elsewhere(panels: pd.DataFrame, instances: Mapping[str, str]) -> pd.DataFrame:
     """The Redis datasources that lead to no instance of the platform, or to a database that it does not use."""
+    import pandas as pd
+
     used = panels[["datasource", "url"]].drop_duplicates()
-    redis = used[used["url"].str.startswith("redis://")]
-    right = [
-        urlsplit(url).netloc in set(instances.values()) and urlsplit(url).path in ("", "/", "/0")
-        for url in redis["url"]
+    wrong = [
+        url.startswith("redis://")
+        and not (urlsplit(url).netloc in set(instances.values()) and urlsplit(url).path in ("", "/", "/0"))
+        for url in used["url"]
     ]
-    return redis[[not one for one in right]]
+    return used[pd.Series(wrong, index=used.index, dtype=bool)]
 
 
 def writer_down(held: Held, writer: Mapping[str, Any], now: dt.datetime, stale_s: float) -> list[Reason]:
