@@ -47,7 +47,9 @@ def held(census: pd.DataFrame | None, series: pd.DataFrame | None, now: dt.datet
         return None
     marks = tuple(mark for fact in (census, series) for mark in evidence_of(fact))
     keys, points = int(census["keys"].sum()), int(census["largest_elements"].fillna(0).max()) if len(census) else 0
-    age_s = float("nan") if series is None or not len(series) else now.timestamp() - series.index[-1].timestamp()
+    age_s = float("nan")
+    if series is not None and len(series):
+        age_s = max(0.0, now.timestamp() - series.index[-1].timestamp())
     return Held(keys, points, age_s, marks)
 
 
@@ -72,13 +74,15 @@ def table(panels: Mapping[str, Any], sources: Sequence[Mapping[str, Any]] | None
 
 def leads_elsewhere(panels: pd.DataFrame, instances: Mapping[str, str]) -> pd.DataFrame:
     """The Redis datasources that lead to no instance of the platform, or to a database that it does not use."""
+    import pandas as pd
+
     used = panels[["datasource", "url"]].drop_duplicates()
-    redis = used[used["url"].str.startswith("redis://")]
-    right = [
-        urlsplit(url).netloc in set(instances.values()) and urlsplit(url).path in ("", "/", "/0")
-        for url in redis["url"]
+    wrong = [
+        url.startswith("redis://")
+        and not (urlsplit(url).netloc in set(instances.values()) and urlsplit(url).path in ("", "/", "/0"))
+        for url in used["url"]
     ]
-    return redis[[not one for one in right]]
+    return used[pd.Series(wrong, index=used.index, dtype=bool)]
 
 
 def writer_down(held: Held, writer: Mapping[str, Any], now: dt.datetime, stale_s: float) -> list[Reason]:
@@ -114,6 +118,8 @@ def module_missing(panels: pd.DataFrame, modules: Mapping[str, Any]) -> list[Rea
             decisive=0.7,
         )
     ]
+    if not asks.any():
+        return reasons
     there = bool(modules.get("time_series"))
     reasons.append(Reason(f"this Redis {'has' if there else 'does not have'} that module", -3.0 if there else 0.8))
     unknown = empty.loc[asks, "error"].str.contains("unknown command", case=False)

@@ -23,6 +23,7 @@ NO_INFO = "what Redis did meanwhile"
 _ANSWER_US = 30.0  # what Redis spends on a call beside the command: reading, writing, turning to the next [us]
 _USUALLY_FAST_MS = 2.0  # a command with a smaller mean is in the slow log by accident
 _BUSY = 0.6  # above this share of the time a queue before Redis is Redis' own
+_STARVED = 2.0  # commands that take so many times longer than they work have to wait for a CPU
 _KEY = re.compile(r"^[\w.-]+:[\w.:-]+$")
 _NAMES = {"redis_latency_p50": "p50_ms", "redis_latency_p99": "p99_ms"}
 
@@ -73,17 +74,14 @@ def slow_commands_of(slowlog: pd.DataFrame, own: Mapping[str, Any] | None, now: 
     import pandas as pd
 
     recent = slowlog[slowlog["time"] >= pd.Timestamp(now) - pd.Timedelta(seconds=window_s)]
-    words = recent["command"].str.split()
     means = (server_of(own) or {}).get("mean_ms", {})
-    table = pd.DataFrame(
-        {
-            "command": words.str[0].str.upper(),
-            "key": [next((word for word in rest[1:] if _KEY.match(word)), "") for rest in words],
-            "client": recent["name"],
-            "took_ms": recent["took_us"] / 1000.0,
-        }
-    )
-    table = table[[float(means.get(verb, _USUALLY_FAST_MS)) >= _USUALLY_FAST_MS for verb in table["command"]]]
+    rows = []
+    for one in recent.itertuples():
+        verb, *words = str(one.command).split() or [""]
+        if float(means.get(verb.upper(), _USUALLY_FAST_MS)) >= _USUALLY_FAST_MS:
+            key = next((word for word in words if _KEY.match(word)), "")
+            rows.append((verb.upper(), key, one.name, one.took_us / 1000.0))
+    table = pd.DataFrame(rows, columns=["command", "key", "client", "took_ms"])
     grouped = table.groupby(["command", "key", "client"])["took_ms"].agg(["count", "mean", "sum"]).reset_index()
     grouped = grouped.rename(columns={"count": "calls", "mean": "mean_ms"})
     grouped["share"] = grouped.pop("sum") / 1000.0 / window_s
@@ -158,6 +156,13 @@ def server_of(own: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return None if own is None else own.get("server")
 
 
+def starved(own: Mapping[str, Any] | None) -> float:
+    """How many times longer commands took than the CPU worked for Redis: 1, or more where it had to wait for a CPU."""
+    server = server_of(own) or {}
+    worked, took = float(server.get("cpu_share") or 0.0), float(server.get("command_share") or 0.0)
+    return max(1.0, took / max(worked, 0.001))
+
+
 def memory_swapping(memory: Mapping[str, Any], blocked: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
     """The data do not fit the memory: to take something in, something has to go, and everybody waits for that."""
     used, limit, host = (float(memory.get(name) or 0) for name in ("used_memory", "maxmemory", "total_system_memory"))
@@ -184,19 +189,21 @@ def memory_swapping(memory: Mapping[str, Any], blocked: pd.DataFrame, own: Mappi
 
 def slow_commands(own: Mapping[str, Any], slow: pd.DataFrame) -> list[Reason]:
     """Some commands take so long that all others wait for them."""
-    server = server_of(own)
+    server, waited = server_of(own), starved(own)
     logged, text = float(slow["share"].sum()), "the slow log of the last minute holds next to nothing"
     if logged > 0.001:
         first = slow.iloc[0]
         who = first["client"] or "a client without a name"
         text = f"{first['command']} {first['key']} of {who} is first in the slow log, {logged:.1%} of the last minute"
-    reasons = [reason(text, logged, threshold=0.01, decisive=0.04)]
+    reasons = [reason(text, logged / waited, threshold=0.01, decisive=0.04)]
     if server is None:
         return [*reasons, reason("", float("nan"), threshold=0.0, decisive=1.0, missing=NO_INFO)]
     share = sum(float(one["share"]) for one in server["slow"])
     verbs = ", ".join(f"{one['command']} ({one['mean_ms']:.0f} ms each)" for one in server["slow"][:3])
     text = f"commands of 2 ms and more, {verbs or 'of which there are none'}, keep all waiting {share:.1%} of the time"
-    return [reason(text, share, threshold=0.02, decisive=0.06), *reasons]
+    if waited > _STARVED:
+        text += f" (but they mostly wait for a CPU themselves: they take {waited:.0f} times as long as they work)"
+    return [reason(text, share / waited, threshold=0.02, decisive=0.06), *reasons]
 
 
 def network(calls: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
@@ -215,14 +222,17 @@ def network(calls: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
         text = f"Redis itself is busy for {busy:.0%} of the time: calls wait for their turn there"
         return [*reasons, Reason(text, -3.0)]
     text = f"though Redis is busy for {busy:.0%} of the time only"
-    reasons.append(reason(text, busy, threshold=_BUSY, decisive=-_BUSY, missing=NO_INFO))
+    reasons.append(reason(text, busy, threshold=_BUSY, decisive=-2 * _BUSY, missing=NO_INFO))
     mine = float(own["p50_ms"])
     if mine < typical / 3:
         reasons.append(Reason(f"this run, on a path of its own, has its answers in {mine:.2f} ms", 1.5))
     elif own.get("way_back_ms") is not None:
         share = float(own["way_back_ms"]) / mine
         text = f"the answer alone is on its way for {own['way_back_ms']:.1f} of {mine:.1f} ms"
-        reasons.append(reason(text, share, threshold=0.2, decisive=0.35))
+        reasons.append(reason(text, share, threshold=0.3, decisive=0.45))
+    if (waited := starved(own)) > _STARVED:
+        text = f"Redis waits for a CPU: its commands take {waited:.0f} times as long as they work"
+        reasons.append(Reason(text, -2.0))
     return reasons
 
 

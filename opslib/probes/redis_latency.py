@@ -43,10 +43,10 @@ def latency(target: Target, for_s: float = 1.0, every_ms: float = 4.0) -> dict[s
     dict
         `calls`, `p50_ms`, `p90_ms`, `p99_ms`, `max_ms` (less what we ourselves waited for a CPU); `way_back_ms`, the
         median of the answers' way; `tcp_rtt_ms` and `retransmits` of the connection as the kernel knows them;
-        `server`: `cpu_share`, `commands_per_s`, `call_us` (mean of the commands that are not slow), `evicted_per_s`,
-        `expired_per_s`, `connections_per_s`, `mean_ms` of every command that was called, and `slow`: those with a mean
-        of 2 ms and more, `{command, calls, mean_ms, share}`, `share` being the share of time in which they kept
-        everybody else waiting.
+        `server`: `cpu_share`, `command_share` (of the time, spent in commands, their wait for a CPU included),
+        `commands_per_s`, `call_us` (mean of the commands that are not slow), `evicted_per_s`, `expired_per_s`,
+        `connections_per_s`, `mean_ms` of every command that was called, and `slow`: those with a mean of 2 ms and more,
+        `{command, calls, mean_ms, share}`, `share` being the share of time in which they kept all others waiting.
         What cannot be asked is None.
     """
     if not 0 < for_s <= LONGEST_S or every_ms < 0:
@@ -121,7 +121,7 @@ def _work(before: dict[str, Any], after: dict[str, Any], took_s: float, own_call
     def grown(name: str) -> float:
         return float(after.get(name, 0)) - float(before.get(name, 0))
 
-    slow, means, calls, micros = [], {}, 0.0, 0.0
+    slow, means, calls, micros, all_micros = [], {}, 0.0, 0.0, 0.0
     for name, told in after.items():
         if not name.startswith("cmdstat_") or name.removeprefix("cmdstat_").split("|")[0] in _OWN:
             continue
@@ -129,6 +129,7 @@ def _work(before: dict[str, Any], after: dict[str, Any], took_s: float, own_call
         more, spent = told["calls"] - known.get("calls", 0), told["usec"] - known.get("usec", 0)
         if more <= 0:
             continue
+        all_micros += spent
         command = name.removeprefix("cmdstat_").upper()
         means[command] = round(spent / more / 1000.0, 3)
         if means[command] >= _SLOW_COMMAND_MS:
@@ -142,6 +143,7 @@ def _work(before: dict[str, Any], after: dict[str, Any], took_s: float, own_call
         "for_s": round(took_s, 3),
         "cpu_share": round(min(1.0, cpu / took_s), 4),
         "commands_per_s": round(max(0.0, grown("total_commands_processed") - own_calls) / took_s, 1),
+        "command_share": round(all_micros / took_s / 1e6, 4),
         "call_us": round(micros / calls, 1) if calls else None,
         "evicted_per_s": round(grown("evicted_keys") / took_s, 2),
         "expired_per_s": round(grown("expired_keys") / took_s, 2),

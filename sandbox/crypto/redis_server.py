@@ -67,6 +67,11 @@ class RedisServer:
     port: int
     passwords: Passwords
 
+    @property
+    def admin_url(self) -> str:
+        """Its address with the full identity."""
+        return self.url()
+
     def url(self, identity: str = "admin", port: int | None = None) -> str:
         """Its address for `admin`, who may do everything, or `recorder`, who only reads; over another port if given."""
         who = f":{self.passwords.admin}" if identity == "admin" else f"recorder:{self.passwords.recorder}"
@@ -92,7 +97,12 @@ def binary() -> str:
 
 
 def start(
-    folder: Path, logs: Path, passwords: Passwords, *, name: str = "redis", replica_of: int | None = None
+    folder: Path,
+    logs: Path,
+    passwords: Passwords | None = None,
+    *,
+    name: str = "redis",
+    replica_of: int | None = None,
 ) -> RedisServer:
     """Start redis-server on a free loopback port and wait until it answers.
 
@@ -102,7 +112,8 @@ def start(
         Of the platform, the owner's alone; the configuration is written there, and a working folder made.
     logs : Path
         Folder of its log.
-    passwords : Passwords
+    passwords : Passwords, optional
+        Those that another instance has already; fresh ones where left out.
     name : str
     replica_of : int, optional
         Port of the primary that it follows.
@@ -113,6 +124,7 @@ def start(
         With the last lines of its log.
     """
     executable = binary()
+    passwords = passwords or Passwords.fresh()
     configuration, work = folder / f"{name}.conf", folder / name
     work.mkdir(exist_ok=True)
     log = logs / f"{name}.log"
