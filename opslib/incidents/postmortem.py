@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -150,8 +151,8 @@ def _templates() -> jinja2.Environment:
 
 def _plain(text: str) -> str:
     """A text from outside as one line that Markdown and a table show as it is."""
-    line = " ".join(text.split())
-    return "".join(f"\\{sign}" if sign in r"\`*_{}<>|#" else sign for sign in line)
+    line = re.sub(r"([\\`*|]|(?<=\])\()", r"\\\1", " ".join(text.split()))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", line)
 
 
 def _timeline(entries: Iterable[Entry]) -> Iterator[tuple[str, Sentence]]:

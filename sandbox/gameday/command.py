@@ -72,7 +72,7 @@ def _left_s(kept: Any, waiting: list[Any]) -> float:
     """How long the rounds that wait will take, by how long those of their kind took [s]."""
     took: dict[bool, list[float]] = {True: [], False: []}
     for told in kept.rounds.values():
-        if not told.get("missing"):
+        if not told["problem"]:
             took["fault" in told].append(float(told["took_s"]))
     usual = {kind: sum(some) / len(some) if some else _GUESS_S[kind] for kind, some in took.items()}
     return sum(usual[one.fault is not None] for one in waiting)
@@ -82,7 +82,7 @@ def _outcome(told: dict[str, Any]) -> str:
     """A round in one line."""
     if "fault" not in told:
         calm = "no false alarm" if not told["false_alarms"] else f"{told['false_alarms']} FALSE ALARMS"
-        return f"{told['round']}: {calm}" + (f" ({told['problem']})" if told["problem"] else "")
+        return f"{told['round']}: {told['problem'] or calm}"
     if told["missing"]:
         return f"{told['fault']}: missing, {told['problem']}"
     named = f"named {told['named'] or 'nothing'}" + ("" if told["correct"] else f" instead of {told['expected']}")

@@ -15,7 +15,7 @@ from opslib.settings import Settings
 from sandbox import faults, platforms
 from sandbox.errors import StartFailed
 from sandbox.gameday import score
-from sandbox.gameday.desk import Desk, firing, when
+from sandbox.gameday.desk import CLEAR_S, Desk, TooLate, firing, when
 from sandbox.gameday.results import Results
 from sandbox.gameday.rounds import Round
 from sandbox.gameday.score import Observed
@@ -28,6 +28,9 @@ ALERT_S = 180.0
 RUN_S = 360.0
 WATCH_S = 20.0
 """How long a healthy round waits for an alert that should not come [s]."""
+MOST_STEPS = 3
+AGAIN_S = 60.0
+"""How long an alert may fire on after a plan was verified, before the playbook is run again [s]."""
 _POLL_S = 0.2
 
 
@@ -109,6 +112,7 @@ class GameDay:
             if runbook in self._playbooks:
                 self.say(f"running {runbook} on the healthy {platform}")
                 runs.append(self.desk.by_hand(runbook, platform))
+                self.desk.close(runs[-1]["incident"])
         self.say(f"watching for alerts that should not come, {WATCH_S:.0f} s")
         while (dt.datetime.now(dt.UTC) - begun).total_seconds() < WATCH_S:
             time.sleep(_POLL_S)
@@ -122,7 +126,7 @@ class GameDay:
             self.say("breaking")
             faults.break_(self.settings, one.name, seed=one.seed, decoys=self.decoys, progress=self.say)
             seen = self._examined(one, broken_at)
-            if seen.plan is not None:
+            if seen.plans:
                 self._mended(one, seen, broken_at)
         except StartFailed:
             raise
@@ -151,32 +155,78 @@ class GameDay:
         return seen
 
     def _mended(self, one: Round, seen: Observed, broken_at: dt.datetime) -> None:
-        """Apply the plan of the run, wait for the firing check, and note what else came meanwhile."""
-        if seen.plan is None or seen.incident is None or seen.run is None:
+        """Apply the plan, and wait until the alert is over; note what else came meanwhile.
+
+        Where it fires on after a plan that was verified, the playbook is run again, as it may propose the next step
+        only then.
+        """
+        if seen.incident is None:
             return
-        incident = seen.incident["id"]
-        self.say(f"applying plan {seen.plan['hash'][:12]}")
+        incident = by = seen.incident["id"]
+        asked = dt.datetime.now(dt.UTC)
         try:
-            asked = self.desk.decide(seen.plan)
-            seen.plan = self.desk.applied(incident, seen.plan)
-            if seen.plan["state"] == "verified":
+            for step in range(MOST_STEPS):
+                plan = seen.plans[-1]
+                self.say(f"applying plan {plan['hash'][:12]}")
+                self.desk.decide(plan)
+                seen.plans[-1] = self.desk.applied(by, plan)
+                if seen.plans[-1]["state"] != "verified":
+                    break
                 self.say("waiting until the alert is over")
-                same = [
-                    found for found in self.desk.by_alert(one.platforms, broken_at) if found["runbook"] == one.runbook
-                ]
-                self.desk.cleared(found["id"] for found in same)
-                seen.recovery_s = (dt.datetime.now(dt.UTC) - asked).total_seconds()
-            others = [found for found in self.desk.by_alert(one.platforms, broken_at) if found["id"] != incident]
-            seen.new_after = [
-                alert_name(found)
-                for found in others
-                if found["runbook"] != one.runbook and when(found["opened_at"]) > asked and firing(found)
-            ]
-            seen.others = [f"{found['runbook']}: {found['target']}" for found in others]
+                last = step + 1 == MOST_STEPS
+                if self._over(one, broken_at, CLEAR_S if last else AGAIN_S, must=last):
+                    seen.recovery_s = (dt.datetime.now(dt.UTC) - asked).total_seconds()
+                    break
+                self.say(f"running {one.runbook} again")
+                by = self.desk.by_hand(one.runbook, one.platforms[0], _alert(seen.incident))["incident"]
+                again = self.desk.newest_plan(by)
+                if again is None:
+                    self._over(one, broken_at, CLEAR_S, must=True)
+                    seen.recovery_s = (dt.datetime.now(dt.UTC) - asked).total_seconds()
+                    break
+                seen.plans.append(again)
         except StartFailed:
             raise
         except RunbookError as error:
             seen.problem = f"the plan: {error}"
+        finally:
+            if by != incident:
+                with suppress(RunbookError):
+                    self.desk.close(by)
+        others = [found for found in self.desk.by_alert(one.platforms, broken_at) if found["id"] != incident]
+        seen.new_after = [
+            alert_name(found)
+            for found in others
+            if found["runbook"] != one.runbook and when(found["opened_at"]) > asked and firing(found)
+        ]
+        seen.others = [f"{found['runbook']}: {found['target']}" for found in others]
+
+    def _over(self, one: Round, broken_at: dt.datetime, within_s: float, *, must: bool) -> bool:
+        """Whether the alerts that this round is about end in time.
+
+        Raises
+        ------
+        TooLate
+            When they must and do not.
+        """
+        same = [
+            found["id"] for found in self.desk.by_alert(one.platforms, broken_at) if found["runbook"] == one.runbook
+        ]
+        try:
+            self.desk.cleared(same, within_s)
+        except TooLate:
+            if must:
+                raise
+            return False
+        return True
+
+
+def _alert(incident: dict[str, Any]) -> dict[str, Any] | None:
+    """The first alert of an incident, as a run by hand takes it."""
+    if not incident["alerts"]:
+        return None
+    first = incident["alerts"][0]
+    return {"labels": first["labels"], "annotations": first["annotations"], "startsAt": first["starts_at"]}
 
 
 def alert_name(incident: dict[str, Any]) -> str:

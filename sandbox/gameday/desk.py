@@ -173,19 +173,20 @@ class Desk:
         if self.show(incident)["state"] != "resolved":
             self.service.post(f"/api/v1/incidents/{incident}/resolve", {"text": "The round of the game day is over."})
 
-    def by_hand(self, runbook: str, platform: str) -> dict[str, Any]:
-        """What `runbook run --json` prints; its incident is closed.
+    def by_hand(self, runbook: str, platform: str, alert: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What `runbook run --json` prints, of a run without an alert or with this one.
 
         Raises
         ------
         TooLate
             When it takes too long, or prints no JSON.
         """
-        words = ["run", runbook, "--platform", platform, "--json"]
+        words = ["run", runbook, "--platform", platform, "--json", *(["--alert", "-"] if alert else [])]
         try:
             done = subprocess.run(
                 [*RUNBOOK, *words],
                 env=environment(self.service.settings),
+                input=json.dumps(alert) if alert else "",
                 capture_output=True,
                 text=True,
                 timeout=BY_HAND_S,
@@ -196,7 +197,6 @@ class Desk:
             raise TooLate(f"`runbook {' '.join(words)}` took more than {BY_HAND_S:.0f} s") from error
         except ValueError as error:
             raise TooLate(f"`runbook {' '.join(words)}` failed: {done.stderr.strip()[-500:]}") from error
-        self.close(told["incident"])
         return told
 
     def wait(self, what: str, seen: Callable[[], Any], within_s: float) -> Any:
@@ -229,8 +229,13 @@ class Desk:
             verdict_s=(when(told[-1]["at"]) - arrived).total_seconds() if told else None,
             incident=whole,
             run=dict(run),
-            plan=plans[-1] if plans else None,
+            plans=plans[-1:],
         )
+
+    def newest_plan(self, incident: str) -> dict[str, Any] | None:
+        """The last plan of an incident."""
+        plans = self.show(incident)["plans"]
+        return plans[-1] if plans else None
 
 
 def firing(incident: Mapping[str, Any]) -> bool:

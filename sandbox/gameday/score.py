@@ -31,8 +31,10 @@ class Observed:
         From the alert's arrival to the verdict [s].
     recovery_s : float or None
         From the request to apply until the plan is verified and the alert over [s].
-    incident, run, plan : dict or None
+    incident, run : dict or None
         As the service tells them, at the end.
+    plans : list of dict
+        What was proposed, as the service tells it; more than one where the playbook had to be run again.
     others : list of str
         What else fired: `RUNBOOK: CAUSE`.
     new_after : list of str
@@ -48,7 +50,7 @@ class Observed:
     recovery_s: float | None = None
     incident: dict[str, Any] | None = None
     run: dict[str, Any] | None = None
-    plan: dict[str, Any] | None = None
+    plans: list[dict[str, Any]] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     new_after: list[str] = field(default_factory=list)
     problem: str | None = None
@@ -61,7 +63,7 @@ def broken(one: Round, decoys: int, seen: Observed) -> dict[str, Any]:
     named = verdict.get("cause") if verdict.get("confirmed") else None
     causes = [{"key": cause["key"], "likelihood": cause["likelihood"]} for cause in verdict.get("causes") or []]
     ranked = [cause["key"] for cause in causes]
-    names = [action["action"] for action in _document(seen.plan).get("actions") or []]
+    names = [action["action"] for plan in seen.plans for action in plan["document"]["actions"]]
     wanted = needed(one.name)
     unneeded = sum(name not in wanted for name in names) if wanted is not None else 0
     return {
@@ -79,7 +81,7 @@ def broken(one: Round, decoys: int, seen: Observed) -> dict[str, Any]:
         "verdict_s": _rounded(seen.verdict_s),
         "recovery_s": _rounded(seen.recovery_s),
         "plan": names,
-        "plan_state": (seen.plan or {}).get("state"),
+        "plan_state": seen.plans[-1]["state"] if seen.plans else None,
         "plan_ok": _plan_ok(seen, wanted, unneeded),
         "harmful": _harm(seen),
         "unneeded": unneeded,
@@ -95,17 +97,18 @@ def broken(one: Round, decoys: int, seen: Observed) -> dict[str, Any]:
 def _plan_ok(seen: Observed, wanted: tuple[str, ...] | None, unneeded: int) -> bool:
     """Whether the plan was what was needed and did what it promised; where none is needed, whether there is none."""
     if wanted == ():
-        return seen.run is not None and seen.plan is None
-    return seen.plan is not None and seen.plan["state"] == "verified" and seen.recovery_s is not None and not unneeded
+        return seen.run is not None and not seen.plans
+    verified = bool(seen.plans) and all(plan["state"] == "verified" for plan in seen.plans)
+    return verified and seen.recovery_s is not None and not unneeded
 
 
 def _harm(seen: Observed) -> int:
     """How many things got worse by the plan: alerts that came with it, a change that was left half done."""
-    if seen.plan is None:
-        return 0
-    steps = (seen.plan.get("result") or {}).get("steps") or []
-    half = seen.plan["state"] in _DONE_BADLY and any(step["state"] == "failed" for step in steps)
-    return len(seen.new_after) + int(half)
+    half = 0
+    for plan in seen.plans:
+        steps = (plan.get("result") or {}).get("steps") or []
+        half += plan["state"] in _DONE_BADLY and any(step["state"] == "failed" for step in steps)
+    return len(seen.new_after) + half
 
 
 def calm(
@@ -205,10 +208,6 @@ def _brier(one: Mapping[str, Any]) -> float:
 def _median(faults: Sequence[Mapping[str, Any]], name: str) -> float | None:
     values = [one[name] for one in faults if one[name] is not None]
     return round(statistics.median(values), 2) if values else None
-
-
-def _document(plan: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    return (plan or {}).get("document") or {}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -34,7 +34,7 @@ def seen(told: dict[str, Any], **facts: Any) -> Observed:
 
 def test_the_right_cause_with_the_right_plan() -> None:
     told = verdict("single-symbol", single_symbol=0.9, all_symbols=0.1)
-    one = score.broken(ROUND, 0, seen(told, plan=plan("crypto.emergency-reduce"), recovery_s=4.0))
+    one = score.broken(ROUND, 0, seen(told, plans=[plan("crypto.emergency-reduce")], recovery_s=4.0))
     assert (one["correct"], one["rank"], one["plan_ok"]) == (True, 1, True)
     assert (one["harmful"], one["unneeded"], one["problem"]) == (0, 0, None)
     assert (one["fault"], one["seed"], one["expected"], one["named"]) == (
@@ -48,7 +48,7 @@ def test_the_right_cause_with_the_right_plan() -> None:
 
 def test_the_wrong_cause_is_wrong_and_its_rank_told() -> None:
     told = verdict("all-symbols", all_symbols=0.8, single_symbol=0.4)
-    one = score.broken(ROUND, 0, seen(told, plan=plan("crypto.emergency-reduce"), recovery_s=4.0))
+    one = score.broken(ROUND, 0, seen(told, plans=[plan("crypto.emergency-reduce")], recovery_s=4.0))
     assert (one["correct"], one["named"], one["rank"]) == (False, "all-symbols", 2)
 
 
@@ -68,15 +68,30 @@ def test_a_missing_playbook_never_passes() -> None:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"plan": plan("crypto.set-kelly"), "recovery_s": 4.0}, (False, 0, 1)),
-        ({"plan": plan("crypto.emergency-reduce", "crypto.set-kelly"), "recovery_s": 4.0}, (False, 0, 1)),
-        ({"plan": plan("crypto.emergency-reduce", state="partial")}, (False, 0, 0)),
-        ({"plan": plan("crypto.emergency-reduce", state="failed", steps=("done", "failed"))}, (False, 1, 0)),
-        ({"plan": plan("crypto.emergency-reduce"), "recovery_s": 4.0, "new_after": ["Worse"]}, (True, 1, 0)),
-        ({"plan": plan("crypto.emergency-reduce")}, (False, 0, 0)),
-        ({"plan": None}, (False, 0, 0)),
+        ({"plans": [plan("crypto.set-kelly")], "recovery_s": 4.0}, (False, 0, 1)),
+        ({"plans": [plan("crypto.emergency-reduce", "crypto.set-kelly")], "recovery_s": 4.0}, (False, 0, 1)),
+        ({"plans": [plan("crypto.emergency-reduce", state="partial")]}, (False, 0, 0)),
+        ({"plans": [plan("crypto.emergency-reduce", state="failed", steps=("done", "failed"))]}, (False, 1, 0)),
+        ({"plans": [plan("crypto.emergency-reduce")], "recovery_s": 4.0, "new_after": ["Worse"]}, (True, 1, 0)),
+        ({"plans": [plan("crypto.emergency-reduce")]}, (False, 0, 0)),
+        ({"plans": []}, (False, 0, 0)),
+        ({"plans": [plan("crypto.emergency-reduce"), plan("crypto.set-kelly")], "recovery_s": 4.0}, (False, 0, 1)),
+        (
+            {"plans": [plan("crypto.emergency-reduce"), plan("crypto.emergency-reduce")], "recovery_s": 4.0},
+            (True, 0, 0),
+        ),
     ],
-    ids=["other", "more", "partial", "half done", "new alert", "never over", "none"],
+    ids=[
+        "other",
+        "more",
+        "partial",
+        "half done",
+        "new alert",
+        "never over",
+        "none",
+        "a second one that is other",
+        "two steps",
+    ],
 )
 def test_plans(facts: dict[str, Any], expected: tuple[bool, int, int]) -> None:
     one = score.broken(ROUND, 0, seen(verdict("single-symbol", single_symbol=0.9), **facts))
@@ -108,7 +123,7 @@ def test_the_summary_over_several() -> None:
     right = score.broken(
         ROUND,
         0,
-        seen(verdict("single-symbol", single_symbol=1.0), plan=plan("crypto.emergency-reduce"), recovery_s=4.0),
+        seen(verdict("single-symbol", single_symbol=1.0), plans=[plan("crypto.emergency-reduce")], recovery_s=4.0),
     )
     wrong = score.broken(ROUND, 0, seen(verdict("all-symbols", all_symbols=1.0, single_symbol=0.0)))
     told = summary([right, wrong, right], [])
