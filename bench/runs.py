@@ -90,7 +90,7 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             if self._ready() >= self.settings.warm_kernels:
                 return
@@ -131,7 +131,7 @@ class Service:
 
     def times(self, incident: str, sent: datetime) -> tuple[float, float]:
         """From the POST until the first cell had run, and until the run had ended [ms]."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             with store.connect(self.settings) as connection:
                 entries = journal.entries(connection, incident)
