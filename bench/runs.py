@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,12 +38,12 @@ CELLS = (
 )
 
 
-def _notebook(path: Path) -> None:
-    """Five cells that import what operations need, and the parameters that every runbook has."""
+def _notebook(path: Path, sources: Sequence[str]) -> None:
+    """These cells, and the parameters that every runbook has."""
     parameters = 'platform: str = "bench"\nalert: dict = {}'
     cells = [
         nbformat.v4.new_code_cell(parameters, id="parameters", metadata={"tags": ["parameters"]}),
-        *(nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(CELLS)),
+        *(nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)),
     ]
     metadata = {
         "kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"},
@@ -54,12 +54,12 @@ def _notebook(path: Path) -> None:
 
 
 class Service:
-    """`runbook serve` on a home of its own."""
+    """`runbook serve` on a home of its own, with one runbook of these cells."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, cells: Sequence[str] = CELLS, workers: int = 1) -> None:
+        self.folder, self.workers = folder, workers
         self.notebook = folder / "notebooks" / "alerts" / "heavy.ipynb"
-        _notebook(self.notebook)
+        _notebook(self.notebook, cells)
         shutil.copytree(PROJECT / "params", folder / "params")
         (folder / "params" / "platforms" / "bench.yaml").write_text(
             "title: Bench\nenvironment: staging\nendpoints:\n  api: http://127.0.0.1:1\n"
@@ -85,9 +85,12 @@ class Service:
     def start(self) -> None:
         with (self.folder / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "runbook", "serve", "--port", str(self.port)], env=self.environment, stdout=log, stderr=log
+                [BIN / "runbook", "serve", "--port", str(self.port), "--workers", str(self.workers)],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             if self._ready() >= self.settings.warm_kernels:
                 return
@@ -128,7 +131,7 @@ class Service:
 
     def times(self, incident: str, sent: datetime) -> tuple[float, float]:
         """From the POST until the first cell had run, and until the run had ended [ms]."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             with store.connect(self.settings) as connection:
                 entries = journal.entries(connection, incident)
@@ -152,10 +155,10 @@ class Service:
 
 
 @contextmanager
-def serving() -> Iterator[Service]:
+def serving(cells: Sequence[str] = CELLS, workers: int = 1) -> Iterator[Service]:
     """The service for the time of a block."""
     folder = Path(tempfile.mkdtemp(prefix="bench-runs-"))
-    service = Service(folder)
+    service = Service(folder, cells, workers)
     try:
         service.start()
         yield service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import socket
 import time
@@ -23,6 +24,7 @@ CLOSE_AGAIN_S = 60.0
 ACTOR = "reaper"
 _log = structlog.get_logger(__name__)
 _silence = Silence()
+_archived: dict[str, dt.datetime] = {}  # up to which end this process has brought the files of a folder
 _tried: dict[int, float] = {}  # when this process last tried to close the record of a run [s, monotonic]
 
 
@@ -108,11 +110,14 @@ def _archive(settings: Settings) -> None:
     with store.transaction(settings) as connection:
         rows = connection.execute(queries("runs").closed_lately).fetchall()
     for row in rows:
+        if _archived.get(row["folder"]) == row["ended_at"]:
+            continue
         try:
             remote.push(settings, row["folder"])
         except RecordError as error:
             _log.error("the archive is away", why=str(error))
             return
+        _archived[row["folder"]] = row["ended_at"]
 
 
 def _sweep(settings: Settings) -> None:

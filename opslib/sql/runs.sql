@@ -192,9 +192,10 @@ SELECT EXISTS (
 SELECT id FROM runs WHERE retry_of = %(run)s
 
 -- name: closed_lately
--- The folders of the runs that ended within the last hour.
-SELECT DISTINCT incidents.folder FROM runs JOIN incidents ON incidents.id = runs.incident
-WHERE runs.ended_at > now() - interval '1 hour' AND runs.record IS NOT NULL ORDER BY incidents.folder
+-- The folders of the runs that ended within the last hour, and when the last of each did.
+SELECT incidents.folder, max(runs.ended_at) AS ended_at FROM runs JOIN incidents ON incidents.id = runs.incident
+WHERE runs.ended_at > now() - interval '1 hour' AND runs.record IS NOT NULL
+GROUP BY incidents.folder ORDER BY incidents.folder
 
 -- name: unclosed
 -- Runs that ended a while ago, within the last hour, of whose files the journal knows nothing.

@@ -136,12 +136,15 @@ INSERT INTO tallies (what, label, count)
 SELECT 'suppressed', suppression_kind(suppressed), count(*) FROM alerts WHERE suppressed IS NOT NULL GROUP BY 2;
 INSERT INTO tallies (what, label, count)
 SELECT 'runs', state, count(*) FROM runs WHERE mode IN ('observe', 'plan') GROUP BY state;
-SELECT count(tally_duration('wait', lane, queued_at, started_at)::text) FROM runs
-WHERE started_at IS NOT NULL AND mode IN ('observe', 'plan');
-SELECT count(tally_duration('first cell', lane, queued_at, first_cell_at)::text) FROM runs
-WHERE first_cell_at IS NOT NULL AND mode IN ('observe', 'plan');
-SELECT count(tally_duration('duration', runbook, started_at, ended_at)::text) FROM runs
-WHERE ended_at IS NOT NULL AND started_at IS NOT NULL AND mode IN ('observe', 'plan');
+DO $$
+BEGIN
+    PERFORM tally_duration('wait', lane, queued_at, started_at) FROM runs
+    WHERE started_at IS NOT NULL AND mode IN ('observe', 'plan');
+    PERFORM tally_duration('first cell', lane, queued_at, first_cell_at) FROM runs
+    WHERE first_cell_at IS NOT NULL AND mode IN ('observe', 'plan');
+    PERFORM tally_duration('duration', runbook, started_at, ended_at) FROM runs
+    WHERE ended_at IS NOT NULL AND started_at IS NOT NULL AND mode IN ('observe', 'plan');
+END $$;
 
 DO $$
 BEGIN
