@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ Operation = Callable[[dict[str, Any]], Answer]
 _log = structlog.get_logger("opslib.recorder")
 
 
-class Served:
+class Served(ABC):
     """What answers one run: the recorder's session, or an archive that is replayed.
 
     Parameters
@@ -43,13 +44,13 @@ class Served:
         self._listener = listen(self.path)
         threading.Thread(target=self._accept, name=f"session {run}", daemon=True).start()
 
+    @abstractmethod
     def operation(self, name: str) -> Operation | None:
         """What answers requests of that name; None: nothing does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def redacted(self, text: str) -> str:
         """A text without secrets."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Serve no longer."""
