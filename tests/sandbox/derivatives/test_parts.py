@@ -1,0 +1,105 @@
+"""Parts of the platform that need no server: the market, the book, the shape of the day, the catalogue of faults."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sandbox.derivatives import manifests, monitoring
+from sandbox.derivatives.feed import Exchange, Market
+from sandbox.derivatives.hedger import Book, Mark
+from sandbox.derivatives.load import Demand, shape
+from sandbox.derivatives.market import BOOK, ladder
+from sandbox.derivatives.service.models import fit
+from sandbox.derivatives.setup import Setup
+from sandbox.faults import FAULTS
+
+CAUSES = {
+    "greeks-latency": "gpu-unavailable high-load memory-leak model-not-cached",
+    "api-error-rate": "bad-deployment cuda-out-of-memory database-down pool-exhausted slow-database stale-cache",
+    "postgres-down": "disk-full pod-crash pod-unschedulable",
+    "large-loss": "market-move-hedge-missed market-move-hedged stale-market-data wrong-greeks",
+    "latency-degrading": "data-growth load-growth memory-leak recent-deployment",
+    "cache-miss-rate": "cold-after-restart key-pattern-changed keys-expiring memory-full",
+}
+
+
+@pytest.mark.parametrize("runbook", CAUSES)
+def test_every_cause_of_the_inventory_is_a_fault(runbook: str) -> None:
+    ours = [name for name, fault in FAULTS.items() if fault.platform == "derivatives"]
+    assert sorted(name.partition("/")[2] for name in ours if name.startswith(f"{runbook}/")) == CAUSES[runbook].split()
+
+
+def test_a_halted_underlying_keeps_its_spot_while_its_future_moves() -> None:
+    market = Market(1)
+    market.step(Exchange(), 1_000)
+    before = market.documents(1_000)["market:SPX"]
+    for step in range(10):
+        market.step(Exchange(halted=["SPX"], move=-0.1, steps=5), 2_000 + step)
+    after = market.documents(2_009)
+    assert after["market:SPX"]["spot"] == before["spot"]
+    assert after["market:SPX"]["time"] == "1000"
+    assert float(after["market:SPX"]["future"]) == pytest.approx(5200.0 * math.exp(-0.1), rel=0.01)
+    assert float(after["market:NDX"]["spot"]) == pytest.approx(18200.0 * math.exp(-0.1), rel=0.01)
+    market.step(Exchange(session=7), 3_000)
+    assert float(market.documents(3_000)["market:SPX"]["spot"]) == pytest.approx(5200.0, rel=0.01)
+
+
+def test_the_book_adds_up() -> None:
+    one = BOOK[0]
+    book = Book({one: 10.0})
+    marks = {one: Mark(price=12.0, delta=0.5, gamma=0.01, vega=3.0, spot=100.0)}
+    assert book.net_delta(marks)[one.underlying] == 0.5 * one.quantity
+    book.trade(one.underlying, -0.5 * one.quantity, 100.0)
+    assert book.net_delta(marks)[one.underlying] == 0.0
+    found = book.summary(marks, {one.underlying: 110.0})
+    assert found["pnl_options_usd"] == pytest.approx(2.0 * one.quantity)
+    assert found["pnl_hedges_usd"] == pytest.approx(-5.0 * one.quantity)
+    assert found["pnl_usd"] == pytest.approx(-3.0 * one.quantity)
+
+
+def test_models_find_the_surface_again() -> None:
+    a, b, c, d = fit("AAPL")
+    assert (a, b, c, d) == pytest.approx((0.975, -0.12, 0.45, 0.05), abs=0.01)
+
+
+def test_the_day_has_a_shape_and_the_ladders_are_many() -> None:
+    hours = [shape(3600.0 * hour) for hour in range(24)]
+    assert hours.index(max(hours)) == 14
+    assert sum(hours) / 24 == pytest.approx(1.0)
+    assert len(set(ladder())) == len(ladder()) > 10_000
+    assert Demand().clients == 12
+
+
+def test_manifests_name_what_the_seed_names(tmp_path) -> None:
+    setup = Setup.new(tmp_path, "abc")
+    documents = [*manifests.everything(setup), *manifests.workloads(setup)]
+    names = {(one["kind"], one["metadata"]["name"]) for one in documents}
+    assert {("Deployment", "derivatives-api"), ("StatefulSet", "postgres"), ("StatefulSet", "redis")} <= names
+    assert {("HorizontalPodAutoscaler", "derivatives-api"), ("PodDisruptionBudget", "derivatives-api")} <= names
+    pod = manifests.api(setup)["spec"]["template"]["spec"]
+    assert pod["containers"][0]["name"] == "api"
+    assert pod["containers"][0]["resources"]["limits"]["cpu"] == "100m"
+    assert manifests.namespace(setup)["metadata"]["labels"]["sandbox-id"] == "abc"
+    for one in documents:
+        assert "production" not in str(one["metadata"])
+    setup.save()
+    assert Setup.read(tmp_path) == setup
+    assert (tmp_path / "setup.json").stat().st_mode & 0o077 == 0
+
+
+def test_the_list_of_pods_for_prometheus_leaves_out_those_that_end(tmp_path) -> None:
+    import httpx
+
+    def pod(name: str, phase: str, **more: str) -> dict:
+        return {"metadata": {"name": name, "labels": {"release": "1"}, **more}, "spec": {}, "status": {"phase": phase}}
+
+    items = [pod("a", "Running"), pod("b", "Pending"), pod("c", "Running", deletionTimestamp="now")]
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json={"items": items}))
+    path = tmp_path / "targets.json"
+    with httpx.Client(base_url="http://x", transport=transport) as client:
+        monitoring.write_targets(client, "x:1", path)
+    assert '"pod": "a"' in path.read_text("utf-8")
+    assert '"pod": "b"' not in path.read_text("utf-8")
+    assert '"pod": "c"' not in path.read_text("utf-8")
