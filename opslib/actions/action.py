@@ -16,6 +16,7 @@ from opslib.clusters import Cluster, connect
 from opslib.errors import ActionFailed, ParameterError, ProbeError
 
 Identity = Literal["recorder", "applier"]
+_OPPOSITE = {">": "<=", "<": ">=", ">=": "<", "<=": ">", "==": "!=", "!=": "=="}
 TIMEOUT = httpx.Timeout(5.0, connect=2.0)
 
 
@@ -172,6 +173,8 @@ class Check:
     value, limit : float
     by : dict
         The value per item.
+    sign : str
+        The alert fires where the value is so against the limit: `>`, `<`, `>=`, `<=`, `==` or `!=`.
     """
 
     firing: bool
@@ -180,14 +183,16 @@ class Check:
     limit: float
     unit: str
     by: dict[str, float]
+    sign: str = ">"
 
     def as_json(self) -> dict[str, Any]:
         """As the record keeps it."""
         return dict(vars(self))
 
     def __str__(self) -> str:
-        sign = ">" if self.firing else "<="
-        return f"{self.measure} {self.value:.3g} {self.unit} {sign} {self.limit:.3g} {self.unit}"
+        sign = self.sign if self.firing else _OPPOSITE[self.sign]
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.measure} {self.value:.3g}{unit} {sign} {self.limit:.3g}{unit}"
 
 
 class ActionArguments(BaseModel):
@@ -208,7 +213,7 @@ class Action(ABC):
     kind : str
         What the policy's `levels` name: `reduce-risk`, `basic-fix`, `configuration`, ...
     risk_reducing : bool
-        It can only make the platform's risk smaller. Only such actions may have a standing approval.
+        It can only make the platform's risk smaller. Such actions may have a standing approval, and restarts.
     stops_new_risk : bool
         It only stops new risk; allowed even on hold.
     hot_reload : bool
@@ -234,6 +239,11 @@ class Action(ABC):
         except ValidationError as error:
             lines = [f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors()]
             raise ParameterError(f"{self.name}: " + "; ".join(lines), mistakes=lines) from error
+
+    @classmethod
+    def may_stand(cls) -> bool:
+        """Whether a standing approval may be given for it: it reduces risk, stops new risk, or restarts."""
+        return cls.risk_reducing or cls.stops_new_risk or cls.kind == "restart"
 
     @abstractmethod
     def observe(self, context: Context) -> Observation:

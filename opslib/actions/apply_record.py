@@ -180,13 +180,24 @@ def _check(result: Mapping[str, Any], reason: str) -> list[str]:
     if not before or not after:
         return ["", f"{_plain(reason)}."]
     holds = "still holds" if after["firing"] else "no longer holds"
-    measured = f"The {_plain(after['measure'])} went from {before['value']:.2f} to {after['value']:.2f}"
+    measured = f"The {_plain(after['measure'])} went from {_read(before['value'])} to {_read(after['value'])}"
     waited = f"{result.get('waited_s', 0):.1f} s after the change"
     return [
         "",
-        f"{measured} {_plain(after['unit'])} (the alert fires above {after['limit']:g}); "
+        f"{measured} {_plain(after['unit'])} (the alert fires {_fires(after)}); "
         f"the alert's condition {holds} {waited}.",
     ]
+
+
+def _read(value: float) -> str:
+    """A figure of a check; small ones with the digits that matter."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
+
+
+def _fires(check: Mapping[str, Any]) -> str:
+    """Where an alert fires, in words: `above 2`."""
+    words = {">": "above", "<": "below", ">=": "from", "<=": "up to", "==": "at", "!=": "at anything but"}
+    return f"{words[check.get('sign', '>')]} {check['limit']:g}"
 
 
 def _next(plan: Plan, state: str) -> list[str]:
@@ -224,13 +235,13 @@ def _picture(result: Mapping[str, Any]) -> NotebookNode | None:
         color=_AFTER,
         hatch="//",
     )
-    axes.axhline(after["limit"], color=_LIMIT, linestyle="--", label=f"alert above {after['limit']:g}")
+    axes.axhline(after["limit"], color=_LIMIT, linestyle="--", label=f"alert {_fires(after)}")
     axes.set_xticks(list(places), [item.replace("$", r"\$") for item in items])
     axes.set_ylabel(f"VaR [{after['unit']}]" if "VaR" in after["measure"] else f"{after['measure']} [{after['unit']}]")
     axes.legend()
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=90, metadata={"Software": None})
-    values = f"{before['value']:.2f} before, {after['value']:.2f} {after['unit']} after"
+    values = f"{_read(before['value'])} before, {_read(after['value'])} {after['unit']} after"
     text = f"{after['measure']}: {values}, limit {after['limit']:g}"
     output = v4.new_output(
         "display_data",

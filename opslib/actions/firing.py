@@ -69,7 +69,7 @@ def _checked(context: Context, rule: Mapping[str, Any], labels: Mapping[str, str
     by = _series(context, left, labels)
     fires = {name: value for name, value in by.items() if _SIGNS[sign](value, limit)}
     worst = (min if sign in ("<", "<=") else max)(fires.values() or by.values(), default=0.0)
-    return Check(bool(fires), f"{rule['name']} ({left})"[:200], worst, limit, "", by)
+    return Check(bool(fires), f"{rule['name']} ({left})"[:200], worst, limit, "", by, sign)
 
 
 def parted(expression: str) -> tuple[str, str, float]:

@@ -246,7 +246,7 @@ class Drain(Cordon):
         for pod in moving:
             eviction = _eviction_path(cluster, pod)
             try:
-                _, who = rehearsed(context, "POST", eviction, _eviction(pod), content=JSON)
+                _, who = rehearsed(context, "POST", eviction, _eviction(pod, dry_run=True), content=JSON)
                 held = ""
             except PlanError as error:
                 held = str(error)[:200]
@@ -338,11 +338,14 @@ def _eviction_path(cluster: Cluster, pod: objects.Object) -> str:
     return cluster.path("pods", pod["metadata"]["name"], "eviction", namespace=pod["metadata"]["namespace"])
 
 
-def _eviction(pod: objects.Object) -> dict[str, Any]:
+def _eviction(pod: objects.Object, *, dry_run: bool = False) -> dict[str, Any]:
     """Without a version, so that clusters of any take it."""
+    options: dict[str, Any] = {"preconditions": {"uid": pod["metadata"]["uid"]}}
+    if dry_run:
+        options["dryRun"] = ["All"]
     return {
         "metadata": {"name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]},
-        "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}},
+        "deleteOptions": options,
     }
 
 

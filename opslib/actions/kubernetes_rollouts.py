@@ -49,6 +49,7 @@ class RollOut(OnWorkload):
         thing = self._thing(cluster)
         if template_digest(thing) != seen.target.fields["template"]:
             raise PlanError(f"{self.arguments.workload} changes at this moment; look again")
+        _must_roll(self.arguments.workload, thing)
         operations = self._operations(cluster, thing)
         path = cluster.path(self._kind, self._name)
         answer, who = rehearsed(context, "PATCH", path, patches.of(thing, operations), content=patches.CONTENT)
@@ -338,6 +339,14 @@ class UndoRollout(RollOut):
     def _shows(self, cluster: Cluster, thing: objects.Object) -> bool:
         del cluster, thing
         return True
+
+
+def _must_roll(workload: str, thing: objects.Object) -> None:
+    """Raise `PlanError` where a workload does not replace its pods by itself."""
+    if thing["spec"].get("paused"):
+        raise PlanError(f"the roll-out of {workload} is paused; resume it first")
+    if (thing["spec"].get("updateStrategy") or {}).get("type") == "OnDelete":
+        raise PlanError(f"{workload} replaces a pod only when it is deleted; propose kubernetes.delete-pod")
 
 
 def container(thing: objects.Object, name: str) -> tuple[str, objects.Object]:

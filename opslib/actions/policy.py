@@ -127,7 +127,7 @@ class StandingApproval(Part):
     def _reduces(cls, name: str) -> str:
         if name not in ACTIONS:
             raise ValueError(f"there is no action {name!r}")
-        if not (ACTIONS[name].risk_reducing or ACTIONS[name].stops_new_risk):
+        if not ACTIONS[name].may_stand():
             raise ValueError(f"{name} does not reduce risk, so nothing may approve it in advance")
         return name
 

@@ -1,4 +1,4 @@
-"""Standing approvals: given in advance, signed, expiring, bounded, for actions that reduce risk.
+"""Standing approvals: given in advance, signed, expiring, bounded, for actions that reduce risk and for restarts.
 
 `python -m opslib.actions.standing key FILE` makes a key pair (the private half stays in FILE);
 `python -m opslib.actions.standing sign NAME --key FILE` prints the signature of an entry of `params/policy.yaml`.
@@ -94,7 +94,7 @@ def _lacking(entry: StandingApproval, action: PlannedAction) -> list[str]:
     if action.action != entry.action:
         return [f"it is not for {action.action}"]
     problems = []
-    if not (ACTIONS[action.action].risk_reducing or ACTIONS[action.action].stops_new_risk):
+    if not ACTIONS[action.action].may_stand():
         problems.append(f"{action.action} does not reduce risk")
     if action.approvers > 1:
         problems.append(f"{action.action} needs two persons")

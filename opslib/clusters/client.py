@@ -266,6 +266,8 @@ class Cluster:
             When it is refused or fails; `sent` tells whether it may have been done, `status` what the server said.
         """
         query = {"dryRun": "All"} if dry_run else None
+        if dry_run and method == "DELETE":
+            body = {**body, "dryRun": ["All"]}  # where a deletion has a body, the server does not look at the query
         headers = {"Content-Type": content, "Accept": accept}
         try:
             opened = self._open(method, path, query, headers=headers, body=json.dumps(body), timeout_s=CHANGE_S)

@@ -87,6 +87,7 @@ def test_an_alert_that_no_longer_fires_still_has_its_figure(prometheus: str) -> 
         found = firing.check(known)
     assert found is not None
     assert (found.firing, found.value, found.limit) == (False, 0.7, 0.5)
+    assert str(found) == "HitRate (hits) 0.7 >= 0.5"
 
 
 def test_an_expression_without_one_limit_fires_where_it_gives_a_series(prometheus: str) -> None:

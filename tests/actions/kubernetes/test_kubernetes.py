@@ -85,11 +85,11 @@ def test_an_image_a_variable_resources_and_back_by_revision(desk: Desk) -> None:
     now = desk.world.deployment("desk").spec.template.spec.containers[0]
     assert (now.env[0].value, now.resources.limits["memory"]) == ("info", "48Mi")
     back = previewed(desk, "kubernetes.undo-rollout", workload=DESK)
-    assert "main: limits.memory 48Mi -> 56Mi" in back.document.actions[0].preview["changes"]
+    assert back.document.actions[0].preview["changes"] == ["main: env LEVEL 'info' -> 'debug'"]
     assert desk.apply(back).state == "verified"
-    assert desk.world.deployment("desk").spec.template.spec.containers[0].resources.limits["memory"] == "56Mi"
+    assert desk.world.deployment("desk").spec.template.spec.containers[0].env[0].value == "debug"
     assert desk.undo(back).state == "verified"
-    assert desk.world.deployment("desk").spec.template.spec.containers[0].resources.limits["memory"] == "48Mi"
+    assert desk.world.deployment("desk").spec.template.spec.containers[0].env[0].value == "info"
 
 
 def test_an_image_that_cannot_be_had_is_no_success(desk: Desk) -> None:
