@@ -45,6 +45,21 @@ class Postgres:
         """Transactions older than `over_s` [s], oldest first, prepared ones too."""
         return self._ops.probe("postgres.long_transactions", over_s=over_s, limit=limit)
 
+    @staticmethod
+    def sessions(rows: pd.DataFrame, *, whole: bool = False) -> list[dict[str, Any]]:
+        """Rows of `blockers`, `long_transactions` or `activity` as a plan that ends sessions names them.
+
+        A session is ended only while it is in the transaction that was seen; with `whole`, whatever it does by then.
+        Prepared transactions belong to no session and are left out.
+        """
+        named = []
+        for row in rows[rows["pid"].fillna(0) > 0].to_dict("records"):
+            began = None if whole or row["transaction_start"] is None else row["transaction_start"]
+            start = None if began is None or began != began else began.isoformat()  # NaT is not itself
+            named.append({"pid": int(row["pid"]), "backend_start": row["backend_start"].isoformat(),
+                          "transaction_start": start})  # fmt: skip
+        return named
+
     def locks(self, limit: int = 200) -> pd.DataFrame:
         """Locks on relations by mode, those waited for first."""
         return self._ops.probe("postgres.locks", limit=limit)

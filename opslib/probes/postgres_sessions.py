@@ -51,7 +51,7 @@ def activity(target: Target, limit: int = 200) -> Frame:
     """Sessions, those longest in a transaction first: what each runs, how long, and what it waits for.
 
     Columns: `pid`, `backend_start` (UTC), `state`, `user`, `application`, `database`, `client`, `wait_event_type`,
-    `wait_event`, `xact_start` (UTC), `transaction_s`, `query_s`, `in_state_s` [s], `query`.
+    `wait_event`, `transaction_start` (UTC), `transaction_s`, `query_s`, `in_state_s` [s], `query`.
     """
     with reading(target) as connection:
         found, note = rows(connection, "activity", limit=checked(target, limit)), partly(connection)
@@ -61,7 +61,7 @@ def activity(target: Target, limit: int = 200) -> Frame:
         "client": "text",
         "wait_event_type": "text",
         "wait_event": "text",
-        "xact_start": "time",
+        "transaction_start": "time",
         "transaction_s": "number",
         "query_s": "number",
         "in_state_s": "number",
@@ -125,7 +125,7 @@ def blockers(target: Target, limit: int = 500) -> Frame:
         "wants": "text",
         "wants_of": "text",
         "waits_s": "number",
-        "xact_start": "time",
+        "transaction_start": "time",
         "transaction_s": "number",
         "in_state_s": "number",
         "client": "text",

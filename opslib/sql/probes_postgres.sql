@@ -52,13 +52,14 @@ GROUP BY 1, 2, 3, 4, 5 ORDER BY connections DESC, 1, 2, 3, 4, 5 LIMIT %(limit)s
 -- Sessions, those longest in a transaction first.
 SELECT pid, backend_start, coalesce(state, 'not shown') AS state, coalesce(usename, '')::text AS "user",
        coalesce(application_name, '') AS application, coalesce(datname, '')::text AS database,
-       coalesce(host(client_addr), 'local') AS client, wait_event_type, wait_event, xact_start, query_start,
+       coalesce(host(client_addr), 'local') AS client, wait_event_type, wait_event,
+       xact_start AS transaction_start, query_start,
        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_s,
        CASE WHEN state = 'active' THEN extract(epoch FROM clock_timestamp() - query_start)::float8 END AS query_s,
        extract(epoch FROM clock_timestamp() - state_change)::float8 AS in_state_s, left(query, 2000) AS query
 FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND (backend_type = 'client backend' OR (backend_type IS NULL AND datid IS NOT NULL))
-ORDER BY xact_start NULLS LAST, query_start NULLS LAST LIMIT %(limit)s
+ORDER BY transaction_start NULLS LAST, query_start NULLS LAST LIMIT %(limit)s
 
 -- name: blocked
 -- Every session that waits for a lock, with those before it, and these themselves. A blocker 0 is a prepared transaction.
@@ -67,7 +68,8 @@ WITH waits AS (
 ), involved AS (
     SELECT pid FROM waits WHERE cardinality(blockers) > 0 UNION SELECT unnest(blockers) FROM waits
 )
-SELECT i.pid, coalesce(w.blockers, ARRAY[]::int[]) AS blocked_by, a.backend_start, a.xact_start,
+SELECT i.pid, coalesce(w.blockers, ARRAY[]::int[]) AS blocked_by, a.backend_start,
+       a.xact_start AS transaction_start,
        coalesce(a.state, 'not shown') AS state,
        coalesce(a.usename, '')::text AS "user", coalesce(a.application_name, '') AS application,
        coalesce(host(a.client_addr), 'local') AS client, l.mode AS wants,

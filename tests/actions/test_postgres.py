@@ -11,11 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from opslib import probes
 from opslib.actions.action import Action, Context, Description, Identity, Observation
 from opslib.actions.catalogue import make
 from opslib.actions.drift import changes
 from opslib.actions.postgres_indexes import index_name
 from opslib.errors import ActionFailed, ParameterError, PlanError, ProbeError
+from opslib.probes import Target
+from opslib.probes.calls_postgres import Postgres
 from tests.postgres_server import Server, running
 
 
@@ -94,6 +97,21 @@ def test_sessions_are_ended_and_only_the_ones_meant(server: Server, admin: psyco
     with context(server, "applier") as changing, pytest.raises(ActionFailed, match="nothing was ended"):
         action.apply(changing, "key-0")  # tried again, it hits nobody else
     other.close()
+
+
+def test_a_table_of_the_probes_names_the_sessions(server: Server, admin: psycopg.Connection) -> None:
+    idler, target = server.admin(application_name="idler"), Target("postgres", server.reader)
+    idler.execute("BEGIN")
+    idler.execute("SELECT 1")
+    rows = probes.call("postgres.long_transactions", target, {"over_s": 0}).table.to_pandas()
+    sessions = Postgres.sessions(rows[rows["application"] == "idler"])
+    assert sessions == [session(admin.execute(WHO, ("idler",)).fetchone())]
+    activity = probes.call("postgres.activity", target, {}).table.to_pandas()
+    whole = Postgres.sessions(activity[activity["application"] == "idler"], whole=True)
+    assert whole == [{**sessions[0], "transaction_start": None}]
+    action, seen, _ = preview(server, "postgres.terminate-sessions", sessions=sessions)
+    apply(server, action, seen)
+    idler.close()
 
 
 def test_a_process_number_used_again_is_not_hit(server: Server, admin: psycopg.Connection) -> None:
