@@ -25,7 +25,7 @@ __all__ = ["USUAL_INSTANCES", "ModelServer", "SteppedModelServer", "ThreadedMode
 USUAL_INSTANCES = 2
 MOST_INSTANCES = 16
 SLOTS = 2  # models that an instance holds in memory
-REQUESTED_WITHIN_S = 10.0  # a model asked for within this time counts as in use
+REQUESTED_WITHIN_S = 30.0  # a model asked for within this time counts as in use
 
 _WEIGHTS = 1_400_000  # numbers in a model
 _LATENCIES_KEPT = 60
