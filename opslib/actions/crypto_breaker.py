@@ -87,7 +87,7 @@ class StopTrading(_Trading):
     """Stop new risk; positions are kept, and may shrink."""
 
     name = "crypto.stop-trading"
-    kind = "reduce-risk"
+    kind = "stop-new-risk"
     stops_new_risk = True
     path = "/api/stop-trading"
     expected = "no position grows any more"
@@ -107,7 +107,7 @@ class StartTrading(_Trading):
     """Allow new risk again."""
 
     name = "crypto.start-trading"
-    kind = "technical"
+    kind = "allow-new-risk"
     path = "/api/start-trading"
     expected = "positions go to their targets again"
     residual = "positions grow"

@@ -25,7 +25,7 @@ __all__ = ["USUAL_INSTANCES", "ModelServer", "SteppedModelServer", "ThreadedMode
 USUAL_INSTANCES = 2
 MOST_INSTANCES = 16
 SLOTS = 2  # models that an instance holds in memory
-REQUESTED_WITHIN_S = 10.0  # a model asked for within this time counts as in use
+REQUESTED_WITHIN_S = 30.0  # a model asked for within this time counts as in use
 
 _WEIGHTS = 1_400_000  # numbers in a model
 _LATENCIES_KEPT = 60
@@ -63,6 +63,8 @@ class ModelServer(ABC):
         self._took_ms: dict[str, float] = {}
         self._used_ms: dict[str, float] = {}
         self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._turn = 0
+        self._aside_waiting = 0  # calls of the latest round that were not served yet
 
     @abstractmethod
     def clock_ms(self) -> float:
@@ -88,13 +90,18 @@ class ModelServer(ABC):
     def ask_aside(self, models: list[str], work_s: float) -> None:
         """Score models that no symbol is traded with, in turn, as often as it would take `work_s` to load them [s].
 
-        The calls go to one instance after the other: to those models of the list that one instance serves.
+        The calls go to one instance after the other: to those models of the list that one instance serves. A round
+        begins once the one before is done.
         """
+        if self._aside_waiting > 0:
+            return
         for model in models:
             self._place.setdefault(model, len(self._place))
-        number = int(self.clock_ms() // 1000.0) % len(self.instances)
+        self._turn += 1
+        number = self._turn % len(self.instances)
         here = [model for model in models if self._place[model] % len(self.instances) == number]
-        for count in range(round(work_s / self.load_s) if here else 0):
+        self._aside_waiting = round(work_s / self.load_s) if here else 0
+        for count in range(self._aside_waiting):
             self._call(here[count % len(here)], routed=False)
 
     def waited_ms(self, model: str) -> float:
@@ -127,6 +134,7 @@ class ModelServer(ABC):
         """Run as many instances; they start with nothing in memory."""
         self.instances = [Instance() for _ in range(instances)]
         self._asked_ms.clear()
+        self._aside_waiting = 0
 
     def reset(self) -> None:
         """Be as after the start."""
@@ -141,7 +149,10 @@ class ModelServer(ABC):
         self._used_ms[model] = self.clock_ms()
         self._submit(place % len(self.instances), model, routed=routed)
 
-    def _answered(self, model: str, at_ms: float) -> None:
+    def _served(self, model: str, at_ms: float, *, routed: bool) -> None:
+        if not routed:
+            self._aside_waiting -= 1
+            return
         asked = self._asked_ms.pop(model, None)
         if asked is not None:
             self._took_ms[model] = at_ms - asked
@@ -196,8 +207,7 @@ class ThreadedModelServer(ModelServer):
             model, routed = call
             if not instance.holds(model):
                 instance.keep(model, self._load())
-            if routed:
-                self._answered(model, self.clock_ms())
+            self._served(model, self.clock_ms(), routed=routed)
 
     def _load(self) -> float:
         weights = np.frombuffer(zlib.decompress(self._packed), dtype=np.int32)
@@ -222,7 +232,7 @@ class SteppedModelServer(ModelServer):
         super().__init__()
         self._now_ms = 0.0
         self._free_ms = [0.0] * len(self.instances)  # when each instance has done what it was given
-        self._answers: list[tuple[float, str]] = []
+        self._answers: list[tuple[float, str, bool]] = []
 
     @property
     def load_s(self) -> float:
@@ -236,8 +246,8 @@ class SteppedModelServer(ModelServer):
     def advance(self, ms: float) -> None:
         """Let time pass."""
         self._now_ms += ms
-        for at_ms, model in [answer for answer in self._answers if answer[0] <= self._now_ms]:
-            self._answered(model, at_ms)
+        for at_ms, model, routed in [answer for answer in self._answers if answer[0] <= self._now_ms]:
+            self._served(model, at_ms, routed=routed)
         self._answers = [answer for answer in self._answers if answer[0] > self._now_ms]
 
     def scale(self, instances: int) -> None:
@@ -252,5 +262,4 @@ class SteppedModelServer(ModelServer):
             instance.keep(model, None)
             cost = self.LOAD_MS
         self._free_ms[number] = max(self._free_ms[number], self._now_ms) + cost
-        if routed:
-            self._answers.append((self._free_ms[number], model))
+        self._answers.append((self._free_ms[number], model, routed))

@@ -111,6 +111,8 @@ def document(scene: Scene) -> dict[str, Any]:
         earlier_switches=[0] * len(SYMBOLS),
         stages_ms={"models": 0.6, "scenarios": EACH_SCENARIO_MS * scene.scenarios, "store": 0.4},
         now_ms=lambda: scene.now_ms,
+        store=SimpleNamespace(in_use="primary", servers={}, figures={}),
+        store_connected=True,
     )
     return status_of(heart)  # type: ignore[arg-type]  # what it reads of a heart, without its servers
 
