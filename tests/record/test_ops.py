@@ -61,6 +61,7 @@ def test_public_names_are_pinned() -> None:
         "close",
         "conclude",
         "has",
+        "live",
         "look",
         "now",
         "probe",
