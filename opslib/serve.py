@@ -34,7 +34,7 @@ FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 10.0
 STEADY_S = 30.0
 """A child that lived so long starts its waits from the beginning [s]."""
-READY_S = 30.0
+READY_S = 90.0
 _FIRST_PHASE_S = 32.0
 _LAST_PHASE_S = 3.0
 _PR_SET_PDEATHSIG = 1
