@@ -27,7 +27,7 @@ _HEALTHY_S = 240.0
 _POLL_S = 0.5
 _MOST_SESSIONS = 200
 _COLD = 0.7  # of the ladders: with fewer in the cache it is warmed anew
-_CLEAR_S = 120.0
+_CLEAR_S = 180.0
 _START_S = 40.0
 
 
@@ -58,7 +58,7 @@ def heal(access: Access, progress: Progress) -> list[str]:
     _wait(lambda: settle.serving(access) and _rolled_out(access), "the service")
     if access.prometheus:
         progress("waiting until no alert fires")
-        _wait(lambda: not _firing(access), "an end of the alerts", _CLEAR_S)
+        _wait(lambda: not _firing(access), "an end of the alerts", _CLEAR_S, lambda: ", ".join(_firing(access)))
     return restored
 
 
@@ -221,11 +221,14 @@ def _rolled_out(access: Access) -> bool:
     )
 
 
-def _firing(access: Access) -> bool:
-    return bool(access.query('ALERTS{platform="derivatives", alertstate="firing"}'))
+def _firing(access: Access) -> list[str]:
+    found = access.query('ALERTS{platform="derivatives", alertstate="firing"}')
+    return [str(one["metric"]["alertname"]) for one in found]
 
 
-def _wait(holds: Callable[[], bool], what: str, within_s: float = _HEALTHY_S) -> None:
+def _wait(
+    holds: Callable[[], bool], what: str, within_s: float = _HEALTHY_S, instead: Callable[[], str] = lambda: ""
+) -> None:
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -235,7 +238,7 @@ def _wait(holds: Callable[[], bool], what: str, within_s: float = _HEALTHY_S) ->
             pass  # it is not there yet
         if time.monotonic() > deadline:
             raise NotVisible(
-                f"after {within_s:.0f} s there is not {what}: see `kubectl get pods`, then run "
-                "`runbook sandbox heal --platform derivatives` again, or `down` and `up`"
+                f"after {within_s:.0f} s there is not {what} ({instead() or 'no answer'}): see `kubectl get pods`, "
+                "then run `runbook sandbox heal --platform derivatives` again, or `down` and `up`"
             )
         time.sleep(_POLL_S)
