@@ -18,6 +18,7 @@ from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
 from sandbox.derivatives.setup import RELEASE
 from sandbox.derivatives.sql import queries
+from sandbox.derivatives.stores import DATA
 from sandbox.errors import NotVisible
 from sandbox.progress import Progress
 
@@ -132,7 +133,9 @@ def _make_room(access: Access) -> bool:
 
 
 def _shrink(access: Access) -> None:
-    """Give the volume its usual size again."""
+    """Remove what is not the database's from the volume, and give it its usual size again."""
+    words = ["find", DATA, "-mindepth", "1", "-maxdepth", "1", "!", "-name", "pgdata", "-delete"]
+    access.kube("exec", "postgres-0", "-c", "postgres", "--", *words)
     access.kube.send("replace", [manifests.postgres(access.setup)])
     access.kube("delete", "pod", "postgres-0", "--wait=true", "--grace-period=10")
     _wait(lambda: _stores(access), "PostgreSQL")

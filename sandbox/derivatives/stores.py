@@ -12,9 +12,10 @@ from sandbox.derivatives.objects import LABEL, Document, object_, resources, sec
 from sandbox.derivatives.scripts import script
 from sandbox.derivatives.setup import NAMESPACE, Setup
 
-__all__ = ["VOLUME_MIB", "everything", "postgres", "stateful"]
+__all__ = ["DATA", "VOLUME_MIB", "everything", "postgres", "stateful"]
 
 VOLUME_MIB = 224
+DATA = "/var/lib/postgresql/data"
 
 
 def everything(setup: Setup) -> list[Document]:
@@ -29,7 +30,7 @@ def stateful(setup: Setup) -> list[Document]:
 
 def postgres(setup: Setup, volume_mib: int = VOLUME_MIB) -> Document:
     """The StatefulSet of the database, on a volume of that size [MiB]."""
-    path = "/var/lib/postgresql/data"
+    path = DATA
     mount = {"name": "data", "mountPath": path}
     volume = {
         "name": "volume",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -10,6 +11,7 @@ import psycopg
 from sandbox.derivatives.access import Access
 from sandbox.derivatives.kube import ready
 from sandbox.derivatives.sql import queries
+from sandbox.derivatives.stores import DATA
 from sandbox.errors import ControlRefused
 from sandbox.faults.fault import Fault
 from sandbox.faults.on_derivatives import fault
@@ -19,7 +21,6 @@ __all__ = ["FAULTS"]
 
 _ROWS = 40_000
 _BATCHES = 200
-_SEGMENTS = 60
 
 
 def pod_crash(access: Access, rng: random.Random, _progress: Progress) -> None:
@@ -43,22 +44,15 @@ def pod_unschedulable(access: Access, rng: random.Random, _progress: Progress) -
 
 
 def disk_full(access: Access, rng: random.Random, progress: Progress) -> None:
-    """The history of Greeks grows until the volume is full, and the write-ahead log finds no room."""
-    statements = queries("growth")
+    """The history of Greeks grows until the volume is full, a dump takes the rest, and the pod is restarted."""
     days = rng.randint(60, 300)
-    try:
-        with access.database() as connection:
-            for number in range(_BATCHES):
-                progress(f"the history grows: {number * _ROWS:,} rows")
-                try:
-                    connection.execute(statements.history, {"rows": _ROWS >> min(number // 60, 3), "days": days})
-                except psycopg.errors.DiskFull:
-                    break
-            for _ in range(_SEGMENTS):
-                connection.execute(statements.small_trade)
-                connection.execute(statements.switch)
-    except psycopg.OperationalError:
-        return  # it went down, as it does when its log cannot be written
+    with suppress(psycopg.OperationalError), access.database() as connection:
+        for number in range(_BATCHES):
+            progress(f"the history grows: {number * _ROWS:,} rows")
+            connection.execute(queries("growth").history, {"rows": _ROWS, "days": days})
+    dump = f"cat /dev/zero >{DATA}/backup-{rng.randint(2, 28):02d}.dump"
+    access.kube("exec", "postgres-0", "-c", "postgres", "--", "/bin/sh", "-c", dump, allowed_to_fail=True)
+    access.kube("delete", "pod", "postgres-0", "--wait=false", "--grace-period=5")
 
 
 def _change(access: Access, pod: dict[str, Any]) -> None:

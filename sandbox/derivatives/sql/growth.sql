@@ -13,14 +13,6 @@ SELECT now() - random() * interval '20 hours', 'client-' || to_char(1 + mod(n, 1
        5000 + mod(n, 400), now() + interval '60 days', 1 + mod(n, 25), 2 + mod(n, 11)
 FROM generate_series(1, %(rows)s) AS n;
 
--- name: small_trade
-INSERT INTO option_trades (client, underlying, kind, strike, expiry, quantity, price)
-VALUES ('client-01', 'SPX', 'put', 5000, current_date + 60, 1, 20)
-
--- name: switch
--- A new segment of the write-ahead log.
-SELECT pg_switch_wal()
-
 -- name: open_migration
 -- A column more; the transaction is left open by whoever runs this.
 ALTER TABLE option_trades ADD COLUMN IF NOT EXISTS desk text
