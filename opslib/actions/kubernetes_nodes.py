@@ -38,7 +38,10 @@ class DeletePod(OnCluster):
     def observe(self, context: Context) -> Observation:
         """The pod, and the other pods of its workload."""
         cluster = context.cluster
-        pod = cluster.one("pods", self.arguments.pod)
+        pod = self._pod(cluster)
+        if pod is None:
+            gone = Target(kind="pod", name=f"{cluster.namespace}/{self.arguments.pod}", uid="(there is none)")
+            return Observation(gone, {"gone": True}, {})
         workload = objects.workload(pod)
         others = [one for one in _siblings(cluster, workload) if one["metadata"]["uid"] != pod["metadata"]["uid"]]
         ready = objects.ready(pod)
@@ -62,6 +65,8 @@ class DeletePod(OnCluster):
 
     def describe(self, context: Context, seen: Observation) -> Description:
         """Preview it by a dry run of the deletion, and by the disruption budgets."""
+        if seen.facts.get("gone"):
+            raise PlanError(f"there is no pod {self.arguments.pod} any more")
         cluster, pod, workload = context.cluster, self.arguments.pod, seen.facts["workload"]
         if not workload:
             raise PlanError(f"no controller stands behind pod {pod}: nothing would start it again")

@@ -293,7 +293,10 @@ class UndoRollout(RollOut):
     arguments: UndoRolloutArguments
 
     def _fields(self, cluster: Cluster, thing: objects.Object) -> dict[str, Any]:
-        now, to = self._revisions(cluster, thing)
+        try:
+            now, to = self._revisions(cluster, thing)
+        except PlanError:  # a roll-back gives the revision that it goes to a new number
+            return {"revision": None, "to_revision": None, "to_template": None}
         return {"revision": now["revision"], "to_revision": to["revision"], "to_template": _digest(to["template"])}
 
     def _revisions(self, cluster: Cluster, thing: objects.Object) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -63,7 +63,7 @@ def ops(seen: World, settings: Settings, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_frames_come_with_evidence_and_exec_is_held_to_the_declaration(ops: Ops) -> None:
-    assert ops.context.systems == ["kubernetes"]
+    assert list(ops.context.systems) == ["kubernetes"]
     pods = ops.kubernetes.pods("deployment/crash")
     assert pods.attrs["evidence"]
     assert pods.iloc[0]["last_exit_code"] == 3
