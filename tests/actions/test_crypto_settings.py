@@ -13,7 +13,7 @@ import pytest
 from opslib.actions.action import Action, Context
 from opslib.actions.catalogue import ACTIONS, make
 from opslib.actions.policy import load
-from opslib.errors import ParameterError, PlanError
+from opslib.errors import ActionFailed, ParameterError, PlanError
 from opslib.settings import Settings
 from tests.diagnosis import simulation
 
@@ -132,6 +132,10 @@ def test_a_breaker_is_not_reset_while_its_cause_is_there(served: Served, reading
     reset = make("crypto.reset-breaker", {})
     with pytest.raises(PlanError, match="the cause is still there: latency_ms over the limit"):
         reset.describe(reading, reset.observe(reading))
+    with pytest.raises(ActionFailed, match="the cause is still there after 0 s: latency_ms over the limit"):
+        reset.apply(reading, "key")
+    waiting = make("crypto.reset-breaker", {"wait_s": 1.0})
+    assert waiting.describe(reading, waiting.observe(reading)).preview["rows"][0]["value_after"] == "HALF_OPEN"
     assert reset.check(reading).firing  # type: ignore[union-attr]
     scene.scenarios = 0
     scene.advance(40)
