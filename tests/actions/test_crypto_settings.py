@@ -37,15 +37,20 @@ def served() -> Iterator[Served]:
             """Keep the test's output quiet."""
 
         def do_GET(self) -> None:
-            self._answer(simulation.document(platform.scene))
+            told = simulation.document(platform.scene)
+            if self.path == "/metrics":
+                lines = [f'var_pct{{symbol="{name}"}} {facts["var_pct"]}' for name, facts in told["symbols"].items()]
+                self._answer("\n".join(lines) + "\n")
+            else:
+                self._answer(told)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             platform.posted.append((self.path, body))
             self._answer({"status": "set"})
 
-        def _answer(self, document: dict[str, Any]) -> None:
-            data = json.dumps(document).encode()
+        def _answer(self, document: dict[str, Any] | str) -> None:
+            data = (document if isinstance(document, str) else json.dumps(document)).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
