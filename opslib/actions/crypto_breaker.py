@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -10,6 +11,15 @@ from opslib.actions.action import Check, Context
 from opslib.actions.crypto import var_check
 from opslib.actions.crypto_settings import Document, Reasoned, Setting, breaker_check, document, inverse, largest_var
 from opslib.actions.documents import Bounds, Undo
+from opslib.errors import ActionFailed
+
+POLL_S = 0.5
+
+
+class ResetArguments(Reasoned):
+    """How long to wait for both triggers to come under their limits [s]; 0: they are under them already."""
+
+    wait_s: Annotated[float, Field(ge=0, le=45)] = 0.0
 
 
 class ResetBreaker(Setting):
@@ -24,7 +34,8 @@ class ResetBreaker(Setting):
     expected = "trading goes on with a share of the usual size; after enough clean trades the breaker closes by itself"
     residual = "new positions are taken again, small ones first; a breach opens the breaker again"
     calm_s = 5.0
-    Arguments = Reasoned
+    Arguments = ResetArguments
+    arguments: ResetArguments
 
     def now(self, told: Document) -> dict[str, Any]:
         """Its state."""
@@ -42,11 +53,15 @@ class ResetBreaker(Setting):
         """A breaker that is not open, or whose cause is still there."""
         if told["circuit_breaker"]["state"] != "OPEN":
             return f"the circuit breaker is {told['circuit_breaker']['state']}; only an open one is reset"
-        over = [name for name, bounds in self.live(told).items() if bounds.previewed > (bounds.high or 0.0)]
-        return f"the cause is still there: {' and '.join(over)} over the limit; remove it first" if over else ""
+        over = over_limit(told)
+        if over and not self.arguments.wait_s:
+            return f"the cause is still there: {' and '.join(over)} over the limit; remove it first"
+        return ""
 
     def live(self, told: Document) -> dict[str, Bounds]:
-        """Both triggers must stay under their limits until it is applied."""
+        """Both triggers must stay under their limits until it is applied, unless it waits for that itself."""
+        if self.arguments.wait_s:
+            return {}
         limits, latency = told["limits"], float(told["circuit_breaker"]["latency_ms"])
         return {
             "max_var_pct": Bounds(previewed=largest_var(told), high=float(limits["var_breaker_pct"])),
@@ -57,6 +72,18 @@ class ResetBreaker(Setting):
         """Not at all: stopping new risk comes nearest."""
         return inverse(StopTrading, "a breaker is not opened by hand; stopping new risk has the same effect")
 
+    def apply(self, context: Context, key: str) -> dict[str, Any]:
+        """Wait until both triggers are under their limits, then ask the platform for it."""
+        deadline = time.monotonic() + self.arguments.wait_s
+        while over := over_limit(document(context, *self.needs, "symbols")):
+            if time.monotonic() >= deadline:
+                told = (
+                    f"the cause is still there after {self.arguments.wait_s:g} s: {' and '.join(over)} over the limit"
+                )
+                raise ActionFailed(f"{told}; the breaker was not reset", sent=False)
+            time.sleep(POLL_S)
+        return super().apply(context, key)
+
     def done(self, context: Any, before: Any) -> bool:
         """Whether it is no longer open."""
         state = document(context, "circuit_breaker")["circuit_breaker"]["state"]
@@ -65,6 +92,16 @@ class ResetBreaker(Setting):
     def check(self, context: Context) -> Check:
         """The alert's own condition: the breaker is open."""
         return breaker_check(context)
+
+
+def over_limit(told: Document) -> list[str]:
+    """Which triggers of the breaker are over their limits."""
+    limits, latency = told["limits"], float(told["circuit_breaker"]["latency_ms"])
+    over = {
+        "max_var_pct": largest_var(told) > float(limits["var_breaker_pct"]),
+        "latency_ms": latency > float(limits["latency_ms"]),
+    }
+    return [name for name, true in over.items() if true]
 
 
 class _Trading(Setting):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BEFORE_S = 1.0  # what opened the breaker lies at most so far before it opened
 MEDIAN_POINTS = 20  # the breaker judges the median latency of so many steps
+WAIT_S = 30.0  # a reset that follows a fix waits so long for the effect of the fix
 NOT_MEASURED = "what was measured when it opened"
 
 
@@ -139,7 +140,7 @@ def remedy(
     kelly: float,
     wanted_scenarios: int,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """What the playbook proposes: the fix while a trigger is over its limit, the reset once both are under it.
+    """What the playbook proposes: the fix of each trigger that is over its limit, then the reset, which waits for that.
 
     Parameters
     ----------
@@ -163,13 +164,18 @@ def remedy(
     if gone(triggers):
         return [("crypto.reset-breaker", {"reason": f"{' and '.join(known)} back under the limit"})]
     actions: list[tuple[str, dict[str, Any]]] = []
+    mended = set()
     over = triggers["now"] > triggers["limit"]
     if over["var"] and kelly < status["kelly_fraction"]:
         actions.append(("crypto.emergency-reduce", {"kelly_fraction": kelly, "reason": "circuit breaker open"}))
+        mended.add("var")
     busiest = stages(status).index[0] if status.get("latency_by_stage_ms") else ""
     if over["latency"] and busiest == "scenarios" and status["stress"]["scenarios"] > wanted_scenarios:
         facts = {"scenarios": wanted_scenarios, "reason": "circuit breaker open"}
         actions.append(("crypto.set-scenarios", facts))
+        mended.add("latency")
+    if mended == set(over.index[over]):
+        actions.append(("crypto.reset-breaker", {"wait_s": WAIT_S, "reason": "the cause is mended"}))
     return actions
 
 

@@ -182,10 +182,14 @@ class Heart:
             begun = time.perf_counter()
             with self.lock:
                 last_ms = max(self.now_ms(), last_ms + 1)
-                record = self.platform.step(last_ms, latency_ms)
-                stepped = time.perf_counter()
-                self.platform.stress()
-                stressed = time.perf_counter()
+                platform = self.platform
+                record = platform.step(last_ms, latency_ms)
+            stepped = time.perf_counter()
+            platform.stress()  # without the lock, so that whoever asks is answered however long it takes
+            stressed = time.perf_counter()
+            with self.lock:
+                if platform is not self.platform:
+                    continue  # it was restored meanwhile
                 try:
                     if self.store_connected:
                         self._publisher.write_step(self.platform, record)

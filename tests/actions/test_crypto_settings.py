@@ -13,7 +13,7 @@ import pytest
 from opslib.actions.action import Action, Context
 from opslib.actions.catalogue import ACTIONS, make
 from opslib.actions.policy import load
-from opslib.errors import ParameterError, PlanError
+from opslib.errors import ActionFailed, ParameterError, PlanError
 from opslib.settings import Settings
 from tests.diagnosis import simulation
 
@@ -37,15 +37,20 @@ def served() -> Iterator[Served]:
             """Keep the test's output quiet."""
 
         def do_GET(self) -> None:
-            self._answer(simulation.document(platform.scene))
+            told = simulation.document(platform.scene)
+            if self.path == "/metrics":
+                lines = [f'var_pct{{symbol="{name}"}} {facts["var_pct"]}' for name, facts in told["symbols"].items()]
+                self._answer("\n".join(lines) + "\n")
+            else:
+                self._answer(told)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             platform.posted.append((self.path, body))
             self._answer({"status": "set"})
 
-        def _answer(self, document: dict[str, Any]) -> None:
-            data = json.dumps(document).encode()
+        def _answer(self, document: dict[str, Any] | str) -> None:
+            data = (document if isinstance(document, str) else json.dumps(document)).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -132,6 +137,10 @@ def test_a_breaker_is_not_reset_while_its_cause_is_there(served: Served, reading
     reset = make("crypto.reset-breaker", {})
     with pytest.raises(PlanError, match="the cause is still there: latency_ms over the limit"):
         reset.describe(reading, reset.observe(reading))
+    with pytest.raises(ActionFailed, match="the cause is still there after 0 s: latency_ms over the limit"):
+        reset.apply(reading, "key")
+    waiting = make("crypto.reset-breaker", {"wait_s": 1.0})
+    assert waiting.describe(reading, waiting.observe(reading)).preview["rows"][0]["value_after"] == "HALF_OPEN"
     assert reset.check(reading).firing  # type: ignore[union-attr]
     scene.scenarios = 0
     scene.advance(40)

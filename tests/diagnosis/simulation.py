@@ -113,6 +113,8 @@ def document(scene: Scene) -> dict[str, Any]:
         now_ms=lambda: scene.now_ms,
         store=SimpleNamespace(in_use="primary", servers={}, figures={}),
         store_connected=True,
+        series_writer="on",
+        dashboards=SimpleNamespace(panels=[]),
     )
     return status_of(heart)  # type: ignore[arg-type]  # what it reads of a heart, without its servers
 

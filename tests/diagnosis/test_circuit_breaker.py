@@ -116,8 +116,9 @@ def test_the_fix_comes_first_and_then_the_reset(cause: str, action: str) -> None
     _, triggers = simulation.diagnose_breaker(scene)
     status = simulation.document(scene)
     status["stress"]["scenarios"] = max(scene.scenarios, status["stress"]["scenarios"])
-    ((first, _),) = circuit_breaker.remedy([cause], triggers, status, 0.05, 2000)
-    assert first == action
+    (first, _), (second, facts) = circuit_breaker.remedy([cause], triggers, status, 0.05, 2000)
+    assert (first, second) == (action, "crypto.reset-breaker")
+    assert facts["wait_s"] > 0
     scene.platform.kelly, scene.scenarios = 0.03, 0
     assert simulation.until(scene, lambda scene: circuit_breaker.gone(simulation.diagnose_breaker(scene)[1]))
     verdict, triggers = simulation.diagnose_breaker(scene)
