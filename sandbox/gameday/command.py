@@ -122,7 +122,7 @@ def _tell(settings: Settings, kept: Any, planned: list[Any], json_: bool) -> Non
         )
         for one in faults
     ]
-    print_table(["fault", "named it", "named", "alert [s]", "verdict [s]", "mended [s]", "plan", "problem"], rows)
+    print_table(["fault", "right", "named", "alert [s]", "verdict [s]", "mended [s]", "plan", "problem"], rows)
     verdict = "-" if told["median_verdict_s"] is None else f"{told['median_verdict_s']:.1f} s"
     say(
         f"{told['correct']} of {told['n']} named, {told['missing']} without a playbook; {told['false_alarms']} false "
@@ -144,6 +144,7 @@ class _Line:
         self._show = show
         self.note = note
         self._head = ""
+        self._said: tuple[str, str] | None = None
         self._ends = 0.0
 
     def round(self, name: str, played: int, left_s: float) -> None:
@@ -152,7 +153,10 @@ class _Line:
         self._ends = time.monotonic() + left_s
 
     def tell(self, message: str) -> None:
-        """Something goes on."""
+        """Something goes on; the same is said once."""
+        if (self._head, message) == self._said:
+            return
+        self._said = (self._head, message)
         if not self._head:
             self._show(message)
             return
