@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -140,14 +141,9 @@ def take(settings: Settings, ops_socket: str | None, *, card: bool = False) -> t
 
 
 def start(settings: Settings) -> subprocess.Popen[bytes] | None:
-    """Start a nursery for this home unless one serves it; it ends with this process."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(str(place(settings)))
-        except OSError:
-            pass
-        else:
-            return None
+    """Start a nursery for this home unless one serves it, or is about to; it ends with this process."""
+    if _served(settings):
+        return None
     settings.make_home()
     with (settings.state / "nursery.log").open("ab") as log:
         return subprocess.Popen(
@@ -159,3 +155,24 @@ def start(settings: Settings) -> subprocess.Popen[bytes] | None:
             stderr=log,
             start_new_session=True,
         )
+
+
+def lock(settings: Settings) -> Path:
+    """The file that a nursery holds a lock on from its start."""
+    return place(settings).with_suffix(".lock")
+
+
+def _served(settings: Settings) -> bool:
+    """Whether a nursery serves this home, or loads what it needs."""
+    try:
+        descriptor = os.open(lock(settings), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -7,8 +7,10 @@ Told twice it hands them back at once.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -64,7 +66,11 @@ def main(settings: Settings, *, concurrency: int = CONCURRENCY) -> int:
     """
     store.ensure(settings)
     reaper.reap(settings)
-    return asyncio.run(Worker(settings, concurrency).work())
+    with asyncio.Runner() as runner:
+        code = runner.run(Worker(settings, concurrency).work())
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)  # without waiting for threads that ask a store which does not answer
 
 
 class Worker:

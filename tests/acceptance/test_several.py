@@ -15,8 +15,9 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
-from opslib import intake, store
+from opslib import intake, people, store
 from opslib.record import client
 from opslib.record.verify import verify
 from opslib.runs import descendants
@@ -124,6 +125,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("RUNBOOK_WARM_KERNELS", "1")
     monkeypatch.setenv("RUNBOOK_DRAIN_S", "0")
     store.ensure(settings)
+    people.ensure_intake_token(settings.model_copy(update={"intake_token": SecretStr(TOKEN)}))
     site = Site(settings)
     yield site
     site.end()
