@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from sandbox.derivatives.access import Access
 from sandbox.derivatives.kube import ready
-from sandbox.derivatives.sql import queries
-from sandbox.derivatives.stores import DATA
-from sandbox.errors import ControlRefused
 from sandbox.faults.fault import Fault
 from sandbox.faults.on_derivatives import fault
 from sandbox.progress import Progress
 
 __all__ = ["FAULTS"]
-
-_ROWS = 40_000
-_BATCHES = 200
 
 
 def pod_crash(access: Access, rng: random.Random, _progress: Progress) -> None:
@@ -41,18 +34,6 @@ def pod_unschedulable(access: Access, rng: random.Random, _progress: Progress) -
         wanted = {"cpu": str(rng.randint(24, 96)), "memory": "64Mi"}
         limits = {"cpu": wanted["cpu"]}
         _change(access, {"containers": [{"name": "postgres", "resources": {"requests": wanted, "limits": limits}}]})
-
-
-def disk_full(access: Access, rng: random.Random, progress: Progress) -> None:
-    """The history of Greeks grows until the volume is full, a dump takes the rest, and the pod is restarted."""
-    days = rng.randint(60, 300)
-    with suppress(psycopg.OperationalError), access.database() as connection:
-        for number in range(_BATCHES):
-            progress(f"the history grows: {number * _ROWS:,} rows")
-            connection.execute(queries("growth").history, {"rows": _ROWS, "days": days})
-    dump = f"cat /dev/zero >{DATA}/backup-{rng.randint(2, 28):02d}.dump"
-    access.kube("exec", "postgres-0", "-c", "postgres", "--", "/bin/sh", "-c", dump, allowed_to_fail=True)
-    access.kube("delete", "pod", "postgres-0", "--wait=false", "--grace-period=5")
 
 
 def _change(access: Access, pod: dict[str, Any]) -> None:
@@ -94,22 +75,7 @@ def _waits(access: Access) -> str | None:
     return f"the database does not answer; its pod: {words}" if away and words.startswith("Pending") else None
 
 
-def _full(access: Access) -> str | None:
-    shown = _crashes(access)
-    if shown is None:
-        return None
-    for words in (["--previous"], []):
-        try:
-            log = access.kube("logs", "postgres-0", "-c", "postgres", "--tail=40", *words)
-        except ControlRefused:
-            continue
-        if "No space left on device" in log:
-            return f"{shown}; its log: No space left on device"
-    return None
-
-
 FAULTS: dict[str, Fault] = {
-    "disk-full": fault(disk_full, _full, 180.0),
     "pod-crash": fault(pod_crash, _crashes, 120.0),
     "pod-unschedulable": fault(pod_unschedulable, _waits, 90.0),
 }
