@@ -67,7 +67,7 @@ def test_frames_come_with_evidence_and_exec_is_held_to_the_declaration(ops: Ops)
     pods = ops.kubernetes.pods("deployment/crash")
     assert pods.attrs["evidence"]
     assert pods.iloc[0]["last_exit_code"] == 3
-    counted = ops.logs.count({"errors": "ERROR"}, selector="app=crash", previous=True)
+    counted = ops.logs.count({"errors": "ERROR"}, selector="app=chatty")
     assert counted.loc["errors", "count"] >= 1
     changes = ops.changes.recent(60)
     assert {"time", "kind", "name", "what", "by"} <= set(changes.columns)
