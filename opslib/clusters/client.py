@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from opslib.clusters import failures
 from opslib.errors import ActionFailed, ProbeError
 from opslib.record import redaction
 
@@ -172,7 +173,7 @@ class Cluster:
         with self._open("GET", path, query, headers={"Accept": accept}) as response:
             body = self._body(response, path)
             if response.status >= 400:
-                self._refused(path, response.status, body)
+                raise failures.refused(path, response.status, body)
         try:
             return json.loads(body)
         except ValueError as error:
@@ -243,7 +244,7 @@ class Cluster:
         """
         with self._open("GET", path, query) as response:
             if response.status >= 400:
-                self._refused(path, response.status, self._body(response, path))
+                raise failures.refused(path, response.status, self._body(response, path))
             yield _lines(response, until)
 
     # changing
@@ -274,7 +275,7 @@ class Cluster:
             with opened as response:
                 answer = self._body(response, path)
                 if response.status >= 400:
-                    self._refused(path, response.status, answer)
+                    raise failures.refused(path, response.status, answer)
         except ProbeError as error:
             status = error.facts.get("status")
             sent = (status >= 500 if status else error.facts.get("sent", True)) and not dry_run
@@ -317,11 +318,11 @@ class Cluster:
                 preload_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise _unreached(error, timeout_s) from error
+            raise failures.unreached(error, CONNECT_S, timeout_s) from error
         try:
             yield response
         except urllib3.exceptions.HTTPError as error:
-            raise _unreached(error, timeout_s) from error
+            raise failures.unreached(error, CONNECT_S, timeout_s) from error
         finally:
             if not response.closed:  # not read to its end: the connection is of no use any more
                 response.close()
@@ -339,25 +340,6 @@ class Cluster:
                 raise ProbeError(f"the answer to {path} took more than {2 * READ_S:g} s")
         return bytes(body)
 
-    def _refused(self, path: str, status: int, body: bytes) -> NoReturn:
-        """Raise what an answer of 400 and above means."""
-        try:
-            said = json.loads(body).get("message") or ""
-        except (ValueError, AttributeError):
-            said = body[:300].decode("utf-8", "replace")
-        said = " ".join(said.split())[:500]
-        if status == 401:
-            what = "it refuses our identity: the token or certificate in the kubeconfig is not valid (any more)"
-        elif status == 403:
-            what = f"our identity may not do that ({said}); `runbook rbac NAME` prints the role that a runbook needs"
-        elif status == 404:
-            what = said or f"there is no {path}"
-        elif status == 503:
-            what = f"{path} is not served at the moment (503{': ' + said if said else ''})"
-        else:
-            what = f"{path} answered {status}{': ' + said if said else ''}"
-        raise ProbeError(what, status=status)
-
 
 def _api_client(address: Address) -> ApiClient:
     """The official client for a kubeconfig; certificates, tokens and credential programs are its business."""
@@ -371,24 +353,6 @@ def _api_client(address: Address) -> ApiClient:
         raise ProbeError(f"the kubeconfig {address.file.name} cannot be used: {said}") from error
     client.configuration.retries = False
     return client
-
-
-def _unreached(error: Exception, timeout_s: float) -> ProbeError:
-    """A transport error in words; the fact `sent` is False where the request cannot have arrived."""
-    import urllib3
-
-    told = str(error)
-    if "onnection refused" in told:
-        return ProbeError("the API server refuses connections (connection refused)", sent=False)
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return ProbeError(f"the API server cannot be reached: {told[-200:]}", sent=False)
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-        return ProbeError(f"no connection to the API server within {CONNECT_S:g} s", sent=False)
-    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return ProbeError(f"the API server did not answer within {timeout_s:g} s", sent=True)
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return ProbeError(f"the API server's certificate or ours is not accepted: {told[-200:]}", sent=False)
-    return ProbeError(f"the connection to the API server broke: {told[-200:]}", sent=True)
 
 
 def _lines(response: urllib3.BaseHTTPResponse, until: float) -> Iterator[bytes]:
