@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NOW_POINTS = 3  # "now" is the median of the newest points
 QUIET_SHARE = 0.2  # "before" is the median of the quietest part of the window, as far as it is healthy
+HEALTHY_SHARE = 0.8  # of the warning level: a breach that wavers about its level is below it now and then, never that far
 NO_BASELINE = "a healthy stretch to compare with"
 
 
@@ -49,7 +50,7 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.Dat
     positions : DataFrame, one column a symbol
         Positions [USD] over the same window.
     warning : float
-        The level above which VaR is not healthy [% of NAV].
+        The level of the alert [% of NAV]; healthy is what stays `HEALTHY_SHARE` of it and below.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.Dat
 
     held = positions.abs().reindex(var.index, method="nearest")
     worst = var.max(axis=1)
-    quiet = (worst <= worst.quantile(QUIET_SHARE)) & (worst <= warning)
+    quiet = (worst <= worst.quantile(QUIET_SHARE)) & (worst <= HEALTHY_SHARE * warning)
     now, held_now = var.tail(NOW_POINTS).median(), held.tail(NOW_POINTS).median()
     before = held_before = pd.Series(np.nan, index=var.columns)
     if quiet.sum() >= NOW_POINTS:

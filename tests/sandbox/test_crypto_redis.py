@@ -60,7 +60,7 @@ def test_new_points_arrive_and_old_ones_go(reader: redis.Redis) -> None:
 def test_switches_are_logged_with_their_reason(reader: redis.Redis) -> None:
     entries = reader.xrevrange("model.switch.log", count=50)
     for name, entry in entries:
-        assert set(entry) == {"symbol", "from", "to", "confidence", "reason", "at"}
+        assert set(entry) == {"symbol", "from", "to", "confidence", "reason", "at", "took_ms"}
         assert int(name.split("-")[0]) <= time.time() * 1000 + 1_000
     if entries:
         assert 0 < reader.ttl("model.switch.log") <= 86_400
