@@ -71,6 +71,13 @@ def test_historical_figures_are_those_of_the_losses(facts: dict[str, Any]) -> No
     np.testing.assert_allclose(shortfall.position_contributions, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_contributions_add_up_where_the_contour_bends_sharply() -> None:
+    held, moves = book(25, 5284), scenarios(150, 5284)
+    found = value_at_risk(held, market(), moves, method="parametric", confidence=0.875)
+    size = np.abs(found.position_contributions).sum()
+    assert found.contributions.sum() == pytest.approx(found.total, abs=1e-11 * size)
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=12, deadline=None)
