@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FEW = 2  # switches of a symbol from which its pattern can be told
 UNSURE = 0.74  # a share that speaks neither for flips nor against them
-PRIOR_SWITCHES = 5.0  # its weight: a share of a few switches is drawn towards it
+ONE_OF_MANY = 0.6  # the share of one symbol that speaks neither for it alone nor for all
+PRIOR_SWITCHES = 5.0  # their weight: a share of a few switches is drawn towards them
 TOO_FEW = "enough switches of one symbol to see a pattern"
 ENOUGH_PER_MINUTE = 10.0  # prompt switches below this rate explain no alert
 QUIET = 0.8  # without a stated usual volume, it is this quantile of what the window shows
@@ -230,12 +231,19 @@ def same_symbol_oscillation(pattern: pd.DataFrame, routing: pd.DataFrame) -> lis
     """One symbol wanders among models that are not sure of it."""
     counts = pattern["per_minute"]
     top = counts.idxmax() if len(counts) and counts.max() > 0 else ""
-    share = float(counts.max() / counts.sum()) if top else math.nan
+    number, most = (float(n) * pattern.attrs["window_s"] / 60.0 for n in (counts.sum(), counts.max() if top else 0.0))
+    share = (most + ONE_OF_MANY * PRIOR_SWITCHES) / (number + PRIOR_SWITCHES) if top else math.nan
     sure = float(pattern.at[top, "confidence"]) if top else math.nan
     force, wanted = (float(routing.at["min_confidence", name]) for name in ("in force", "wanted"))
     return [
         *_enough(pattern),
-        reason(f"{share:.0%} of the switches are those of {top}", share, threshold=0.6, decisive=0.85, missing=TOO_FEW),
+        reason(
+            f"{share:.0%} of the switches are those of {top}",
+            share,
+            threshold=ONE_OF_MANY,
+            decisive=0.85,
+            missing=TOO_FEW,
+        ),
         reason(
             f"it is given to models with a confidence of {sure:.2f}",
             sure,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NOW_POINTS = 3  # "now" is the median of the newest points
 QUIET_SHARE = 0.2  # "before" is the median of the quietest part of the window, as far as it is healthy
-HEALTHY_SHARE = 0.8  # of the warning level: a breach that wavers about its level is below it now and then, never that far
+HEALTHY_SHARE = 0.8  # of the warning level: a breach that wavers about its level is never so far below it
 NO_BASELINE = "a healthy stretch to compare with"
 
 
