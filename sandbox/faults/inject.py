@@ -56,7 +56,9 @@ def break_(
         The fault did not show in time.
     """
     if fault not in FAULTS:
-        raise UnknownFault(f"there is no fault {fault!r}; there are {', '.join(FAULTS)}")
+        near = [name for name in FAULTS if name.startswith(f"{fault.partition('/')[0]}/")]
+        said = f"there are {', '.join(near)}" if near else "`runbook sandbox faults` lists those there are"
+        raise UnknownFault(f"there is no fault {fault!r}; {said}")
     chosen = FAULTS[fault]
     if platform not in (None, chosen.platform):
         raise UnknownFault(f"{fault} is a fault of {chosen.platform}, not of {platform}")

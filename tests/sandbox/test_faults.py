@@ -150,6 +150,8 @@ def test_decoys_breach_nothing(platform: State, api: httpx.Client, sandbox_home:
 def test_an_unknown_fault_is_refused(sandbox_home: Settings) -> None:
     with pytest.raises(UnknownFault, match="there is no fault 'var-breach/greed'; there are var-breach/after"):
         faults.break_(sandbox_home, "var-breach/greed")
+    with pytest.raises(UnknownFault, match="there is no fault 'greed/var'; `runbook sandbox faults` lists"):
+        faults.break_(sandbox_home, "greed/var")
 
 
 def test_a_fault_of_another_platform_is_refused(sandbox_home: Settings) -> None:
