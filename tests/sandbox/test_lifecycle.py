@@ -95,7 +95,7 @@ def test_a_failed_start_shows_the_log(home: Settings) -> None:
     in_the_way = state.folder(home) / "crypto" / "conf"
     in_the_way.parent.mkdir()
     in_the_way.write_text("a file where a folder must be", "utf-8")
-    with pytest.raises(StartFailed, match=r"the end of .*service\.out says:[\s\S]*FileExistsError"):
+    with pytest.raises(StartFailed, match=r"the end of .*service\.out says:[\s\S]*NotADirectoryError"):
         lifecycle._launch(home, None)
 
 
