@@ -8,7 +8,7 @@ from pydantic import Field
 
 from opslib.actions.action import ActionArguments, Context, Description, Observation
 from opslib.actions.documents import Target, Undo
-from opslib.actions.kubernetes import Name, OnCluster, OnWorkload, WorkloadArguments, rehearsed
+from opslib.actions.kubernetes import Name, OnCluster, OnWorkload, WorkloadArguments, pods_of, rehearsed
 from opslib.clusters import Cluster, objects, patches
 from opslib.errors import PlanError
 from opslib.probes.kubernetes_workloads import autoscaler_row
@@ -119,6 +119,12 @@ class Stop(Scale):
             residual_risk=f"nothing does the work of {what} until it is scaled up again; open orders stay as they are",
             undo=told.undo,
         )
+
+    def effect(self, context: Context, before: Observation) -> str | None:
+        """Whether every pod has ended; one that is still ending still does its work."""
+        del before
+        left = pods_of(context.cluster, self.arguments.workload, self._thing(context.cluster))
+        return f"{len(left)} pods of {self.arguments.workload} have not ended yet" if left else None
 
 
 class AutoscalerArguments(ActionArguments):

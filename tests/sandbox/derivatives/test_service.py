@@ -90,7 +90,7 @@ def test_a_batch_must_fit_the_card(plain: Plain) -> None:
     assert held["used_mib"] == 224.0
     other = Card(plain.folder / "card")
     other.allocate(1_800.0)
-    answer = ask(plain, options(110))
+    answer = ask(plain, options(114))
     other.close()
     assert answer.json()["error"] == "CUDA out of memory"
     assert "24.00 MiB free" in answer.json()["message"]
