@@ -65,7 +65,7 @@ def up(
             progress(f"{NAMESPACE} already runs at {found.endpoints.api}")
             return found
         settle.check_programs()
-        _clear(settings)
+        _clear(settings, cluster.find(settings))
         running = cluster.up(settings, progress=progress)
         folder = state.file(settings, NAMESPACE).with_suffix("")
         folder.mkdir(mode=0o700, parents=True)
@@ -79,7 +79,9 @@ def up(
 def down(settings: Settings, *, progress: Progress = quiet) -> bool:
     """End the platform and its cluster; return whether anything ran. Harmless when nothing does."""
     with _alone(settings):
-        ran = _clear(settings)
+        running = cluster.find(settings)
+        # a cluster of ours ends with all that it holds
+        ran = _clear(settings, running if running is not None and running.own else None)
         ran = cluster.down(settings, progress=progress) or ran
     progress(f"{NAMESPACE} ended" if ran else f"{NAMESPACE} was not running")
     return ran
@@ -172,6 +174,7 @@ def _watch(settings: Settings, setup: Setup, running: cluster.Cluster, webhook: 
             tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-8:])
             raise StartFailed(f"Prometheus and Alertmanager did not become ready; the end of {log} says:\n{tail}")
         time.sleep(0.1)
+    child.returncode = 0  # it outlives this process; whether it runs is told by pid and start time
     found: dict[str, Any] = json.loads(path.read_bytes())
     return found
 
@@ -200,8 +203,8 @@ def _answers(settings: Settings, found: State) -> bool:
     return True
 
 
-def _clear(settings: Settings) -> bool:
-    """End the watchers, delete the namespace where the cluster still runs, and remove the platform's files."""
+def _clear(settings: Settings, running: cluster.Cluster | None) -> bool:
+    """End the watchers, delete the namespace where it is in a cluster that goes on, and remove the platform's files."""
     path = state.file(settings, NAMESPACE)
     folder = path.with_suffix("")
     known: list[tuple[int, str]] = []
@@ -213,7 +216,6 @@ def _clear(settings: Settings) -> bool:
             continue  # none was started, or its start was cut off
     ran = any(processes.alive(pid, start) for pid, start in known)
     processes.stop(known)
-    running = cluster.find(settings)
     if running is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ran = _delete_namespace(Kube(running, folder), running.sandbox_id) or ran

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+from typing import Any
 
 import httpx
 import pytest
@@ -46,9 +47,14 @@ def test_prometheus_fires_alertmanager_posts_and_the_run_is_sealed(installation:
     installation.runbook("sandbox", "up", "crypto", "--monitoring", "--webhook", webhook)
     status = installation.json("sandbox", "status")
     assert httpx.get(f"{status['prometheus']}/-/healthy", timeout=5).status_code == 200
-    assert installation.incidents() == []
+
+    def breaches() -> list[dict[str, Any]]:
+        """The incidents of this alert; on a machine that starves Redis, its own alert is true as well."""
+        return [one for one in installation.incidents() if one["runbook"] == "var-breach"]
+
+    assert breaches() == []
     installation.runbook("sandbox", "break", "var-breach/stale-volatility", "--seed", "5")
-    incident = installation.wait("an incident", installation.incidents)[0]["id"]
+    incident = installation.wait("an incident", breaches)[0]["id"]
     run = installation.ended_run(incident)
     assert run["state"] == "succeeded"
     assert run["verdict"]["cause"] == "stale-volatility"

@@ -34,6 +34,11 @@ class Open:
     manager: KernelManager
     client: BlockingKernelClient
 
+    def connect(self) -> None:
+        """Open the channels, and wait until the kernel answers."""
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+
     def run(self, cell: NotebookNode) -> str:
         """Execute a cell; what it put out, as text."""
         cell.outputs = []
@@ -62,13 +67,12 @@ def opened(settings: Settings, name: str = "crypto/status.ipynb") -> Iterator[Op
     specs = KernelSpecManager(kernel_dirs=[str(folder)], ensure_native_kernel=False)
     manager = KernelManager(kernel_name=copies.KERNEL, kernel_spec_manager=specs)
     manager.start_kernel(env={**os.environ, "JPY_SESSION_NAME": str(path), "RUNBOOK_TOKEN": "rb_secret"})
-    client = manager.blocking_client()
+    found = Open(path, nbformat.read(path, as_version=4), manager, manager.blocking_client())
     try:
-        client.start_channels()
-        client.wait_for_ready(timeout=120)
-        yield Open(path, nbformat.read(path, as_version=4), manager, client)
+        found.connect()
+        yield found
     finally:
-        client.stop_channels()
+        found.client.stop_channels()
         manager.shutdown_kernel()
 
 
@@ -103,11 +107,12 @@ def test_kernel_comes_from_the_nursery_and_is_told_of(lab_settings: Settings, ro
         while one.client.get_iopub_msg(timeout=60)["content"].get("text") != "sleeps\n":
             continue
         one.manager.interrupt_kernel()
-        one.run_all()
+        assert one.client.get_shell_msg(timeout=60)["content"]["ename"] == "KeyboardInterrupt"
+        one.run_all()  # what is asked before the reply would be given up with the cell
         one.client.stop_channels()
         one.manager.restart_kernel()
-        one.client.start_channels()
-        one.client.wait_for_ready(timeout=120)
+        one.client = one.manager.blocking_client()
+        one.connect()
         one.run_all()
         folder = Path(one.manager.connection_file).parent
     runs = rows("SELECT id, state FROM runs ORDER BY id")
