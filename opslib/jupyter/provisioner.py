@@ -24,6 +24,8 @@ from opslib.record import journal
 from opslib.runs import catalogue, kernels, leases
 from opslib.settings import Settings
 
+_log = logging.getLogger("opslib.jupyter")  # Jupyter's own log says nothing where no application of Jupyter's runs
+
 
 class RunbookProvisioner(LocalProvisioner):
     """One kernel; started again it is another run of the same incident.
@@ -82,7 +84,7 @@ class RunbookProvisioner(LocalProvisioner):
         if self._run is not None:
             body = {"run": self._run.run, "kernel": told}
             await asyncio.to_thread(journal.record, settings, self._run.incident, "kernel", body, actor=ACTOR)
-        self.log.log(logging.INFO if guard is not None else logging.WARNING, "kernel: %s", told)
+        _log.log(logging.INFO if guard is not None else logging.WARNING, "kernel: %s", told)
         return guard
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:

@@ -108,6 +108,8 @@ def test_serve_drains_its_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     conftest.write_runbook(
         settings.notebooks / "alerts" / "rests.ipynb", "import time\nprint('begun')\ntime.sleep(3)\nprint('rested')"
     )
+    routes = "routes: []\ndefault: {runbook: rests, target: [alertname]}\n"
+    (settings.params / "routes.yaml").write_text(routes, "utf-8")
     store.ensure(settings)
     incident, number = queued(settings, "rests")
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -116,7 +118,8 @@ def test_serve_drains_its_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     log = (tmp_path / "serve.log").open("wb")
     try:
         with subprocess.Popen(command, env=client.environment(settings), stdout=log, stderr=log) as process:
-            wait_for(lambda: begun(settings, incident))
+            wait_for(lambda: begun(settings, incident) or process.poll() is not None)
+            assert process.poll() is None, (tmp_path / "serve.log").read_text("utf-8")
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
         row = following.read(settings, number)
