@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test packages gameday golden bench lock clean
+.PHONY: help setup demo check test soak packages gameday golden bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,9 +32,12 @@ check: .venv/ready  ## format, lint, types, fast tests; under 3 minutes
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not acceptance"
 
-test: .venv/ready packages  ## every test, with the servers it needs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster"
+test: .venv/ready packages  ## every test but the soak, with the servers they need
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster and not soak"
 	$(BIN)/python -m pytest -q -m cluster
+
+soak: .venv/ready packages  ## random kills, storms, a database that goes away: the whole machine, half an hour
+	$(BIN)/python -m pytest -q -m soak
 
 packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 	@sh .ci/packages

@@ -26,7 +26,7 @@ from tests.acceptance.conftest import free_port
 from tests.runs import conftest
 from tests.runs.support import entries, wait_for
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.soak]
 
 AWAY_S = 20.0
 """Longer than a run of another host may be silent; a minute is the same, and takes a minute."""

@@ -26,7 +26,7 @@ from tests.intake.bodies import webhook
 from tests.runs import conftest
 from tests.runs.support import nursery, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 ROUNDS, SEED, WORKERS = int(os.environ.get("ROUNDS", "50")), 20260104, 2
 PAUSE_S = (0.1, 0.9)
