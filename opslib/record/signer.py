@@ -123,6 +123,8 @@ def _seal(settings: Settings, connection: store.Connection, incident: str, key: 
         settings, connection, row, files, number=number, previous=leaves[-1]["sha256"] if leaves else None, at=at
     )
     data = signing.envelope(document, key)
+    for part in folder.glob(".seal-*.part"):  # of a signer that was killed: nobody else writes seals meanwhile
+        part.unlink(missing_ok=True)
     path = archive.write_atomic(folder / f"seal-{number:04d}.json", data)
     log.add_leaf(connection, incident=incident, folder=row["folder"], seal=path.name, sha256=digest(data), at=at)
     connection.execute(queries("log").mark_sealed, {"incident": incident, "seq": row["journal_seq"]})
