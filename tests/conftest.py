@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,27 @@ pytest_plugins = ["tests.on_cluster"]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(caches.compiled(Path.home() / ".cache" / "numba")))
 
 _ON_A_CLUSTER = {"able", "kubeconfig"}  # the fixtures that stand for a Kubernetes of our own
+
+
+_TEMPORARY = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run temporary files of its own, removed at its end: sockets and locks of an earlier one are not seen.
+
+    The name is short, since the path of a socket has at most 107 bytes. The processes of xdist inherit it.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # what failed tests leave is kept there
+    config.stash[_TEMPORARY] = Path(tempfile.mkdtemp(prefix="rt-"))
+    tempfile.tempdir = os.environ["TMPDIR"] = str(config.stash[_TEMPORARY])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove them."""
+    if _TEMPORARY in config.stash:
+        shutil.rmtree(config.stash[_TEMPORARY], ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses

@@ -51,7 +51,7 @@ def test_a_game_day_that_is_cut_off_goes_on_and_leaves_nothing_running(tmp_path:
         assert "healthy 1" not in done.stderr, "a round that was played is not played again"
         told = json.loads(done.stdout)
         assert told["summary"]["n"] == told["summary"]["correct"] == 2, told
-        assert told["summary"]["false_alarms"] == told["summary"]["harmful"] == told["summary"]["unneeded"] == 0
+        assert told["summary"]["false_alarms"] == told["summary"]["harmful"] == told["summary"]["unneeded"] == 0, told
         assert told["summary"]["brier"] < 0.1
         for one in told["faults"]:
             assert one["plan_ok"], one
