@@ -28,7 +28,7 @@ LARGEST = 2 * 2**30
 _S3 = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3}}
 _STATE = "archived"
 _AGAIN_S = 30.0
-_shown: dict[str, tuple[int, int, int]] = {}
+_shown: dict[Path, tuple[int, int, int]] = {}
 _log = structlog.get_logger(__name__)
 _OWN = ("", archive.LOG)  # the places of a home that are no incident's
 
@@ -172,15 +172,16 @@ def fetch_shown(settings: Settings, incident: Mapping[str, Any]) -> None:
     """
     if settings.archive is None:
         return
+    place = settings.home / incident["folder"]
     now = (incident["journal_seq"], incident["sealed_seq"], int(time.monotonic() / _AGAIN_S))
-    if _shown.get(incident["folder"]) == now:
+    if _shown.get(place) == now:
         return
     try:
         fetch(settings, incident["folder"])
     except RecordError as error:
         _log.warning("the archive is away; shown is what lies here", why=str(error))
     else:
-        _shown[incident["folder"]] = now
+        _shown[place] = now
 
 
 def fetch(settings: Settings, folder: str) -> list[str]:
