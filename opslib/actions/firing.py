@@ -1,27 +1,17 @@
-"""The firing check of any system: the alert's own rule, evaluated again in the platform's Prometheus.
-
-The rule is found by the alert's name. Where its expression ends in a comparison with a number, the left side is
-evaluated, so that the figure is known whether or not the alert fires; other expressions fire where they give a series.
-"""
+"""The firing check of any system: the alert's own rule, found by its name, evaluated again in its Prometheus."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping
-from operator import eq, ge, gt, le, lt, ne
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from opslib.errors import ConfigurationError, ProbeError
+from opslib.promql import condition
 
 if TYPE_CHECKING:
     from opslib.actions.action import Check, Context
-
-_COMPARISON = re.compile(
-    r"^(?P<left>.+?)\s*(?P<sign>>=|<=|==|!=|>|<)\s*(?P<limit>[-+]?[0-9.]+(?:e[-+]?\d+)?)\s*$", re.S
-)
-_SIGNS: dict[str, Callable[[float, float], bool]] = {">": gt, "<": lt, ">=": ge, "<=": le, "==": eq, "!=": ne}
 
 
 def check(context: Context) -> Check | None:
@@ -62,26 +52,13 @@ def _checked(context: Context, rule: Mapping[str, Any], labels: Mapping[str, str
     """One rule, evaluated for the series that the alert is about."""
     from opslib.actions.action import Check
 
-    left, sign, limit = parted(str(rule["query"]))
-    if not sign:
-        by = _series(context, str(rule["query"]), labels)
+    wanted = condition(str(rule["query"]))
+    by = _series(context, wanted.measure, labels)
+    if wanted.sign is None or wanted.limit is None:
         return Check(bool(by), f"series for which {rule['name']} holds", len(by), 0.0, "series", by)
-    by = _series(context, left, labels)
-    fires = {name: value for name, value in by.items() if _SIGNS[sign](value, limit)}
-    worst = (min if sign in ("<", "<=") else max)(fires.values() or by.values(), default=0.0)
-    return Check(bool(fires), f"{rule['name']} ({left})"[:200], worst, limit, "", by, sign)
-
-
-def parted(expression: str) -> tuple[str, str, float]:
-    """Left side, sign and number of an expression that ends in a comparison; sign "" where it does not so end."""
-    found = _COMPARISON.match(expression.strip())
-    if found is None or found["left"].count("(") != found["left"].count(")"):
-        return expression, "", 0.0
-    if re.search(r"\b(and|or|unless)\b", found["left"]) or found["left"].rstrip().endswith(
-        ("bool", ">", "<", "=", "!")
-    ):
-        return expression, "", 0.0
-    return found["left"], found["sign"], float(found["limit"])
+    fires = {name: value for name, value in by.items() if wanted.holds(value)}
+    worst = wanted.worst(list((fires or by).values()) or [0.0])
+    return Check(bool(fires), f"{rule['name']} ({wanted.measure})"[:200], worst, wanted.limit, "", by, wanted.sign)
 
 
 def _series(context: Context, promql: str, labels: Mapping[str, str]) -> dict[str, float]:

@@ -109,14 +109,3 @@ def test_a_prometheus_that_does_not_answer_is_an_error() -> None:
         pytest.raises(ProbeError, match="prometheus"),
     ):
         firing.check(known)
-
-
-@pytest.mark.parametrize(
-    ("expression", "sign", "limit"),
-    [
-        ("a > 1", ">", 1.0), ("rate(x[5m]) * 60 >= 20", ">=", 20.0), ("up == 0", "==", 0.0), ("a < -1e-3", "<", -0.001),
-        ("a > 1 and b > 2", "", 0.0), ("max(a > 1)", "", 0.0), ("absent(up)", "", 0.0), ("a > bool 1", "", 0.0),
-    ],
-)  # fmt: skip
-def test_expressions_are_parted(expression: str, sign: str, limit: float) -> None:
-    assert firing.parted(expression)[1:] == (sign, limit)

@@ -13,7 +13,7 @@ import pytest
 from opslib import probes
 from opslib.errors import ProbeError
 from opslib.probes import Target
-from opslib.probes.prometheus_rules import condition
+from opslib.promql import condition
 
 RULES = """
 groups:
@@ -127,6 +127,7 @@ def test_the_past_that_is_not_held_is_said(prometheus: Target) -> None:
         ("count(x > 1) > 3", "count(x > 1)", ">", 3.0),
         ("absent(up)", "absent(up)", None, None),
         ("a > b", "a > b", None, None),
+        ("max(a > 1)", "max(a > 1)", None, None),
         ("a > bool 1", "a > bool 1", None, None),
     ],
 )
