@@ -33,8 +33,8 @@ check: .venv/ready  ## format, lint, types, fast tests; under 3 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not acceptance"
 
 test: .venv/ready packages  ## every test but the soak, with the servers they need
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster and not soak"
-	$(BIN)/python -m pytest -q -m cluster
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster and not alone and not soak"
+	$(BIN)/python -m pytest -q -m "cluster or alone"
 
 soak: .venv/ready packages  ## random kills, storms, a database that goes away: the whole machine, half an hour
 	$(BIN)/python -m pytest -q -m soak

@@ -16,7 +16,7 @@ from opslib import store
 from opslib.settings import Settings
 from sandbox.crypto import monitoring
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 RUNBOOK = str(Path(sys.executable).with_name("runbook"))
 COMMAND = [
     RUNBOOK,
