@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # what failed tests leave is kept there
     config.stash[_TEMPORARY] = Path(tempfile.mkdtemp(prefix="rt-"))
+    config.stash[_TEMPORARY].chmod(0o711)  # tests that become another user get through
     tempfile.tempdir = os.environ["TMPDIR"] = str(config.stash[_TEMPORARY])
 
 
