@@ -168,9 +168,13 @@ def _sealed(browser: WebDriver) -> bool:
 
 def _show_picture_of_notebook(browser: WebDriver) -> None:
     """Scroll the notebook in its frame to where it asks whether the alert is real."""
-    frame = browser.find_element(By.ID, "notebook")
-    browser.switch_to.frame(frame)
-    eventually(lambda: "Is it real?" in text(browser), "the notebook in its frame")
+
+    def in_its_frame() -> bool:
+        browser.switch_to.default_content()  # the page may have shown a newer one, in a frame that is another's then
+        browser.switch_to.frame(browser.find_element(By.ID, "notebook"))
+        return "Is it real?" in text(browser)
+
+    eventually(in_its_frame, "the notebook in its frame")
     heading = next(one for one in browser.find_elements(By.TAG_NAME, "h2") if one.text == "Is it real?")
     browser.execute_script("arguments[0].scrollIntoView()", heading)
     browser.switch_to.default_content()
