@@ -19,6 +19,7 @@ from opslib.errors import RunbookError, UsageError
 # Command -> (module under opslib.commands, attribute). Only the module of the command that is called is imported.
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("list", "list_"),
+    "new": ("new", "new"),
     "run": ("run", "run"),
     "serve": ("serve", "serve"),
     "worker": ("worker", "worker"),
