@@ -79,6 +79,8 @@ class Publisher:
                         str(record.at_ms): f"{getattr(record, attribute)[place]:.{decimals}f}"
                         for record in platform.history
                     }
+                    at_ms = str(platform.history[-1].at_ms)
+                    points |= {"value": points[at_ms], "timestamp": at_ms}
                     batch.hset(key, mapping=points)  # type: ignore[arg-type]  # its mapping type is invariant
                     batch.expire(key, _METRIC_LIFE_S)
             for record in platform.history:
@@ -102,7 +104,9 @@ class Publisher:
             for place, symbol in enumerate(SYMBOLS) if self.writes_series else ():
                 for name, (attribute, decimals) in _SERIES.items():
                     key = f"metrics:{name}:{symbol}"
-                    batch.hset(key, str(record.at_ms), f"{getattr(record, attribute)[place]:.{decimals}f}")
+                    value = f"{getattr(record, attribute)[place]:.{decimals}f}"
+                    point = {str(record.at_ms): value, "value": value, "timestamp": str(record.at_ms)}
+                    batch.hset(key, mapping=point)  # type: ignore[arg-type]  # in one: no reader sees half of it
                     if gone:
                         batch.hdel(key, *map(str, gone))
                     if self._count % _RENEW_EVERY == 0:
@@ -133,9 +137,6 @@ class Publisher:
         for place, symbol in enumerate(SYMBOLS):
             for name, (attribute, decimals) in _SERIES.items():
                 value = f"{getattr(record, attribute)[place]:.{decimals}f}"
-                latest = {"value": value, "timestamp": str(record.at_ms)}
-                if self.writes_series:
-                    batch.hset(f"metrics:{name}:{symbol}", mapping=latest)  # type: ignore[arg-type]
                 if name in _LATEST:
                     batch.set(f"{name}:{symbol}", value, ex=_METRIC_LIFE_S)
             model = platform.router.chosen[place]

@@ -184,6 +184,7 @@ def test_one_at_a_time_per_target_over_all_incidents(world: World) -> None:
     assert applier.run_once(world.settings, plan.hash).state == "verified"
 
 
+@pytest.mark.slow
 def test_undo_is_a_plan_of_its_own_and_guarded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crypto.SetKelly, "calm_s", 0.5)
     done = ready(world, world.propose())
@@ -203,6 +204,7 @@ def test_undo_is_a_plan_of_its_own_and_guarded(world: World, monkeypatch: pytest
     assert (world.plan(done.hash).state, world.platform.kelly) == ("undone", 0.25)
 
 
+@pytest.mark.slow
 def test_what_adds_risk_is_verified_only_once_it_has_had_its_effect(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +230,7 @@ def test_a_run_that_observes_proposes_nothing(world: World) -> None:
         assert plans.of_incident(connection, world.incident) == []
 
 
+@pytest.mark.slow
 def test_two_appliers_at_once_apply_a_plan_once(world: World) -> None:
     plan = ready(world, world.propose())
     command = [sys.executable, "-m", "opslib.actions.applier", "--once", plan.hash]

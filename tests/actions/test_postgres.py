@@ -204,6 +204,7 @@ def test_names_are_checked_against_the_catalogue(server: Server, admin: psycopg.
     assert len(index_name("t" * 60, ("column",)).encode()) == 63
 
 
+@pytest.mark.slow
 def test_vacuum_and_analyze(server: Server, admin: psycopg.Connection) -> None:
     admin.execute("UPDATE greeks_history SET symbol = symbol || 'x'")
     deadline = time.monotonic() + 30

@@ -31,6 +31,7 @@ def away(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         listener.close()
 
 
+@pytest.mark.slow
 def test_deliveries_are_to_be_sent_again(away: Server) -> None:
     began = time.monotonic()
     answers = []

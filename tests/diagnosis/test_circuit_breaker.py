@@ -40,6 +40,7 @@ def test_the_cause_is_named_for_many_more(cause: str) -> None:
         named(cause, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", CAUSES)
 def test_a_breaker_open_for_longer_than_the_series_reach_is_named_by_what_it_measured(cause: str) -> None:
     scene = broken(cause, 3)

@@ -72,6 +72,7 @@ def test_a_position_that_fills_its_usual_limit_is_still_the_cause() -> None:
     assert simulation.diagnose(scene).cause == "single-symbol"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("fault", VAR_BREACH)
 def test_a_breach_older_than_the_window_is_never_given_a_wrong_name(fault: str, seed: int) -> None:

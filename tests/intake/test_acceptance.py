@@ -147,6 +147,7 @@ def test_many_senders_at_once_make_one_incident_and_one_run(settings: Settings) 
     assert one(settings, "SELECT count(*) FROM runs") == 7
 
 
+@pytest.mark.slow
 def test_five_thousand_alerts_in_one_body(settings: Settings) -> None:
     body = webhook(*(alert(f"S{number}") for number in range(5000)))
     began = time.monotonic()

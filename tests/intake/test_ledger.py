@@ -32,6 +32,7 @@ steps = st.one_of(
 ENDS = ["succeeded", "lost", "kernel-died"]
 
 
+@pytest.mark.slow
 @examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(steps, st.integers(0, 4)), min_size=1, max_size=14))
 def test_every_delivery_is_an_episode_a_repeat_or_an_end(settings: Settings, sequence: list[Any]) -> None:

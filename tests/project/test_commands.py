@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from opslib import cli
 from opslib.commands.output import printable
@@ -31,8 +32,8 @@ def test_every_setting_is_documented() -> None:
 
 @pytest.mark.parametrize("name", [*cli.COMMANDS, "gameday", "sandbox"])
 def test_every_command_explains_itself(name: str) -> None:
-    done = subprocess.run([RUNBOOK, name, "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
+    done = CliRunner().invoke(cli.app, [name, "--help"], prog_name="runbook")
+    assert done.exit_code == 0
     assert f"runbook {name}" in done.stdout
 
 

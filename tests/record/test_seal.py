@@ -207,6 +207,7 @@ def written(settings: Settings, run: int, name: str, data: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed_before", [True, False])
 @pytest.mark.parametrize("change", ["altered", "missing", "added"])
 def test_sealing_again_hides_no_tampering(desk: Settings, run_id: int, change: str, sealed_before: bool) -> None:

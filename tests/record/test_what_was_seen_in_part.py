@@ -25,6 +25,7 @@ def systems(desk: Settings, server: embedded.Server, tmp_path: Path) -> None:
     path.write_text(f"{path.read_text('utf-8')}  postgres: {address}\n  files: {folder.as_uri()}\n", "utf-8")
 
 
+@pytest.mark.slow
 def test_what_was_seen_in_part(ops: Ops, desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     activity = ops.postgres.activity()
     again = ops.postgres.activity()

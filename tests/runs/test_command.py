@@ -27,6 +27,7 @@ def document(name: str) -> Any:
     return json.loads((SCHEMAS / name).read_text())
 
 
+@pytest.mark.slow
 def test_run_prints_one_document_and_exits_0_whatever_the_verdict(runs: Settings) -> None:
     done = runbook(runs, "run", "breach", "--platform", "test", "-p", "count=4", "--json")
     assert done.returncode == 0, done.stderr
@@ -38,6 +39,7 @@ def test_run_prints_one_document_and_exits_0_whatever_the_verdict(runs: Settings
     assert Path(printed["record"]).with_suffix(".html").is_file()
 
 
+@pytest.mark.slow
 def test_run_in_words_says_cause_and_record(runs: Settings) -> None:
     done = runbook(runs, "run", "breach", "--platform", "test")
     assert done.returncode == 0, done.stderr
@@ -45,6 +47,7 @@ def test_run_in_words_says_cause_and_record(runs: Settings) -> None:
         assert part in done.stdout
 
 
+@pytest.mark.slow
 def test_failed_run_exits_1_and_says_where(runs: Settings) -> None:
     done = runbook(runs, "run", "raises", "--platform", "test")
     assert done.returncode == 1
@@ -70,6 +73,7 @@ def test_wrong_words_exit_2(runs: Settings, words: list[str], told: str) -> None
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_alert_of_a_webhook_body_is_handed_to_the_notebook(runs: Settings) -> None:
     body = {"version": "4", "alerts": [{"labels": {"alertname": "X", "severity": "critical"}}]}
     done = runbook(runs, "run", "healthy", "--platform", "test", "--alert", "-", "--json", input=json.dumps(body))

@@ -21,6 +21,8 @@ from opslib.sql import queries
 from tests.runs import conftest
 from tests.runs.support import entries, queued, statuses, wait_for, worker
 
+pytestmark = pytest.mark.slow
+
 
 def begun(settings: Settings, incident: str) -> bool:
     return any(entry["kind"] == "output" for entry in entries(settings, incident))

@@ -68,6 +68,7 @@ def test_what_goes_wrong_is_told_truthfully(
     assert row["sealed_seq"] == row["journal_seq"]
 
 
+@pytest.mark.slow
 def test_cell_past_its_time_is_interrupted(runs: Settings, notebook: Callable[..., str]) -> None:
     notebook("slow", "import time\n\ntime.sleep(60)", "2 + 2", cell_timeout_s=1)
     row = execute(runs, "slow")
@@ -76,6 +77,7 @@ def test_cell_past_its_time_is_interrupted(runs: Settings, notebook: Callable[..
     assert list(statuses(runs, row).values())[-2:] == ["interrupted", "not-run"]
 
 
+@pytest.mark.slow
 def test_cell_that_ignores_the_interrupt_is_ended_too(runs: Settings, notebook: Callable[..., str]) -> None:
     notebook(
         "stubborn",
@@ -87,6 +89,7 @@ def test_cell_that_ignores_the_interrupt_is_ended_too(runs: Settings, notebook: 
     assert "the time-out of the whole run" in row["error"]
 
 
+@pytest.mark.slow
 def test_cancel_ends_a_running_run(runs: Settings) -> None:
     incident, number = run.start(runs, "sleeps", "test", {}, None, "plan", "ann")
     thread = threading.Thread(target=run.execute, args=(runs, number), kwargs={"inline": True})
@@ -161,6 +164,7 @@ def test_alert_reaches_the_notebook_as_it_is_and_nothing_of_it_runs(
     assert seen["__import__('os').system('touch /tmp/owned')"] == "{platform}"
 
 
+@pytest.mark.slow
 def test_much_output_is_cut_in_the_notebook_and_kept_whole_beside_it(
     runs: Settings, notebook: Callable[..., str]
 ) -> None:
@@ -178,6 +182,7 @@ def test_much_output_is_cut_in_the_notebook_and_kept_whole_beside_it(
     assert side.name in {one["body"]["path"] for one in entries(runs, row["incident"]) if one["kind"] == "file"}
 
 
+@pytest.mark.slow
 def test_record_that_cannot_be_saved_is_no_success(runs: Settings, notebook: Callable[..., str]) -> None:
     """As on a full disk: the file size limit makes each save of the notebook fail."""
     notebook("big", 'print("x" * 900_000)', "2 + 2")

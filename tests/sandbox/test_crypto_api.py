@@ -125,6 +125,7 @@ def test_an_unknown_path_is_json_too(api: httpx.Client) -> None:
     assert "openapi" in answer.json()["do"]
 
 
+@pytest.mark.slow
 def test_router_pauses_and_resumes(api: httpx.Client) -> None:
     assert api.post("/api/router/pause").json() == {"status": "paused"}
     assert status(api)["router"]["paused"] is True
@@ -132,6 +133,7 @@ def test_router_pauses_and_resumes(api: httpx.Client) -> None:
     assert status(api)["router"]["paused"] is False
 
 
+@pytest.mark.slow
 def test_trading_stops_and_starts(api: httpx.Client) -> None:
     assert api.post("/api/stop-trading").json()["trading"] is False
     api.post("/api/risk/kelly", json={"kelly_fraction": 1.0})
@@ -142,6 +144,7 @@ def test_trading_stops_and_starts(api: httpx.Client) -> None:
     assert api.post("/api/start-trading").json()["trading"] is True
 
 
+@pytest.mark.slow
 def test_a_position_limit_caps_the_position(api: httpx.Client) -> None:
     answer = api.post("/api/risk/position-limit", json={"symbol": "SOL-USD", "limit_usd": 200_000, "reason": "test"})
     assert answer.json()["before"] == 2_100_000
@@ -151,6 +154,7 @@ def test_a_position_limit_caps_the_position(api: httpx.Client) -> None:
     assert "use one of BTC-USD" in wrong.json()["do"]
 
 
+@pytest.mark.slow
 def test_a_penalty_lowers_what_a_model_states(api: httpx.Client) -> None:
     def stated() -> float:
         (model,) = [model for model in status(api)["models"] if model["name"] == "momentum"]
@@ -172,6 +176,7 @@ def test_reset_of_a_closed_breaker_leaves_it_closed(api: httpx.Client) -> None:
     assert api.post("/api/circuit-breaker/reset").json() == {"status": "reset", "state": "CLOSED"}
 
 
+@pytest.mark.slow
 def test_a_reload_takes_effect_and_a_wrong_file_does_not(
     api: httpx.Client, platform: State, reader: redis.Redis, sandbox_home: Settings
 ) -> None:

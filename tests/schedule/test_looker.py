@@ -47,6 +47,7 @@ def away_for_three_minutes(rows: Do) -> None:
     rows("UPDATE schedule_entries SET seen_until = now() - interval '3 minutes'")
 
 
+@pytest.mark.slow
 def test_two_lookers_start_a_time_once(planned: Settings, write: Write, rows: Do) -> None:
     write({"cron": "* * * * *"}, {"name": "other", "cron": "* * * * *"})
     with ExitStack() as both:
@@ -60,6 +61,7 @@ def test_two_lookers_start_a_time_once(planned: Settings, write: Write, rows: Do
     assert {row["entry"] for row in decided} == {"daily", "other"}
 
 
+@pytest.mark.slow
 def test_a_killed_looker_leaves_the_time_to_the_next(planned: Settings, write: Write, rows: Do) -> None:
     write({"cron": "* * * * *"})
     with process(planned, [sys.executable, "-c", LOOK]):

@@ -114,6 +114,7 @@ def test_prices_at_extremes_are_right_to_eleven_digits(name: str) -> None:
     assert heston_price(*EXTREMES[name]) == pytest.approx(exact, rel=0, abs=1e-12 * size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Feller far from held", "thirty years"])
 def test_sensitivities_are_the_slopes_of_the_exact_price(name: str) -> None:
     arguments = EXTREMES[name]
