@@ -31,7 +31,7 @@ SERIES: dict[str, str] = {
     "rate": _RATE,  # [1/s]
     "queue": 'max(max_over_time(derivatives_queue_depth{platform="$platform"}[$window]))',
 }
-ROWS = 'max by (relname) (pg_stat_user_tables_n_live_tup{platform="$platform"})'  # of each table over time
+ROWS = {"the tables' rows over time": 'max by (relname) (pg_stat_user_tables_n_live_tup{platform="$platform"})'}
 NO_PAST = "latency before it rose"
 NO_QUEUE = "how many requests wait"
 NO_ROWS = "how many rows the tables had"

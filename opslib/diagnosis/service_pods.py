@@ -16,6 +16,8 @@ from opslib.diagnosis.trends import together, trend
 if TYPE_CHECKING:
     import pandas as pd
 
+    from opslib.ops import Ops
+
 _MATERIAL = 0.003  # of the memory, that it has to grow by in the recent stretch
 NO_PAST = "what the pods held before"
 _BUCKETS = 'sum by (pod, le) (rate(derivatives_greeks_latency_seconds_bucket{platform="$platform"}[$window]))'
@@ -33,13 +35,14 @@ FIGURES: dict[str, str] = {
     "sessions": 'max by (pod) (derivatives_sessions{platform="$platform"})',
     "memory_mb": 'max by (pod) (process_resident_memory_bytes{platform="$platform", pod!=""}) / 1e6',
 }
+LATENCY = {"latency over time": 'max(derivatives_greeks_latency_p95{platform="$platform"})'}
 # Of each pod over time: what it is in words, and what is asked.
 OVER_TIME: dict[str, str] = {
     "memory over time": FIGURES["memory_mb"],
     "sessions over time": FIGURES["sessions"],
     "the quickest computations over time": FIGURES["quick_us"],
 }
-MEDIAN = FIGURES["p50_us"]
+MEDIAN = {"each pod's median over time": FIGURES["p50_us"]}
 
 
 class Facts(dict[str, Any]):
@@ -59,6 +62,30 @@ def at_once(queries: Mapping[str, str], platform: str, window_s: float) -> str:
     """Several queries as one; a label `figure` tells their answers apart."""
     named = (f'label_replace({query}, "figure", "{name}", "", "")' for name, query in queries.items())
     return promql("\nor ".join(named), platform, window_s)
+
+
+def over_time(
+    ops: Ops, queries: Mapping[str, str], platform: str, window_s: float, stretch: tuple[float, float], *, watched: bool
+) -> list[pd.DataFrame | None]:
+    """Several queries over time, one look each; nothing is asked of a Prometheus that did not answer before.
+
+    Parameters
+    ----------
+    ops : Ops
+    queries : mapping
+        What is looked at, in words, and what is asked.
+    platform : str
+    window_s : float
+        Over which rates are taken [s].
+    stretch : (float, float)
+        How far back [min], and the time between two points [s].
+    watched : bool
+        Whether Prometheus answered.
+    """
+    return [
+        ops.look(what, ops.prometheus.range, promql(query, platform, window_s), *stretch) if watched else None
+        for what, query in queries.items()
+    ]
 
 
 def by_pod(
