@@ -136,18 +136,13 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
     return [*reasons, reason(text, theirs / others, threshold=2.0, decisive=4.0)]
 
 
-def high_load(pods: pd.DataFrame, busy: float, usual_us: float) -> list[Reason]:
+def high_load(pods: pd.DataFrame, busy: float) -> list[Reason]:
     """More is asked than the pods can compute: requests wait for each other."""
     deepest = float(pods["queue"].max())
     text = f"up to {deepest:.0f} requests wait in one pod"
     reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE)]
     text = f"the pods use {busy:.0%} of the CPU that they may use"
     reasons.append(reason(text, busy, threshold=0.7, decisive=0.95, missing=NO_CPU))
-    quick = service_pods.middle(pods["quick_us"])
-    if not math.isnan(quick):
-        text = f"one that hardly waits takes {quick:.0f} us (usual: {usual_us:.0f} us)"
-        against = reason(text, quick / usual_us, threshold=3.0, decisive=1.5)
-        reasons.append(Reason(text, max(-1.5, min(1.0, against.weight))))
     return reasons
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from opslib.ops import Ops
 
 _MATERIAL = 0.003  # of the memory, that it has to grow by in the recent stretch
+_LEVEL = 1.5  # load that is so many times what it was, or the other way round, is another load
 NO_PAST = "what the pods held before"
 _BUCKETS = 'sum by (pod, le) (rate(derivatives_greeks_latency_seconds_bucket{platform="$platform"}[$window]))'
 _COUNT = 'sum by (pod) (rate(derivatives_greeks_latency_seconds_count{platform="$platform"}[$window]))'
@@ -41,6 +42,7 @@ OVER_TIME: dict[str, str] = {
     "memory over time": FIGURES["memory_mb"],
     "sessions over time": FIGURES["sessions"],
     "the quickest computations over time": FIGURES["quick_us"],
+    "computations a second over time": f"sum({_COUNT})",
 }
 MEDIAN = {"each pod's median over time": FIGURES["p50_us"]}
 
@@ -149,10 +151,26 @@ def _of_stats(stats: Mapping[str, Any]) -> dict[str, float]:
     return {name: math.nan if value is None else float(value) for name, value in told.items()}
 
 
+def level_since(load: pd.DataFrame | None) -> Any:
+    """Since when as much is asked as now, give or take a third; None where it always was, or is not seen.
+
+    Before that, what grows cannot be told from what more clients need.
+    """
+    if load is None or not len(load) or not len(load.columns):
+        return None
+    values = load.iloc[:, 0].dropna()
+    if not len(values):
+        return None
+    now = float(values.iloc[-max(1, len(values) // 20) :].median())
+    other = values[(values < now / _LEVEL) | (values > now * _LEVEL)]
+    return other.index[-1] if len(other) else None
+
+
 def growth(
     memory: pd.DataFrame | None,
     sessions: pd.DataFrame | None,
     quick: pd.DataFrame | None,
+    load: pd.DataFrame | None,
     serving: Sequence[str] | None,
     *,
     warm_up_s: float,
@@ -165,6 +183,8 @@ def growth(
     ----------
     memory, sessions, quick : DataFrame or None
         Over time, a column a pod: memory [MB], client sessions, and the quickest tenth of the computations [us].
+    load : DataFrame or None
+        Over time, one column: what is asked of all pods [1/s]. Only since it is level does growth count.
     serving : sequence of str or None
         Pods that count; None for all.
     warm_up_s : float
@@ -185,9 +205,11 @@ def growth(
 
     if memory is None:
         return None
+    since = level_since(load)
     rows: dict[str, dict[str, float]] = {}
     for pod in memory.columns:
         held = memory[pod].dropna()
+        held = held if since is None else held[held.index > since]
         if serving is not None and pod not in serving and len(memory.columns) > 1:
             continue
         held = held[held.index >= held.index[0] + pd.Timedelta(seconds=warm_up_s)] if len(held) else held
@@ -210,7 +232,7 @@ def growth(
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pod")
     if len(table):
         table = table.sort_values("mb_per_min", ascending=False, na_position="last")
-    table.attrs["evidence"] = [mark for fact in (memory, sessions, quick) for mark in evidence_of(fact)]
+    table.attrs["evidence"] = [mark for fact in (memory, sessions, quick, load) for mark in evidence_of(fact)]
     return table
 
 
@@ -247,7 +269,7 @@ def leaks(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
     """
     known = held.dropna(subset=["mb_per_min"]) if len(held) else held
     if not len(known):
-        return [reason("no pod has run long enough to tell", math.nan, threshold=0, decisive=1, missing=NO_PAST)]
+        return [Reason("no pod has worked under an even load for long enough to tell", -0.5)]
     worst = known.iloc[0]
     rises = float(worst["mb_per_min"]) if worst["p"] < 0.01 and worst["grown"] > _MATERIAL else 0.0
     share = rises * horizon_min / float(worst["now_mb"])

@@ -67,6 +67,7 @@ class World:
         self.cpu_of_limit = 0.45
         self.nodes_cordoned: set[str] = set()
         self.desired = 2
+        self.asked = noisy(24.0, 0.04, seed=9)
 
     def each(self, **figures: Any) -> World:
         """Change every pod."""
@@ -119,6 +120,10 @@ class World:
     def workloads(self) -> pd.DataFrame:
         """What the cluster tells of the workload."""
         return pd.DataFrame({"desired": [self.desired]}, index=[WORKLOAD])
+
+    def load(self) -> pd.DataFrame:
+        """What is asked of all pods, over time."""
+        return pd.DataFrame({"value": over_time(self.asked)})
 
     def series(self, name: str) -> pd.DataFrame:
         """A figure over time, a column a pod, those that are gone too."""

@@ -39,13 +39,13 @@ def diagnose(world: World, p95: float | None = 180.0, *, seen: bool = True, line
     pods = service_pods.by_pod(world.figures() if seen else None, STATS, world.listed(), world.nodes())
     case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
     busy = service_pods.busy(world.top(), world.listed())
-    case.examine("high-load", pods=pods, busy=busy, usual_us=15.0)
+    case.examine("high-load", pods=pods, busy=busy)
     case.examine("model-not-cached", pods=pods, total=12, lines=lines)
     held = None
     if seen:
         given = [world.series(name) for name in ("memory", "sessions", "quick")]
         stretch = {"warm_up_s": 15.0, "recent_s": 30.0, "limit_mb": 470.0}
-        held = service_pods.growth(*given, list(world.pods), **stretch)
+        held = service_pods.growth(*given, world.load(), list(world.pods), **stretch)
     case.examine("memory-leak", held=held, horizon_min=60.0)
     return case.verdict()
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     pods = service_pods.by_pod(None, {}, None, None)
     for key, facts in {
         "gpu-unavailable": {"pods": pods, "usual_us": 15.0},
-        "high-load": {"pods": pods, "busy": float("nan"), "usual_us": 15.0},
+        "high-load": {"pods": pods, "busy": float("nan")},
         "model-not-cached": {"pods": pods, "total": 12, "lines": float("nan")},
         "memory-leak": {"held": None, "horizon_min": 60.0},
     }.items():

@@ -11,7 +11,19 @@ import pandas as pd
 import pytest
 
 from opslib.diagnosis import Diagnosis, Verdict, latency_degrading, service_pods
-from tests.diagnosis.derivatives_facts import BEFORE, NAME, NOW, REVISION, WORKLOAD, Pod, World, noisy, over_time, ramp
+from tests.diagnosis.derivatives_facts import (
+    BEFORE,
+    NAME,
+    NOW,
+    OLDEST_S,
+    REVISION,
+    WORKLOAD,
+    Pod,
+    World,
+    noisy,
+    over_time,
+    ramp,
+)
 
 EXPOSURE = (
     "SELECT underlying, sum(quantity * price) AS premium, count(*) AS trades FROM option_trades WHERE client = $1 "
@@ -47,6 +59,9 @@ class Case(World):
         table.attrs["evidence"] = "E002"
         return table
 
+    def load(self) -> pd.DataFrame:
+        return pd.DataFrame({"value": over_time(self.lines["rate"])})
+
     def history(self) -> pd.DataFrame:
         rows = [
             {"revision": number, "current": current, "created": NOW - pd.Timedelta(seconds=ago), "change_cause": None,
@@ -60,9 +75,10 @@ class Case(World):
         return latency_degrading.levels(self.series_of_the_whole() if self.seen else None, **windows)
 
     def grown(self) -> pd.DataFrame | None:
-        rows = pd.DataFrame({name: over_time(values) for name, values in self.rows.items()})
+        inserted = pd.DataFrame({"value": over_time(sum(np.asarray(values, float) for values in self.rows.values()))})
+        now = pd.DataFrame([(name, values[-1]) for name, values in self.rows.items()], columns=["table", "live_rows"])
         statements = pd.DataFrame(self.statements, columns=["query", "mean_ms"])
-        return latency_degrading.tables(rows, statements)
+        return latency_degrading.tables(inserted, now, statements)
 
     def diagnose(self) -> Verdict:
         case = Diagnosis(SimpleNamespace(unseen=[]), latency_degrading.CAUSES)
@@ -74,7 +90,7 @@ class Case(World):
         if self.seen:
             given = [self.series(name) for name in ("memory", "sessions", "quick")]
             stretch = {"warm_up_s": 15.0, "recent_s": 30.0, "limit_mb": 470.0}
-            held = service_pods.growth(*given, list(self.pods), **stretch)
+            held = service_pods.growth(*given, self.load(), list(self.pods), **stretch)
         case.examine("memory-leak", held=held, horizon_min=60.0)
         medians = self.series("median") if self.seen else None
         release = latency_degrading.rollout(self.history(), self.listed(), medians, workload=WORKLOAD, warm_up_s=15.0)
@@ -106,12 +122,17 @@ def released(case: Case) -> Case:
     return case
 
 
+def climb(low: float, high: float) -> Any:
+    """A climb within 20 s, 40 s ago."""
+    return np.r_[ramp(low, high, last_s=20, seconds=OLDEST_S - 40), noisy(high, seconds=40)]
+
+
 def busier(case: Case) -> Case:
     case.cpu_of_limit = 0.98
-    case.lines["greeks_us"] = np.maximum(case.lines["greeks_us"], ramp(50, 400, last_s=60))
-    case.lines["requests_ms"] = ramp(30, 300, last_s=60)
-    case.lines["rate"] = ramp(17, 120, last_s=60)
-    case.lines["queue"] = ramp(1, 18, last_s=60)
+    case.lines["greeks_us"] = np.maximum(case.lines["greeks_us"], climb(50, 400))
+    case.lines["requests_ms"] = climb(30, 300)
+    case.lines["rate"] = climb(17, 120)
+    case.lines["queue"] = climb(1, 18)
     return case
 
 
@@ -215,7 +236,7 @@ def test_without_prometheus_nothing_is_confirmed_or_guessed() -> None:
 
 
 def test_what_the_tests_say_is_told_in_words() -> None:
-    risen = busier(Case()).risen()
+    risen = leaking(Case()).risen()
     assert risen is not None
     told = latency_degrading.reading(risen)
     assert "Latency of Greeks creeps up (+" in told
