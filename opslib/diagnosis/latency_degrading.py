@@ -213,14 +213,13 @@ def recent_deployment(release: Mapping[str, Any], risen: pd.DataFrame, tolerance
     changed, jumped = str(release["changes"]), risen.at["greeks_us", "jumped"]
     if math.isnan(old) and not math.isnan(new):
         return [Reason(f"all pods since latency was lower are of revision {release['revision']}: no roll-out", -3.0)]
+    if not changed:
+        return [Reason(f"revision {release['revision']} changed nothing but the pods", -3.0)]
     text = (
         f"a computation takes {new:.0f} us in pods of revision {release['revision']}, {old:.0f} us in those before it"
     )
     reasons = [reason(text, new / old if old > 0 else math.nan, threshold=1.4, decisive=2.2, missing=NO_PAST)]
-    if not changed:
-        reasons.append(Reason(f"revision {release['revision']} changed nothing but the pods", -2.5))
-    else:
-        reasons.append(Reason(f"revision {release['revision']} changed {changed[:160]}", 0.5))
+    reasons.append(Reason(f"revision {release['revision']} changed {changed[:160]}", 0.5))
     if _known(jumped) and _known(release["begun"]):
         late = (jumped - release["begun"]).total_seconds()
         when = f"{abs(late):.0f} s {'after' if late >= 0 else 'before'} it"
@@ -259,12 +258,12 @@ def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:
         return [reason("no table is seen", math.nan, threshold=0, decisive=1, missing=NO_ROWS)]
     name = _culprit(grown)
     first = grown.loc[name]
-    text = f"{name} has {first['rows']:,.0f} rows, {first['ratio']:.1f} times as many as before"
-    reasons = [reason(text, float(first["ratio"]), threshold=1.5, decisive=2.0, missing=NO_ROWS)]
     taken = float(first["mean_ms"])
     if math.isnan(taken) or taken < _QUICK_MS:
-        reasons.append(Reason(f"no slow statement reads {name}", -2.5))
-    elif first["ratio"] > _GROWN:
+        return [Reason(f"no slow statement reads a table that grew ({name} grew most)", -3.0)]
+    text = f"{name} has {first['rows']:,.0f} rows, {first['ratio']:.1f} times as many as before"
+    reasons = [reason(text, float(first["ratio"]), threshold=1.5, decisive=2.0, missing=NO_ROWS)]
+    if first["ratio"] > _GROWN:
         text = f"a statement that reads it takes {taken:.0f} ms"
         reasons.append(reason(text, taken, threshold=_QUICK_MS, decisive=60.0))
     requests = float(risen.at["requests_ms", "ratio"])

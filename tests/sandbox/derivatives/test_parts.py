@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sandbox.derivatives import manifests, monitoring
+from sandbox.derivatives import healing, manifests, monitoring
 from sandbox.derivatives.feed import Exchange, Market
 from sandbox.derivatives.hedger import Book, Mark
 from sandbox.derivatives.load import Demand, shape
@@ -103,3 +103,18 @@ def test_the_list_of_pods_for_prometheus_leaves_out_those_that_end(tmp_path) -> 
     assert '"pod": "a"' in path.read_text("utf-8")
     assert '"pod": "b"' not in path.read_text("utf-8")
     assert '"pod": "c"' not in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("worn", "changed"),
+    [
+        (False, {}),
+        (True, {"device": "cpu"}),
+        (True, {"models_resident": 2}),
+        (True, {"sessions": 98}),  # of a crowd of clients that has left: they make every computation slower
+    ],
+)
+def test_a_pod_that_works_unlike_a_new_one_is_replaced_by_healing(worn: bool, changed: dict[str, object]) -> None:
+    facts: dict[str, object] = {"device": "gpu", "models_resident": 12, "models_total": 12, "sessions": 13, **changed}
+    stats = {"greeks_engine": facts, "memory": {"sessions": facts["sessions"]}}
+    assert healing._worn(stats) is worn
