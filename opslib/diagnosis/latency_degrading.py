@@ -184,22 +184,27 @@ def tables(
         return None
     counted = inserted.iloc[:, 0].dropna() if len(inserted.columns) else pd.Series(dtype=float)
     new = max(float(counted.iloc[-1] - counted.iloc[0]), 0.0) if len(counted) else math.nan
+    texts = statements["query"].fillna("").map(_plain)
     found: dict[str, dict[str, Any]] = {}
     for row in now.itertuples():
-        reads = statements["query"].fillna("").str.contains(rf"\b{re.escape(str(row.table))}\b", regex=True)
-        reads &= statements["query"].fillna("").str.lstrip().str.upper().str.startswith(("SELECT", "WITH"))
-        on = statements[reads].sort_values("mean_ms")
+        reads = texts.str.contains(rf"\b{re.escape(str(row.table))}\b", regex=True)
+        on = statements[reads & texts.str.upper().str.startswith(("SELECT", "WITH"))].sort_values("mean_ms")
         live = float(row.live_rows)
         found[str(row.table)] = {
             "rows": live,
             "ratio": live / max(live - new, live / _MOST_GROWN) if live > 0 else math.nan,
             "mean_ms": float(on["mean_ms"].iloc[-1]) if len(on) else math.nan,
-            "query": " ".join(str(on["query"].iloc[-1]).split())[:400] if len(on) else "",
+            "query": texts[on.index[-1]][:400] if len(on) else "",
         }
     table = pd.DataFrame.from_dict(found, orient="index", columns=["rows", "ratio", "mean_ms", "query"])
     table = table.sort_values("rows", ascending=False)
     table.attrs["evidence"] = [mark for fact in (inserted, now, statements) for mark in evidence_of(fact)]
     return table
+
+
+def _plain(query: str) -> str:
+    """A statement on one line, without comments."""
+    return " ".join(re.sub(r"--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL).split())
 
 
 def memory_leak(held: pd.DataFrame, horizon_min: float) -> list[Reason]:

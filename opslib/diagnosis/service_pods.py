@@ -215,7 +215,7 @@ def growth(
         held = held[held.index >= held.index[0] + pd.Timedelta(seconds=warm_up_s)] if len(held) else held
         recent = held[held.index >= held.index[-1] - pd.Timedelta(seconds=recent_s)] if len(held) else held
         found = trend(recent)
-        kept = _column(sessions, pod).reindex(held.index).dropna()
+        kept = _beside(sessions, str(pod), held.index).dropna()
         grown = found.last / found.first - 1.0 if found.first > 0 else math.nan
         left = (limit_mb - float(held.iloc[-1])) / (60.0 * found.slope) if found.rises and len(held) else math.inf
         rows[str(pod)] = {
@@ -227,7 +227,7 @@ def growth(
             "minutes_left": max(left, 0.0) if not math.isnan(left) else math.inf,
             "sessions_first": float(kept.iloc[0]) if len(kept) else math.nan,
             "sessions_now": float(kept.iloc[-1]) if len(kept) else math.nan,
-            "with_memory": together(held, _column(quick, pod).reindex(held.index)),
+            "with_memory": together(held, _beside(quick, str(pod), held.index)),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pod")
     if len(table):
@@ -249,12 +249,15 @@ def middle(values: pd.Series[float]) -> float:
     return float(known.median()) if len(known) else math.nan
 
 
-def _column(table: pd.DataFrame | None, pod: str) -> pd.Series[float]:
+def _beside(table: pd.DataFrame | None, pod: str, index: Any) -> pd.Series[float]:
+    """A pod's column at other times than its own: two looks never fall on the same moment."""
     import pandas as pd
 
-    if table is None or pod not in table:
-        return pd.Series(dtype=float, index=pd.DatetimeIndex([], tz="UTC"))
-    return table[pod]
+    if table is None or pod not in table or len(index) < 2:
+        return pd.Series(math.nan, index=index, dtype=float)
+    own = table[pod].dropna()
+    apart = (index[1:] - index[:-1]).median()
+    return own.reindex(index, method="nearest", tolerance=apart) if len(own) else own.reindex(index)
 
 
 def leaks(held: pd.DataFrame, horizon_min: float) -> list[Reason]:

@@ -26,6 +26,7 @@ from tests.diagnosis.derivatives_facts import (
 )
 
 EXPOSURE = (
+    "-- What a client traded today, by strike.\n"
     "SELECT underlying, sum(quantity * price) AS premium, count(*) AS trades FROM option_trades WHERE client = $1 "
     "AND timestamp > now() - interval $2 GROUP BY underlying"
 )
@@ -257,7 +258,7 @@ def test_an_empty_answer_is_no_level() -> None:
 
 def test_the_index_that_answers_the_statement_alone() -> None:
     wanted = {"table": "option_trades", "columns": ["client", "timestamp", "underlying", "quantity", "price"]}
-    assert latency_degrading.covering("option_trades", EXPOSURE, COLUMNS, INDEXES) == wanted
+    assert latency_degrading.covering("option_trades", latency_degrading._plain(EXPOSURE), COLUMNS, INDEXES) == wanted
     assert latency_degrading.covering("option_trades", "SELECT id FROM option_trades", COLUMNS, INDEXES) is None
     assert latency_degrading.covering("option_trades", EXPOSURE, COLUMNS, []) is None
 
