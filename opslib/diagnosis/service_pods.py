@@ -188,7 +188,7 @@ def growth(
     serving : sequence of str or None
         Pods that count; None for all.
     warm_up_s : float
-        A pod's first seconds, in which it fills its memory anyway [s].
+        A pod's first seconds, and those after its load changed, in which it fills its memory anyway [s].
     recent_s : float
         The stretch in which it has to grow still [s].
     limit_mb : float

@@ -141,6 +141,16 @@ def test_memory_that_rose_and_is_level_again_is_no_leak() -> None:
     assert likely(diagnose(world)) == {"high-load"}
 
 
+def test_memory_that_rises_with_the_load_is_no_leak() -> None:
+    world = leaking(crowded(World()))
+    world.asked = [*noisy(24.0, 0.04, seconds=160), *noisy(220.0, 0.04, seconds=20)]
+    assert likely(diagnose(world)) == {"high-load"}
+    since = service_pods.level_since(world.load())
+    assert since == world.load().index[79]
+    assert service_pods.level_since(World().load()) is None
+    assert service_pods.level_since(pd.DataFrame()) is None
+
+
 def test_without_prometheus_one_pod_tells_of_itself() -> None:
     lost = json.loads(json.dumps(STATS))
     lost["greeks_engine"] |= {"device": "cpu", "p50_time_microseconds": 170.0, "p95_time_microseconds": 250.0}

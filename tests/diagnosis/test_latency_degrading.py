@@ -213,6 +213,15 @@ def test_a_restart_is_no_release() -> None:
     assert "recent-deployment" not in likely(case.diagnose())
 
 
+def test_a_jump_long_after_the_roll_out_is_not_of_it() -> None:
+    case = released(Case())
+    assert likely(case.diagnose()) == {"recent-deployment"}
+    case.lines["greeks_us"] = step(50.0, 190.0, ago=40)
+    for pod in case.pods.values():
+        pod.median, pod.memory = noisy(22.0, 0.05), noisy(170.0, 0.001)  # it began long before
+    assert case.diagnose().cause == "none-of-these", case.diagnose()
+
+
 def test_a_release_of_yesterday_is_not_blamed() -> None:
     case = leaking(Case())
     case.rollouts[0] = (4, True, 86_400.0, "api: env RELEASE '2.4.0' -> '2.4.5'")
