@@ -303,3 +303,9 @@ FROM pg_settings
 WHERE CASE WHEN %(names)s::text[] IS NULL
            THEN source NOT IN ('default', 'override', 'session', 'client') ELSE name = ANY(%(names)s::text[]) END
 ORDER BY name LIMIT %(limit)s
+
+-- name: columns_of
+-- The columns of a table, in their order.
+SELECT attname::text AS "column", format_type(atttypid, atttypmod) AS type
+FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum LIMIT %(limit)s

@@ -26,7 +26,7 @@ __all__ = ["heal"]
 
 _HEALTHY_S = 240.0
 _POLL_S = 0.5
-_MOST_SESSIONS = 200
+_MOST_SESSIONS = 40  # of a pod: each of the usual clients has one, the desk another; each costs every computation time
 _COLD = 0.7  # of the ladders: with fewer in the cache it is warmed anew
 _CLEAR_S = 180.0
 _START_S = 40.0
@@ -205,13 +205,18 @@ def _pods(access: Access, restored: list[str]) -> None:
         if stats is None:
             gone.append(name)
             continue
-        engine = stats["greeks_engine"]
-        lacking = engine["models_resident"] < engine["models_total"]
-        if engine["device"] != "gpu" or lacking or stats["memory"]["sessions"] > _MOST_SESSIONS:
+        if _worn(stats):
             gone.append(name)
     if gone:
         access.kube("delete", "pod", *gone, "--wait=true", "--grace-period=2")
         restored.append(f"{len(gone)} pods of derivatives-api replaced")
+
+
+def _worn(stats: dict[str, Any]) -> bool:
+    """Whether a pod that says this of itself does not work as one that just started."""
+    engine = stats["greeks_engine"]
+    lacking = engine["models_resident"] < engine["models_total"]
+    return bool(engine["device"] != "gpu" or lacking or stats["memory"]["sessions"] > _MOST_SESSIONS)
 
 
 def _rolled_out(access: Access) -> bool:

@@ -77,7 +77,7 @@ class _Client:
 
     def __init__(self, number: int, load: _Load) -> None:
         self._name = CLIENTS[number % len(CLIENTS)]
-        self._session = f"{self._name}-{number}"
+        self._session = self._name  # more connections of a client share its session
         self._rng = random.Random(number + time.time_ns())
         self._load = load
         self._underlying, self._until, self._left = "", 0.0, 0

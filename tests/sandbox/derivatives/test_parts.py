@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
-from sandbox.derivatives import manifests, monitoring
+from sandbox.derivatives import healing, manifests, monitoring
 from sandbox.derivatives.feed import Exchange, Market
 from sandbox.derivatives.hedger import Book, Mark
-from sandbox.derivatives.load import Demand, shape
-from sandbox.derivatives.market import BOOK, ladder
+from sandbox.derivatives.load import Demand, _Client, _Load, shape
+from sandbox.derivatives.market import BOOK, CLIENTS, ladder
 from sandbox.derivatives.service.models import fit
 from sandbox.derivatives.setup import Setup
 from sandbox.faults import FAULTS
@@ -103,3 +104,31 @@ def test_the_list_of_pods_for_prometheus_leaves_out_those_that_end(tmp_path) -> 
     assert '"pod": "a"' in path.read_text("utf-8")
     assert '"pod": "b"' not in path.read_text("utf-8")
     assert '"pod": "c"' not in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("worn", "changed"),
+    [
+        (False, {}),
+        (True, {"device": "cpu"}),
+        (True, {"models_resident": 2}),
+        (True, {"sessions": 98}),  # of a crowd of clients that has left: they make every computation slower
+    ],
+)
+def test_a_pod_that_works_unlike_a_new_one_is_replaced_by_healing(worn: bool, changed: dict[str, object]) -> None:
+    facts: dict[str, object] = {"device": "gpu", "models_resident": 12, "models_total": 12, "sessions": 13, **changed}
+    stats = {"greeks_engine": facts, "memory": {"sessions": facts["sessions"]}}
+    assert healing._worn(stats) is worn
+
+
+def test_more_connections_of_a_client_share_its_session_unless_each_request_begins_one(tmp_path: Path) -> None:
+    load = _Load(tmp_path / "demand.json", "127.0.0.1", 1)
+    first, again = (_Client(number, load) for number in (3, 3 + len(CLIENTS)))
+
+    def sessions(client: _Client) -> set[str]:
+        bodies = [client._next()[2] for _ in range(60)]
+        return {body["session"] for body in bodies if body is not None and "session" in body}
+
+    assert sessions(first) == sessions(again) == {CLIENTS[3]}
+    load.demand = Demand(sessions="new")
+    assert len(sessions(first)) > 30

@@ -1,0 +1,251 @@
+"""A01 greeks-latency: what each cause leaves behind, and how it is told from the others.
+
+A computation takes long for one of four reasons: each takes longer, for want of a card; it waits behind others; it has
+to make its model ready first; or it works through ever more of what the process keeps. So the quickest tenth of the
+computations, which hardly waits, tells work from waiting; what the pods say of card, models and memory tells the rest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opslib.diagnosis import service_pods
+from opslib.diagnosis.causes import Cause, Reason, reason
+from opslib.errors import ProbeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from opslib.ops import Ops
+
+NO_CPU = "what the pods use of their CPU"
+NO_CARD = "whether the pods have a card"
+NO_QUEUE = "how many requests wait"
+NO_MODELS = "which models are ready"
+GREEKS = ("price", "delta", "gamma", "vega", "theta", "rho")
+EXAMPLE = {
+    **{"spot": 100.0, "strike": 105.0, "expiry": 0.5, "rate": 0.03, "dividend": 0.01, "volatility": 0.25},
+    "kind": "call",
+}
+_YEAR = 365.0
+_AGREES = 1e-3  # of a Greek, as a share of it
+_MOST_PODS = 4  # that one plan deletes
+
+
+def per_call(clock: Callable[[], dt.datetime], work: Callable[[], object], *, calls: int, rounds: int = 5) -> float:
+    """How long a piece of work takes: the median of some rounds of many calls [us].
+
+    Parameters
+    ----------
+    clock : callable
+        `ops.now`: what it says is on the record, so that a replay finds the same figure.
+    work : callable
+    calls : int
+        In a round; enough that a look at the clock does not count.
+    rounds : int
+    """
+    work()
+    times = []
+    for _ in range(rounds):
+        before = clock()
+        for _ in range(calls):
+            work()
+        times.append((clock() - before).total_seconds())
+    return 1e6 * sorted(times)[rounds // 2] / calls
+
+
+def served(ops: Ops, keys: pd.DataFrame | None, cache: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A real request with what was served, out of the cache; None where there is none that is understood.
+
+    Parameters
+    ----------
+    ops : Ops
+    keys : DataFrame or None
+        Keys of the cache: `key`.
+    cache : mapping
+        `key` (how one is made: `greeks:{underlying}:{kind}:{strike}:{days}:{spot}`), `fields` (of an entry, a JSON
+        list, in their order), `rate` and `dividends` (by underlying), both continuously compounded [per year].
+    """
+    for key in () if keys is None else keys["key"]:
+        try:
+            entry = ops.redis.text(str(key))
+        except ProbeError:
+            continue  # its life ended between the two looks
+        found = understood(str(key), entry, cache)
+        if found is not None:
+            return found
+    return None
+
+
+def understood(key: str, entry: str, cache: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A key of the cache and what lies there as `key`, `option` (for `engine.european`) and `served` (by Greek)."""
+    form = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^:]+)", re.escape(str(cache["key"])))
+    found = re.fullmatch(form, key)
+    try:
+        values = dict(zip(cache["fields"], json.loads(entry), strict=True))
+        if found is None:
+            return None
+        option = {
+            "spot": float(values["spot"]),
+            "strike": float(found["strike"]),
+            "expiry": float(found["days"]) / _YEAR,
+            "rate": float(cache["rate"]),
+            "dividend": float(cache["dividends"][found["underlying"]]),
+            "volatility": float(values["volatility"]),
+            "kind": found["kind"],
+        }
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None
+    return {"key": key, "option": option, "served": {name: float(values[name]) for name in GREEKS if name in values}}
+
+
+def compared(served: Mapping[str, float], computed: Any) -> pd.DataFrame:
+    """Served Greeks beside those of the engine: `served`, `engine`, `off` (of the larger), `agrees`."""
+    import pandas as pd
+
+    rows = {}
+    for name, value in served.items():
+        mine = float(getattr(computed, name))
+        off = abs(value - mine) / max(abs(value), abs(mine), 1e-9)
+        rows[name] = {"served": value, "engine": mine, "off": off, "agrees": off < _AGREES}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
+    """Pods compute without a card, each computation takes about ten times as long."""
+    if pods["card"].isna().all():
+        return [reason("", math.nan, threshold=0, decisive=1, missing=NO_CARD)]
+    off, on = pods[pods["card"] == 0.0], pods[pods["card"] > 0.0]
+    if not len(off):
+        return [Reason(f"each of the {len(pods)} pods seen computes on a card", -3.0)]
+    whole = float(pods["rate"].sum())
+    share = float(off["rate"].sum()) / whole if whole > 0 else len(off) / len(pods)
+    nodes = ", ".join(sorted({str(node) for node in off["node"].dropna()})) or "not known where"
+    text = f"{len(off)} of {len(pods)} pods have no card ({nodes}), and compute {share:.0%} of the Greeks"
+    reasons = [reason(text, share, threshold=0.03, decisive=0.15)]
+    figure = "quick_us" if off["quick_us"].notna().any() else "p50_us"
+    theirs = service_pods.middle(off[figure])
+    others = service_pods.middle(on[figure]) if on[figure].notna().any() else usual_us
+    than = "with a card" if on[figure].notna().any() else "usual"
+    text = f"there a computation takes {theirs:.0f} us, {theirs / others:.1f} times as long as {than}"
+    return [*reasons, reason(text, theirs / others, threshold=2.0, decisive=4.0)]
+
+
+def high_load(pods: pd.DataFrame, busy: float) -> list[Reason]:
+    """More is asked than the pods can compute: requests wait for each other."""
+    deepest = float(pods["queue"].max())
+    text = f"up to {deepest:.0f} requests wait in one pod"
+    reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE)]
+    text = f"the pods use {busy:.0%} of the CPU that they may use"
+    reasons.append(reason(text, busy, threshold=0.7, decisive=0.95, missing=NO_CPU))
+    return reasons
+
+
+def model_not_cached(pods: pd.DataFrame, total: int, lines: float) -> list[Reason]:
+    """Models are not ready: whoever asks for one waits until it is made, the next one does not."""
+    lacking = total - pods["models"]
+    most = float(lacking.max())
+    where = str(lacking.idxmax()) if not math.isnan(most) else ""
+    text = f"{where} has {total - most:.0f} of {total} models ready" if most > 0 else f"all {total} models are ready"
+    reasons = [reason(text, most / total, threshold=0.04, decisive=0.25, missing=NO_MODELS)]
+    rate, loads = float(pods["rate"].sum()), float(pods["loads"].sum(min_count=1))
+    if rate > 0 and not math.isnan(loads):
+        text = f"{loads / rate:.1%} of the computations made a model ready first"
+        reasons.append(reason(text, loads / rate, threshold=0.01, decisive=0.05))
+    if lines > 0:
+        reasons.append(Reason("the log tells of models that were not there at the start", 1.0))
+    return reasons
+
+
+def memory_leak(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
+    """The process keeps ever more, and works through all of it."""
+    return service_pods.leaks(held, horizon_min)
+
+
+CAUSES = (
+    Cause(
+        "gpu-unavailable",
+        "Do pods compute without a card?",
+        gpu_unavailable,
+        "restart those pods, one by one, so that they start on a node with a card; check that node",
+    ),
+    Cause(
+        "high-load",
+        "Do requests wait for each other?",
+        high_load,
+        "scale up at once; it recovers within one or two minutes",
+    ),
+    Cause(
+        "model-not-cached",
+        "Are models made ready while clients wait?",
+        model_not_cached,
+        "restart the service, now that the model store is there; find out why it was not",
+    ),
+    Cause(
+        "memory-leak",
+        "Does the service keep ever more?",
+        memory_leak,
+        "restart the service pod by pod; then look in the code for what is kept",
+    ),
+)
+
+
+def free_gpu_nodes(nodes: pd.DataFrame | None) -> list[str]:
+    """The nodes with a card that are ready and take pods."""
+    if nodes is None:
+        return []
+    return [str(name) for name, row in nodes.iterrows() if row["gpu_node"] and row["ready"] and not row["cordoned"]]
+
+
+def latest(rule: Mapping[str, Any] | None, stats: Mapping[str, Any] | None) -> tuple[float | None, str]:
+    """The 95th percentile [us] and whose it is: of all pods as the alert has it, else of one pod; None: not seen."""
+    value = None if rule is None else rule.get("value")
+    if value is not None and math.isfinite(float(value)):
+        return float(value), "all pods"
+    engine = {} if stats is None else stats.get("greeks_engine") or {}
+    own = engine.get("p95_time_microseconds")
+    return (None, "") if own is None else (float(own), "the pod that answered")
+
+
+def fixes(
+    causes: Sequence[str],
+    *,
+    workload: str,
+    pods: pd.DataFrame | None,
+    nodes: pd.DataFrame | None,
+    workloads: pd.DataFrame | None,
+    scale_to: int,
+) -> list[tuple[str, dict[str, Any]]]:
+    """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
+
+    Parameters
+    ----------
+    causes : sequence of str
+        That hold, the most likely first.
+    workload : str
+        `deployment/NAME`.
+    pods, nodes, workloads : DataFrame or None
+        As seen.
+    scale_to : int
+        How many pods carry a high load.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    restart = ("kubernetes.restart", {"workload": workload})
+    for cause in causes:
+        if cause == "gpu-unavailable" and pods is not None and free_gpu_nodes(nodes):
+            off = [str(name) for name, row in pods.iterrows() if row["card"] == 0.0 and row["node"]]
+            found += [("kubernetes.delete-pod", {"pod": name}) for name in sorted(off)[:_MOST_PODS]]
+        elif cause == "high-load":
+            desired = 0 if workloads is None or workload not in workloads.index else workloads.at[workload, "desired"]
+            if int(desired) < scale_to:
+                found.append(("kubernetes.scale", {"workload": workload, "replicas": scale_to}))
+        elif cause in ("model-not-cached", "memory-leak") and restart not in found:
+            found.append(restart)
+    if restart in found:  # it replaces every pod, those without a card too
+        found = [one for one in found if one[0] != "kubernetes.delete-pod"]
+    return found

@@ -1,0 +1,393 @@
+"""A05 latency-degrading: what each cause leaves behind, and how it is told from the others.
+
+Latency that rises follows something. It jumps with a release and stays; it follows the memory of a process, the number
+of requests, or the size of a table. So the series of latency is tested for a trend and for a jump, the jump's moment is
+held against the roll-outs, and what rose beside it is held against how slow the work itself has become.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opslib.diagnosis import service_pods
+from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
+from opslib.diagnosis.trends import step, trend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from opslib.ops import Ops
+
+_RATE = 'sum(rate(derivatives_api_requests_total{platform="$platform"}[$window]))'
+_ALL = 'sum by (le) (rate(derivatives_greeks_latency_seconds_bucket{platform="$platform"}[$window]))'
+# Of the whole service over time: a figure's name, and what is asked of Prometheus.
+SERIES: dict[str, str] = {
+    "greeks_us": 'max(derivatives_greeks_latency_p95{platform="$platform"})',
+    "requests_ms": 'max(derivatives_api_request_p95{platform="$platform"})',
+    "quick_us": f"1e6 * histogram_quantile(0.1, {_ALL})",  # computations that hardly wait
+    "rate": _RATE,  # [1/s]
+    "queue": 'max(max_over_time(derivatives_queue_depth{platform="$platform"}[$window]))',
+}
+_DATABASES = 'platform="$platform", datname!~"template.*|postgres"'
+INSERTED = {"inserted rows over time": f"sum(pg_stat_database_tup_inserted{{{_DATABASES}}})"}
+NO_PAST = "latency before it rose"
+NO_QUEUE = "how many requests wait"
+NO_ROWS = "how many rows the tables had"
+NO_STATEMENTS = "what the statements take"
+_RESTARTED = "restarted at"
+_GROWN = 1.1  # a table with fewer times the rows of before has not grown
+_MOST_GROWN = 20.0  # times, beyond which a table grew from next to nothing
+_QUICK_MS = 15.0  # a statement that takes less does not make a request slow
+_CHANCE = 0.01
+_MOST_COLUMNS = 8
+_HEIGHTS = {"greeks_us": "Greeks", "requests_ms": "whole requests"}
+
+
+def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before_span_s: float) -> pd.DataFrame | None:
+    """Each figure before and now, whether it rises, and when it jumped.
+
+    Parameters
+    ----------
+    series : DataFrame or None
+        Columns of `SERIES` over time.
+    now_s, before_s, before_span_s : float
+        Now is the mean of the last `now_s`; before is that of `before_span_s`, ending `before_s` ago; as the alert's
+        rule has it [s].
+
+    Returns
+    -------
+    DataFrame or None
+        Index: the figures; `before`, `now`, `ratio`, `p` (of a trend), `per_min` (its slope), `jumped` (when), `jump`
+        (above 0: two levels explain it better than a slope), `jump_p` (the chance of such a jump).
+    """
+    import pandas as pd
+
+    if series is None or not len(series):
+        return None
+    end = series.index[-1]
+    rows: dict[str, dict[str, Any]] = {}
+    for name in SERIES:
+        values = series[name] if name in series else pd.Series(dtype=float, index=series.index[:0])
+        then = values[values.index <= end - pd.Timedelta(seconds=before_s)]
+        then = then[then.index > end - pd.Timedelta(seconds=before_s + before_span_s)]
+        before, now = float(then.mean()), float(values[values.index > end - pd.Timedelta(seconds=now_s)].mean())
+        since = values[values.index > end - pd.Timedelta(seconds=before_s + before_span_s)]
+        rises, jumps = trend(since), step(since)
+        rows[name] = {
+            "before": before,
+            "now": now,
+            "ratio": now / before if before > 0 else math.nan,
+            "p": rises.p,
+            "per_min": 60.0 * rises.slope,
+            "jumped": pd.Timestamp(jumps.at) if jumps.at else pd.NaT,
+            "jump": jumps.explains,
+            "jump_p": jumps.p,
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.attrs["evidence"] = list(evidence_of(series))
+    return table
+
+
+def symptom(rule: Mapping[str, Any] | None, found: pd.DataFrame | None) -> tuple[bool | None, str]:
+    """Whether the alert is true now, and what is the case."""
+    told = "latency over time could not be seen"
+    if found is not None:
+        worst = str(found.loc[list(_HEIGHTS), "ratio"].fillna(0.0).idxmax())
+        row, unit = found.loc[worst], worst.rpartition("_")[2]
+        if not math.isnan(row["ratio"]):
+            times = f"{row['ratio']:.1f} times as long as before"
+            told = f"{_HEIGHTS[worst]} take {row['now']:.0f} {unit} (95th percentile), {times}"
+    return (None if rule is None else bool(rule["holds"])), told
+
+
+def rollout(
+    history: pd.DataFrame | None,
+    pods: pd.DataFrame | None,
+    medians: pd.DataFrame | None,
+    *,
+    workload: str,
+    warm_up_s: float,
+) -> dict[str, Any] | None:
+    """The revision that runs: since when, what it changed, and how its pods compare with those before.
+
+    Parameters
+    ----------
+    history, pods : DataFrame or None
+        The workload's revisions and pods, as the cluster tells.
+    medians : DataFrame or None
+        Of each pod over time: the median computation [us].
+    workload : str
+        `deployment/NAME`.
+    warm_up_s : float
+        A pod's first seconds, that tell nothing [s].
+    """
+    if history is None or pods is None or not len(history) or not history["current"].any():
+        return None
+    row = history[history["current"]].iloc[0]
+    mine = pods[pods["status"] != "Terminating"]
+    newest = mine.sort_values("created")["revision"].iloc[-1] if len(mine) else None
+    begun = mine.loc[mine["revision"] == newest, "created"].min() if len(mine) else None
+    changes = [one for one in str(row["changes"]).split("; ") if one and not one.startswith(_RESTARTED)]
+    new, old = _sides(medians, workload, str(newest), warm_up_s)
+    return service_pods.Facts(
+        [mark for fact in (history, pods, medians) for mark in evidence_of(fact)],
+        revision=int(row["revision"]),
+        begun=begun,
+        created=row["created"],
+        changes="; ".join(changes) if changes and changes != ["nothing"] else "",
+        cause=row["change_cause"],
+        new_us=new,
+        old_us=old,
+    )
+
+
+def _sides(medians: pd.DataFrame | None, workload: str, newest: str, warm_up_s: float) -> tuple[float, float]:
+    """The median computation in pods of the newest revision and in those of earlier ones [us]; nan where not seen."""
+    import pandas as pd
+
+    name = workload.partition("/")[2]
+    sides: dict[bool, list[float]] = {True: [], False: []}
+    for pod in medians.columns if medians is not None else ():
+        values = medians[pod].dropna() if medians is not None else pd.Series(dtype=float)
+        if not str(pod).startswith(f"{name}-") or not len(values):
+            continue
+        settled = values[values.index >= values.index[0] + pd.Timedelta(seconds=warm_up_s)]
+        if len(settled):
+            sides[str(pod).startswith(f"{name}-{newest}-")].append(float(settled.median()))
+    new, old = (service_pods.middle(pd.Series(sides[side], dtype=float)) for side in (True, False))
+    return new, old
+
+
+def tables(
+    inserted: pd.DataFrame | None, now: pd.DataFrame | None, statements: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    """The tables with the slowest statement on each: `rows`, `ratio` (to before, at most), `mean_ms`, `query`.
+
+    Parameters
+    ----------
+    inserted : DataFrame or None
+        Rows that were inserted since the server's counters began, over time, all tables together.
+    now, statements : DataFrame or None
+        `table` and `live_rows`; `query` and `mean_ms` of what ran in the last seconds.
+
+    Notes
+    -----
+    Which table took the new rows is not counted: `ratio` is as if it took all of them. A table that did not is not
+    blamed all the same, since its statements are no slower.
+    """
+    import pandas as pd
+
+    if inserted is None or now is None or statements is None:
+        return None
+    counted = inserted.iloc[:, 0].dropna() if len(inserted.columns) else pd.Series(dtype=float)
+    new = max(float(counted.iloc[-1] - counted.iloc[0]), 0.0) if len(counted) else math.nan
+    texts = statements["query"].fillna("").map(_plain)
+    found: dict[str, dict[str, Any]] = {}
+    for row in now.itertuples():
+        reads = texts.str.contains(rf"\b{re.escape(str(row.table))}\b", regex=True)
+        on = statements[reads & texts.str.upper().str.startswith(("SELECT", "WITH"))].sort_values("mean_ms")
+        live = float(row.live_rows)
+        found[str(row.table)] = {
+            "rows": live,
+            "ratio": live / max(live - new, live / _MOST_GROWN) if live > 0 else math.nan,
+            "mean_ms": float(on["mean_ms"].iloc[-1]) if len(on) else math.nan,
+            "query": texts[on.index[-1]][:400] if len(on) else "",
+        }
+    table = pd.DataFrame.from_dict(found, orient="index", columns=["rows", "ratio", "mean_ms", "query"])
+    table = table.sort_values("rows", ascending=False)
+    table.attrs["evidence"] = [mark for fact in (inserted, now, statements) for mark in evidence_of(fact)]
+    return table
+
+
+def _plain(query: str) -> str:
+    """A statement on one line, without comments."""
+    return " ".join(re.sub(r"--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL).split())
+
+
+def memory_leak(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
+    """The process keeps ever more, and works through all of it."""
+    return service_pods.leaks(held, horizon_min)
+
+
+def recent_deployment(release: Mapping[str, Any], risen: pd.DataFrame, tolerance_s: float) -> list[Reason]:
+    """Latency jumped with a roll-out that changed something, and is where it jumped to since."""
+    new, old = float(release["new_us"]), float(release["old_us"])
+    changed, jumped = str(release["changes"]), risen.at["greeks_us", "jumped"]
+    if math.isnan(old) and not math.isnan(new):
+        return [Reason(f"all pods since latency was lower are of revision {release['revision']}: no roll-out", -3.0)]
+    if not changed:
+        return [Reason(f"revision {release['revision']} changed nothing but the pods", -3.0)]
+    text = (
+        f"a computation takes {new:.0f} us in pods of revision {release['revision']}, {old:.0f} us in those before it"
+    )
+    reasons = [reason(text, new / old if old > 0 else math.nan, threshold=1.4, decisive=2.2, missing=NO_PAST)]
+    reasons.append(Reason(f"revision {release['revision']} changed {changed[:160]}", 0.5))
+    if _known(jumped) and _known(release["begun"]):
+        late = (jumped - release["begun"]).total_seconds()
+        when = f"{abs(late):.0f} s {'after' if late >= 0 else 'before'} it"
+        text = f"latency jumped at {jumped:%H:%M:%S}, {when} (its first pod: {release['begun']:%H:%M:%S})"
+        off = late / tolerance_s if late >= 0 else -3.0 * late / tolerance_s
+        reasons.append(reason(text, off, threshold=1.0, decisive=0.2))
+    return reasons
+
+
+def _known(moment: Any) -> bool:
+    return moment is not None and moment == moment
+
+
+def load_growth(risen: pd.DataFrame, busy: float) -> list[Reason]:
+    """More is asked than before, and requests wait for each other."""
+    rate, queue = risen.loc["rate"], risen.loc["queue"]
+    text = f"{rate['now']:.0f} requests a second, {rate['ratio']:.1f} times as many as before"
+    reasons = [reason(text, float(rate["ratio"]), threshold=1.5, decisive=2.5, missing=NO_PAST)]
+    text = f"up to {queue['now']:.0f} wait in one pod (before: {queue['before']:.0f})"
+    reasons.append(reason(text, float(queue["now"]), threshold=4.0, decisive=10.0, missing=NO_QUEUE))
+    if not math.isnan(busy):
+        text = f"the pods use {busy:.0%} of the CPU that they may use"
+        reasons.append(reason(text, busy, threshold=0.7, decisive=0.95))
+    return reasons
+
+
+def _culprit(grown: pd.DataFrame) -> str:
+    """The table that grew and has the slowest statement; the one that grew most where none has any."""
+    slow = grown[grown["ratio"] > _GROWN].sort_values("mean_ms", ascending=False, na_position="last")
+    return str((slow if len(slow) else grown).index[0])
+
+
+def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:
+    """A table became so large that what reads it is slow; the computations are as quick as ever."""
+    if not len(grown):
+        return [reason("no table is seen", math.nan, threshold=0, decisive=1, missing=NO_ROWS)]
+    name = _culprit(grown)
+    first = grown.loc[name]
+    taken = float(first["mean_ms"])
+    if math.isnan(taken) or taken < _QUICK_MS:
+        return [Reason(f"no slow statement reads a table that grew ({name} grew most)", -3.0)]
+    text = f"{name} has {first['rows']:,.0f} rows, {first['ratio']:.1f} times as many as before"
+    reasons = [reason(text, float(first["ratio"]), threshold=1.5, decisive=2.0, missing=NO_ROWS)]
+    if first["ratio"] > _GROWN:
+        text = f"a statement that reads it takes {taken:.0f} ms"
+        reasons.append(reason(text, taken, threshold=_QUICK_MS, decisive=60.0))
+    requests = float(risen.at["requests_ms", "ratio"])
+    text = f"whole requests take {requests:.1f} times as long as before"
+    found = reason(text, requests, threshold=1.3, decisive=2.5, missing=NO_PAST)
+    return [*reasons, Reason(text, min(1.0, found.weight), found.missing)]
+
+
+def reading(risen: pd.DataFrame) -> str:
+    """What the tests say of the two latencies, a sentence each."""
+    lines = []
+    for name, what in _HEIGHTS.items():
+        row, unit = risen.loc[name], name.rpartition("_")[2]
+        way = "jumps" if row["jump"] > 0 else "creeps"
+        p = row["jump_p"] if way == "jumps" else row["p"]
+        rises = f"{way} up" if p < _CHANCE and row["per_min"] > 0 else "shows no trend"
+        when = f", most at {row['jumped']:%H:%M:%S}" if _known(row["jumped"]) and way == "jumps" else ""
+        lines.append(f"Latency of {what} {rises} ({row['per_min']:+.3g} {unit} a minute, p = {p:.1g}{when}).")
+    return "\n".join(lines)
+
+
+def index_for(ops: Ops, grown: pd.DataFrame | None) -> dict[str, Any] | None:
+    """The index that would answer the slow statement of the table that grew without reading the table.
+
+    It begins with the columns of an index that the statement uses, and goes on with the others that it names. None
+    where the statement is not known, reads other tables too, or needs every column.
+    """
+    if grown is None or not len(grown):
+        return None
+    table = _culprit(grown)
+    query = str(grown.at[table, "query"])
+    if not query or re.search(r"\bJOIN\b|SELECT\s+\*", query, re.IGNORECASE):
+        return None
+    columns = ops.look("the table's columns", ops.postgres.named, "columns_of", {"table": table})
+    indexes = ops.look("the table's indexes", ops.postgres.indexes, table)
+    if columns is None or indexes is None:
+        return None
+    return covering(table, query, list(columns["column"]), list(indexes["definition"]))
+
+
+def covering(table: str, query: str, columns: Sequence[str], definitions: Sequence[str]) -> dict[str, Any] | None:
+    """Table and columns of an index that covers a statement; see `index_for`."""
+    words = set(re.findall(r"\w+", query.lower()))
+    used = [name for name in columns if name.lower() in words]
+    for definition in definitions:
+        inside = re.search(r"\(([^()]*)\)\s*$", definition)
+        leading = [part.strip().strip('"') for part in inside[1].split(",")] if inside else []
+        if leading and all(name in used for name in leading):
+            wanted = [*leading, *(name for name in used if name not in leading)]
+            if len(leading) < len(wanted) <= _MOST_COLUMNS:
+                return {"table": table, "columns": wanted}
+    return None
+
+
+CAUSES = (
+    Cause(
+        "memory-leak",
+        "Does latency follow what the service keeps?",
+        memory_leak,
+        "restart the service pod by pod; then look in the code for what is kept",
+    ),
+    Cause(
+        "recent-deployment",
+        "Did latency jump with a roll-out?",
+        recent_deployment,
+        "roll back to the revision before; its owner looks at what it changed",
+    ),
+    Cause(
+        "load-growth",
+        "Does latency follow the number of requests?",
+        load_growth,
+        "scale up; then plan the capacity anew",
+    ),
+    Cause(
+        "data-growth",
+        "Does latency follow the size of a table?",
+        data_growth,
+        "analyze and vacuum the table; its owner decides on an index, an archive or partitions",
+    ),
+)
+
+
+def fixes(
+    causes: Sequence[str],
+    *,
+    workload: str,
+    workloads: pd.DataFrame | None,
+    grown: pd.DataFrame | None,
+    index: Mapping[str, Any] | None,
+    scale_to: int,
+) -> list[tuple[str, dict[str, Any]]]:
+    """The fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
+
+    Parameters
+    ----------
+    causes : sequence of str
+        That hold, the most likely first.
+    workload : str
+        `deployment/NAME`.
+    workloads, grown : DataFrame or None
+        As seen: the cluster's, and of `tables`.
+    index : mapping or None
+        Of `index_for`: `table` and `columns` of an index that would answer the slow statement alone.
+    scale_to : int
+        How many pods carry a high load.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for cause in causes:
+        if cause == "recent-deployment":
+            found.append(("kubernetes.undo-rollout", {"workload": workload}))
+        elif cause == "memory-leak" and "recent-deployment" not in causes:  # rolling back replaces the pods as well
+            found.append(("kubernetes.restart", {"workload": workload}))
+        elif cause == "load-growth":
+            desired = 0 if workloads is None or workload not in workloads.index else workloads.at[workload, "desired"]
+            if int(desired) < scale_to:
+                found.append(("kubernetes.scale", {"workload": workload, "replicas": scale_to}))
+        elif cause == "data-growth" and grown is not None and len(grown):
+            table = _culprit(grown)
+            if index is not None:
+                found.append(("postgres.create-index", {**index, "reason": f"{table} outgrew its index"}))
+            found.append(("postgres.vacuum", {"table": table, "reason": f"{table} has grown"}))
+    return found

@@ -1,0 +1,263 @@
+"""A01 on facts as the probes tell them: each cause, two at once, none of them, and what could not be seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from engine import european
+from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, service_pods
+from tests.diagnosis.derivatives_facts import WORKLOAD, World, noisy, ramp
+
+CACHE = {
+    "pattern": "greeks:*",
+    "key": "greeks:{underlying}:{kind}:{strike}:{days}:{spot}",
+    "fields": ["at", "price", "delta", "gamma", "vega", "theta", "rho", "volatility", "spot"],
+    "rate": 0.03,
+    "dividends": {"SPX": 0.013},
+}
+STATS = {
+    "greeks_engine": {
+        "average_time_microseconds": 40.0, "p50_time_microseconds": 24.0, "p95_time_microseconds": 60.0,
+        "device": "gpu", "queue_depth": 1, "models_resident": 12,
+    },
+    "memory": {"rss_mib": 165.0, "sessions": 13},
+}  # fmt: skip
+
+
+def diagnose(world: World, p95: float | None = 180.0, *, seen: bool = True, lines: float = 0.0) -> Verdict:
+    """The verdict of the playbook; `seen`: whether Prometheus answers."""
+    case = Diagnosis(SimpleNamespace(unseen=[]), greeks_latency.CAUSES)
+    rule = None if p95 is None or not seen else {"value": p95, "holds": p95 > 100}
+    value, whose = greeks_latency.latest(rule, STATS)
+    case.confirm(None if value is None else value > 100, f"{value} us ({whose})")
+    pods = service_pods.by_pod(world.figures() if seen else None, STATS, world.listed(), world.nodes())
+    case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
+    busy = service_pods.busy(world.top(), world.listed())
+    case.examine("high-load", pods=pods, busy=busy)
+    case.examine("model-not-cached", pods=pods, total=12, lines=lines)
+    held = None
+    if seen:
+        given = [world.series(name) for name in ("memory", "sessions", "quick")]
+        stretch = {"warm_up_s": 15.0, "recent_s": 30.0, "limit_mb": 470.0}
+        held = service_pods.growth(*given, world.load(), list(world.pods), **stretch)
+    case.examine("memory-leak", held=held, horizon_min=60.0)
+    return case.verdict()
+
+
+def off_the_card(world: World, only: str = "") -> World:
+    for name, pod in world.pods.items():
+        if name.endswith(only):
+            pod.card, pod.node = 0.0, "node-1"
+            pod.quick_us, pod.p50_us, pod.p95_us = 120.0, 160.0, 260.0
+    return world
+
+
+def crowded(world: World) -> World:
+    world.cpu_of_limit = 0.99
+    for pod in world.pods.values():
+        pod.rate, pod.queue, pod.p50_us, pod.p95_us = 60.0, 16.0, 140.0, 320.0
+        pod.quick_us = max(pod.quick_us, 25.0)
+        pod.sessions = ramp(13, 110, last_s=90)
+    return world
+
+
+def without_models(world: World) -> World:
+    return world.each(models=2.0, loads=4.0, p95_us=4800.0)
+
+
+def leaking(world: World) -> World:
+    return world.each(
+        memory=ramp(170, 230, last_s=100, share=0.0005),
+        sessions=ramp(13, 1500, last_s=100),
+        quick=ramp(15, 60, last_s=100),
+        quick_us=max(60.0, next(iter(world.pods.values())).quick_us),
+    )
+
+
+CASES = {
+    "gpu-unavailable": off_the_card,
+    "high-load": crowded,
+    "model-not-cached": without_models,
+    "memory-leak": leaking,
+}
+
+
+def likely(verdict: Verdict) -> set[str]:
+    return {item.key for item in verdict.causes if item.likelihood > 0.5}
+
+
+@pytest.mark.parametrize("cause", CASES)
+def test_the_cause_is_named_alone(cause: str) -> None:
+    verdict = diagnose(CASES[cause](World()))
+    assert (verdict.cause, likely(verdict)) == (cause, {cause}), verdict
+    assert verdict.confidence > 0.8
+
+
+@pytest.mark.parametrize("pair", [(a, b) for a in CASES for b in CASES if a < b], ids="+".join)
+def test_two_at_once_are_both_likely(pair: tuple[str, str]) -> None:
+    world = World()
+    for cause in pair:
+        CASES[cause](world)
+    assert likely(diagnose(world)) == set(pair), diagnose(world)
+
+
+def test_a_healthy_platform_has_no_cause() -> None:
+    verdict = diagnose(World(), 55.0)
+    assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])
+
+
+def test_slow_without_any_of_them_is_none_of_these() -> None:
+    verdict = diagnose(World().each(quick_us=90.0, p50_us=140.0, p95_us=200.0))
+    assert verdict.cause == "none-of-these", verdict
+
+
+def test_one_of_several_pods_off_the_card_is_enough() -> None:
+    verdict = diagnose(off_the_card(World(), "aaaaa"))
+    assert likely(verdict) == {"gpu-unavailable"}
+    assert "1 of 2 pods have no card (node-1)" in verdict.causes[0].because
+
+
+def test_one_model_that_is_missing_in_one_pod_is_found() -> None:
+    world = World()
+    next(iter(world.pods.values())).models = 11.0
+    next(iter(world.pods.values())).loads = 1.2
+    assert likely(diagnose(world)) == {"model-not-cached"}
+
+
+def test_a_pod_that_warms_up_is_no_leak() -> None:
+    world = World().each(memory=ramp(120, 170, last_s=10)[-5:])
+    assert "memory-leak" not in likely(diagnose(world))
+
+
+def test_memory_that_rose_and_is_level_again_is_no_leak() -> None:
+    risen = ramp(170, 200, last_s=20, seconds=100)
+    world = crowded(World()).each(memory=[*risen, *noisy(200.0, 0.001, seconds=60)])
+    assert likely(diagnose(world)) == {"high-load"}
+
+
+def test_memory_that_rises_with_the_load_is_no_leak() -> None:
+    world = leaking(crowded(World()))
+    world.asked = [*noisy(24.0, 0.04, seconds=160), *noisy(220.0, 0.04, seconds=20)]
+    assert likely(diagnose(world)) == {"high-load"}
+    since = service_pods.level_since(world.load())
+    assert since == world.load().index[79]
+    assert service_pods.level_since(World().load()) is None
+    assert service_pods.level_since(pd.DataFrame()) is None
+
+
+def test_without_prometheus_one_pod_tells_of_itself() -> None:
+    lost = json.loads(json.dumps(STATS))
+    lost["greeks_engine"] |= {"device": "cpu", "p50_time_microseconds": 170.0, "p95_time_microseconds": 250.0}
+    pods = service_pods.by_pod(None, lost, World().listed(), World().nodes())
+    assert pods is not None
+    assert greeks_latency.latest(None, lost) == (250.0, "the pod that answered")
+    case = Diagnosis(SimpleNamespace(unseen=["Prometheus"]), greeks_latency.CAUSES)
+    case.confirm(True, "slow")
+    case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
+    case.examine("memory-leak", held=None, horizon_min=60.0)
+    verdict = case.verdict()
+    assert verdict.cause == "gpu-unavailable"
+    assert verdict.confidence < 0.8
+    assert "cause model-not-cached" in verdict.unseen
+
+
+def test_what_cannot_be_seen_is_not_guessed() -> None:
+    case = Diagnosis(SimpleNamespace(unseen=[]), greeks_latency.CAUSES)
+    case.confirm(True, "slow")
+    pods = service_pods.by_pod(None, {}, None, None)
+    for key, facts in {
+        "gpu-unavailable": {"pods": pods, "usual_us": 15.0},
+        "high-load": {"pods": pods, "busy": float("nan")},
+        "model-not-cached": {"pods": pods, "total": 12, "lines": float("nan")},
+        "memory-leak": {"held": None, "horizon_min": 60.0},
+    }.items():
+        case.examine(key, **facts)
+    verdict = case.verdict()
+    assert (verdict.confirmed, verdict.cause, verdict.confidence) == (True, None, 0.0)
+    assert greeks_latency.latest(None, None) == (None, "")
+
+
+def fixes(world: World, *causes: str) -> list[Any]:
+    pods = service_pods.by_pod(world.figures(), None, world.listed(), world.nodes())
+    seen = {"pods": pods, "nodes": world.nodes(), "workloads": world.workloads()}
+    return greeks_latency.fixes(causes, workload=WORKLOAD, scale_to=10, **seen)
+
+
+def test_each_cause_has_the_seeds_fix_and_no_more() -> None:
+    one = off_the_card(World(), "bbbbb")
+    deleted = [("kubernetes.delete-pod", {"pod": next(name for name in one.pods if name.endswith("bbbbb"))})]
+    assert fixes(one, "gpu-unavailable") == deleted
+    assert fixes(World(), "high-load") == [("kubernetes.scale", {"workload": WORKLOAD, "replicas": 10})]
+    restart = [("kubernetes.restart", {"workload": WORKLOAD})]
+    assert fixes(World(), "model-not-cached") == restart
+    assert fixes(World(), "memory-leak", "model-not-cached") == restart
+    assert fixes(one, "gpu-unavailable", "memory-leak") == restart
+
+
+def test_a_fix_that_cannot_be_aimed_is_not_proposed() -> None:
+    world = off_the_card(World())
+    world.nodes_cordoned = {"node-2"}
+    assert fixes(world, "gpu-unavailable") == []
+    world.desired = 12
+    assert fixes(world, "high-load") == []
+
+
+def test_a_served_request_is_taken_out_of_the_cache_and_recomputed() -> None:
+    option = {"spot": 5148.0, "strike": 5200.0, "expiry": 30 / 365, "rate": 0.03, "dividend": 0.013}
+    mine = european(**option, volatility=0.16, kind="call")
+    entry = json.dumps([1.7e9, *mine[:6], 0.16, 5148.0])
+    found = greeks_latency.understood("greeks:SPX:call:5200:30:5148", entry, CACHE)
+    assert found is not None
+    assert found["option"] == {**option, "volatility": 0.16, "kind": "call"}
+    assert greeks_latency.compared(found["served"], european(**found["option"]))["agrees"].all()
+    wrong = {**found["served"], "vega": found["served"]["vega"] * 1.05}
+    assert not greeks_latency.compared(wrong, mine).loc["vega", "agrees"]
+
+
+@pytest.mark.parametrize(
+    ("key", "entry"),
+    [
+        ("greeks:SPX:call:5200:30:5148", "not json"),
+        ("greeks:SPX:call:5200:30:5148", "[1, 2]"),
+        ("greeks:ABC:call:5200:30:5148", "[1, 2, 3, 4, 5, 6, 7, 8, 9]"),
+        ("market:SPX", "[1, 2, 3, 4, 5, 6, 7, 8, 9]"),
+    ],
+)
+def test_an_entry_that_is_not_understood_is_passed_over(key: str, entry: str) -> None:
+    assert greeks_latency.understood(key, entry, CACHE) is None
+
+
+def test_the_engine_is_timed_by_the_clock_that_is_on_the_record() -> None:
+    ticks = iter(range(100))
+
+    def clock() -> dt.datetime:
+        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=10 * next(ticks))
+
+    worked: list[int] = []
+    assert greeks_latency.per_call(clock, lambda: worked.append(1), calls=1000) == pytest.approx(10.0)
+    assert len(worked) == 5001
+
+
+def test_a_pod_that_ends_is_left_out_and_the_node_tells_of_the_card() -> None:
+    world = World()
+    first, second = world.pods
+    world.pods[first].status = "Terminating"
+    world.pods[second].card = float("nan")
+    pods = service_pods.by_pod(world.figures(), None, world.listed(), world.nodes())
+    assert pods is not None
+    assert list(pods.index) == [second]
+    assert pods.at[second, "card"] == 1.0
+    assert isinstance(pods, pd.DataFrame)
+
+
+def test_all_figures_are_one_query() -> None:
+    asked = service_pods.at_once(service_pods.FIGURES, "derivatives", 20.0)
+    assert asked.count('"figure"') == len(service_pods.FIGURES)
+    assert "$" not in asked
+    assert '[20s]' in asked  # fmt: skip

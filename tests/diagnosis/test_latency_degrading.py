@@ -1,0 +1,302 @@
+"""A05 on facts as the probes tell them: each cause, two at once, none of them, and what could not be seen."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from opslib.diagnosis import Diagnosis, Verdict, latency_degrading, service_pods
+from tests.diagnosis.derivatives_facts import (
+    BEFORE,
+    NAME,
+    NOW,
+    OLDEST_S,
+    REVISION,
+    WORKLOAD,
+    Pod,
+    World,
+    noisy,
+    over_time,
+    ramp,
+)
+
+EXPOSURE = (
+    "-- What a client traded today, by strike.\n"
+    "SELECT underlying, sum(quantity * price) AS premium, count(*) AS trades FROM option_trades WHERE client = $1 "
+    "AND timestamp > now() - interval $2 GROUP BY underlying"
+)
+COLUMNS = ["id", "timestamp", "client", "underlying", "kind", "strike", "expiry", "quantity", "price"]
+INDEXES = [
+    "CREATE UNIQUE INDEX option_trades_pkey ON public.option_trades USING btree (id)",
+    'CREATE INDEX option_trades_client_timestamp ON public.option_trades USING btree (client, "timestamp")',
+]
+
+
+class Case(World):
+    """The service, its series, its revisions and its tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = {
+            "greeks_us": noisy(50.0, 0.04),
+            "requests_ms": noisy(30.0, 0.05, seed=5),
+            "quick_us": noisy(15.0, 0.04, seed=6),
+            "rate": noisy(17.0, 0.05, seed=7),
+            "queue": noisy(1.0, 0.0),
+        }
+        self.rows = {"option_trades": noisy(100_000.0, 0.0), "greeks_history": noisy(60_000.0, 0.0)}
+        self.statements = [("SELECT timestamp FROM option_trades WHERE client = $1", 0.4), (EXPOSURE, 3.0)]
+        self.rollouts = [(3, True, 3600.0, "api: env RELEASE '2.3.1' -> '2.4.0'")]
+        self.holds: bool | None = True
+        self.seen = True
+
+    def series_of_the_whole(self) -> pd.DataFrame:
+        table = pd.DataFrame({name: over_time(values) for name, values in self.lines.items()})
+        table.attrs["evidence"] = "E002"
+        return table
+
+    def load(self) -> pd.DataFrame:
+        return pd.DataFrame({"value": over_time(self.lines["rate"])})
+
+    def history(self) -> pd.DataFrame:
+        rows = [
+            {"revision": number, "current": current, "created": NOW - pd.Timedelta(seconds=ago), "change_cause": None,
+             "changes": changes}
+            for number, current, ago, changes in self.rollouts
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def risen(self) -> pd.DataFrame | None:
+        windows = {"now_s": 15.0, "before_s": 60.0, "before_span_s": 30.0}
+        return latency_degrading.levels(self.series_of_the_whole() if self.seen else None, **windows)
+
+    def grown(self) -> pd.DataFrame | None:
+        inserted = pd.DataFrame({"value": over_time(sum(np.asarray(values, float) for values in self.rows.values()))})
+        now = pd.DataFrame([(name, values[-1]) for name, values in self.rows.items()], columns=["table", "live_rows"])
+        statements = pd.DataFrame(self.statements, columns=["query", "mean_ms"])
+        return latency_degrading.tables(inserted, now, statements)
+
+    def diagnose(self) -> Verdict:
+        case = Diagnosis(SimpleNamespace(unseen=[]), latency_degrading.CAUSES)
+        risen = self.risen()
+        rule = None if self.holds is None else {"holds": self.holds}
+        confirmed, symptom = latency_degrading.symptom(rule, risen)
+        case.confirm(confirmed, symptom, risen)
+        held = None
+        if self.seen:
+            given = [self.series(name) for name in ("memory", "sessions", "quick")]
+            stretch = {"warm_up_s": 15.0, "recent_s": 30.0, "limit_mb": 470.0}
+            held = service_pods.growth(*given, self.load(), list(self.pods), **stretch)
+        case.examine("memory-leak", held=held, horizon_min=60.0)
+        medians = self.series("median") if self.seen else None
+        release = latency_degrading.rollout(self.history(), self.listed(), medians, workload=WORKLOAD, warm_up_s=15.0)
+        case.examine("recent-deployment", release=release, risen=risen, tolerance_s=90.0)
+        busy = service_pods.busy(self.top(), self.listed())
+        case.examine("load-growth", risen=risen, busy=busy)
+        case.examine("data-growth", risen=risen, grown=self.grown())
+        return case.verdict()
+
+
+def step(before: float, after: float, *, ago: float) -> Any:
+    n, since = 90, int(ago / 2)
+    return np.r_[np.full(n - since, before), np.full(since, after)] * (
+        1.0 + 0.03 * np.random.default_rng(8).standard_normal(n)
+    )
+
+
+def released(case: Case) -> Case:
+    case.lines["greeks_us"] = step(50.0, 190.0, ago=40)
+    case.lines["quick_us"] = step(15.0, 70.0, ago=40)
+    case.rollouts = [
+        (4, True, 50.0, "api: env RELEASE '2.4.0' -> '2.4.5'"),
+        (3, False, 3600.0, "api: env RELEASE '2.3.1' -> '2.4.0'"),
+    ]
+    case.gone |= {f"{NAME}-{BEFORE}-{end}": Pod(revision=BEFORE) for end in ("ccccc", "ddddd")}
+    for pod in case.pods.values():
+        pod.median, pod.quick, pod.memory = noisy(100.0, 0.05)[-24:], noisy(70.0, 0.05)[-24:], pod.memory[-24:]
+        pod.sessions = pod.sessions[-24:]
+    return case
+
+
+def climb(low: float, high: float) -> Any:
+    """A climb within 20 s, 40 s ago."""
+    return np.r_[ramp(low, high, last_s=20, seconds=OLDEST_S - 40), noisy(high, seconds=40)]
+
+
+def busier(case: Case) -> Case:
+    case.cpu_of_limit = 0.98
+    case.lines["greeks_us"] = np.maximum(case.lines["greeks_us"], climb(50, 400))
+    case.lines["requests_ms"] = climb(30, 300)
+    case.lines["rate"] = climb(17, 120)
+    case.lines["queue"] = climb(1, 18)
+    return case
+
+
+def leaking(case: Case) -> Case:
+    case.lines["greeks_us"] = np.maximum(case.lines["greeks_us"], ramp(50, 170, last_s=100))
+    case.lines["quick_us"] = np.maximum(case.lines["quick_us"], ramp(15, 60, last_s=100))
+    for pod in case.pods.values():
+        n = len(pod.memory)
+        pod.memory = ramp(170, 230, last_s=100, share=0.0005)[-n:]
+        pod.sessions = ramp(13, 1500, last_s=100)[-n:]
+        pod.quick = (ramp(15, 60, last_s=100) + np.mean(pod.quick) - 15.0)[-n:]
+    return case
+
+
+def full_of_data(case: Case) -> Case:
+    case.lines["requests_ms"] = np.maximum(case.lines["requests_ms"], ramp(30, 420, last_s=60))
+    case.rows["option_trades"] = ramp(100_000, 600_000, last_s=70, share=0.0)
+    case.statements[1] = (EXPOSURE, 230.0)
+    return case
+
+
+CASES = {
+    "memory-leak": leaking,
+    "recent-deployment": released,
+    "load-growth": busier,
+    "data-growth": full_of_data,
+}
+
+
+def likely(verdict: Verdict) -> set[str]:
+    return {item.key for item in verdict.causes if item.likelihood > 0.5}
+
+
+@pytest.mark.parametrize("cause", CASES)
+def test_the_cause_is_named_alone(cause: str) -> None:
+    verdict = CASES[cause](Case()).diagnose()
+    assert (verdict.cause, likely(verdict)) == (cause, {cause}), verdict
+    assert verdict.confidence > 0.8
+
+
+PAIRS = [
+    ("memory-leak", "recent-deployment"),
+    ("recent-deployment", "load-growth"),
+    ("memory-leak", "load-growth"),
+    ("load-growth", "data-growth"),
+    ("recent-deployment", "data-growth"),
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+def test_two_at_once_are_both_likely(pair: tuple[str, str]) -> None:
+    case = Case()
+    for cause in reversed(pair):
+        CASES[cause](case)
+    assert likely(case.diagnose()) == set(pair), case.diagnose()
+
+
+def test_a_healthy_platform_has_no_cause() -> None:
+    case = Case()
+    case.holds = False
+    verdict = case.diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])
+
+
+def test_slow_without_any_of_them_is_none_of_these() -> None:
+    case = Case()
+    case.lines["greeks_us"] = ramp(50, 200, last_s=60)
+    case.lines["quick_us"] = ramp(15, 60, last_s=60)
+    assert case.diagnose().cause == "none-of-these", case.diagnose()
+
+
+def test_a_restart_is_no_release() -> None:
+    case = released(Case())
+    case.rollouts[0] = (4, True, 50.0, "restarted at 2026-11-28T11:59:10Z")
+    for pod in case.pods.values():
+        pod.median = noisy(22.0, 0.05)[-24:]
+    assert "recent-deployment" not in likely(case.diagnose())
+
+
+def test_a_jump_long_after_the_roll_out_is_not_of_it() -> None:
+    case = released(Case())
+    assert likely(case.diagnose()) == {"recent-deployment"}
+    case.lines["greeks_us"] = step(50.0, 190.0, ago=40)
+    for pod in case.pods.values():
+        pod.median, pod.memory = noisy(22.0, 0.05), noisy(170.0, 0.001)  # it began long before
+    assert case.diagnose().cause == "none-of-these", case.diagnose()
+
+
+def test_a_release_of_yesterday_is_not_blamed() -> None:
+    case = leaking(Case())
+    case.rollouts[0] = (4, True, 86_400.0, "api: env RELEASE '2.4.0' -> '2.4.5'")
+    assert likely(case.diagnose()) == {"memory-leak"}
+
+
+def test_a_table_that_was_always_large_is_not_blamed() -> None:
+    case = full_of_data(Case())
+    case.rows["option_trades"] = noisy(600_000.0, 0.0)
+    assert "data-growth" not in likely(case.diagnose())
+
+
+def test_without_prometheus_nothing_is_confirmed_or_guessed() -> None:
+    case = leaking(Case())
+    case.holds, case.seen = None, False
+    verdict = case.diagnose()
+    assert (verdict.confirmed, verdict.cause) == (False, None)
+    assert verdict.summary.startswith("Not known")
+    case.holds = True
+    verdict = case.diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.confidence) == (True, None, 0.0)
+
+
+def test_what_the_tests_say_is_told_in_words() -> None:
+    risen = leaking(Case()).risen()
+    assert risen is not None
+    told = latency_degrading.reading(risen)
+    assert "Latency of Greeks creeps up (+" in told
+    jumped = released(Case()).risen()
+    assert jumped is not None
+    assert "jumps up" in latency_degrading.reading(jumped)
+    assert abs((jumped.at["greeks_us", "jumped"] - (NOW - pd.Timedelta(seconds=38))).total_seconds()) < 5
+
+
+def test_an_empty_answer_is_no_level() -> None:
+    windows = {"now_s": 15.0, "before_s": 60.0, "before_span_s": 30.0}
+    assert latency_degrading.levels(pd.DataFrame(), **windows) is None
+    short = pd.DataFrame({"greeks_us": over_time([40.0, 50.0])})
+    found = latency_degrading.levels(short, **windows)
+    assert found is not None
+    assert math.isnan(found.at["greeks_us", "ratio"])
+
+
+def test_the_index_that_answers_the_statement_alone() -> None:
+    wanted = {"table": "option_trades", "columns": ["client", "timestamp", "underlying", "quantity", "price"]}
+    assert latency_degrading.covering("option_trades", latency_degrading._plain(EXPOSURE), COLUMNS, INDEXES) == wanted
+    assert latency_degrading.covering("option_trades", "SELECT id FROM option_trades", COLUMNS, INDEXES) is None
+    assert latency_degrading.covering("option_trades", EXPOSURE, COLUMNS, []) is None
+
+
+def fixes(case: Case, *causes: str, index: dict[str, Any] | None = None) -> list[Any]:
+    seen = {"workloads": case.workloads(), "grown": case.grown(), "index": index}
+    return latency_degrading.fixes(causes, workload=WORKLOAD, scale_to=10, **seen)
+
+
+def test_each_cause_has_its_fix_and_no_more() -> None:
+    assert fixes(Case(), "memory-leak") == [("kubernetes.restart", {"workload": WORKLOAD})]
+    back = [("kubernetes.undo-rollout", {"workload": WORKLOAD})]
+    assert fixes(Case(), "recent-deployment") == back
+    assert fixes(Case(), "memory-leak", "recent-deployment") == back
+    assert fixes(Case(), "load-growth") == [("kubernetes.scale", {"workload": WORKLOAD, "replicas": 10})]
+    upkeep = [("postgres.vacuum", {"table": "option_trades", "reason": "option_trades has grown"})]
+    assert fixes(full_of_data(Case()), "data-growth") == upkeep
+    index = {"table": "option_trades", "columns": ["client", "timestamp", "price"]}
+    both = fixes(full_of_data(Case()), "data-growth", index=index)
+    assert [name for name, _ in both] == ["postgres.create-index", "postgres.vacuum"]
+
+
+def test_the_newest_revision_is_that_of_the_newest_pods() -> None:
+    assert REVISION != BEFORE
+    case = released(Case())
+    release = latency_degrading.rollout(
+        case.history(), case.listed(), case.series("median"), workload=WORKLOAD, warm_up_s=15.0
+    )
+    assert release is not None
+    assert release["new_us"] == pytest.approx(100.0, rel=0.1)
+    assert release["old_us"] == pytest.approx(22.0, rel=0.1)
+    assert release["revision"] == 4
