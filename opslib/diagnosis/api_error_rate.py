@@ -72,7 +72,7 @@ def _said(errors: pd.DataFrame, *kinds: str) -> Reason:
         return Reason(f"next to no request fails of {named}", -3.0)
     text = f"{pct:.2g} % of requests fail of {named}" if pct == pct else f"{share:.0%} of the errors are of {named}"
     value, whole = (pct, limit) if pct == pct else (share, 0.5)
-    return reason(text, value, threshold=0.1 * whole, decisive=0.6 * whole)
+    return reason(text, min(value, 0.6 * whole), threshold=0.1 * whole, decisive=0.6 * whole)
 
 
 def cuda_out_of_memory(errors: pd.DataFrame, card: Mapping[str, Any]) -> list[Reason]:

@@ -57,6 +57,31 @@ def shares(errors: str, requests: str, window: str) -> str:
     return f"100 * sum by (error) (rate({errors}[{window}])) / {whole} or {total}"
 
 
+def symptom(
+    rule: Mapping[str, Any] | None, lines: pd.DataFrame | None, limit_pct: float, p1_pct: float, log_s: float
+) -> tuple[bool | None, str]:
+    """Whether too many requests fail now, and how many: by the alert's rule, else by the errors in the log.
+
+    Parameters
+    ----------
+    rule : mapping or None
+        As `ops.prometheus.rule` answers.
+    lines : DataFrame or None
+        The lines of errors of the last `log_s` [s].
+    limit_pct, p1_pct : float
+        Where the alert fires, and where it is P1 [%].
+    """
+    if rule is not None and rule["value"] is not None and math.isfinite(rule["value"]):
+        value = float(rule["value"])
+        grade = f"P1 from {p1_pct:g} %" if value < p1_pct else f"above {p1_pct:g} %: P1"
+        return bool(rule["holds"]), f"{value:.2g} % of requests fail (alert above {limit_pct:g} %, {grade})"
+    if lines is None:
+        return None, "how many requests fail could not be seen"
+    rate = 60.0 * len(lines) / log_s
+    text = f"the service logs {rate:.1f} errors a minute; which share of the requests that is could not be seen"
+    return (rate >= 10.0 or None) if rate > 0 else False, text
+
+
 def failing(now: pd.DataFrame | None, lines: pd.DataFrame | None, limit_pct: float) -> pd.DataFrame | None:
     """What requests fail of: a row a kind, the most frequent first.
 

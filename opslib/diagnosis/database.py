@@ -28,10 +28,12 @@ def asked(probe: Callable[[], Seen]) -> Seen:
     Returns
     -------
     Seen
-        With `answers`; where that is False, also `why` and `full`: whether it is there, but takes no more connections.
+        With `answers`, and `full`: whether it is there, but takes no more connections; where it does not answer `why`.
     """
     try:
-        return probe()
+        found = probe()
+        found.setdefault("full", False)
+        return found
     except ProbeError as error:
         why = str(error)
         found = Seen(answers=False, why=why, full=bool(_FULL.search(why)))

@@ -154,7 +154,7 @@ def space(
     words: Mapping[str, Any] | None, volume: Mapping[str, Any] | None, pod: Mapping[str, Any] | None
 ) -> Facts | None:
     """What tells of the room on the volume: the server's last words, `df`, or that it never came to that."""
-    if words is None and volume is None and (pod is None or pod["started"] or not pod["pods"]):
+    if words is None and volume is None and (pod is None or pod["started"]):
         return None
     facts = Facts(no_space=math.nan, line="", used=math.nan, free_mib=math.nan, size_mib=math.nan, never=False)
     if words is not None and words["lines"]:
