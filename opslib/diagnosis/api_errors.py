@@ -258,7 +258,8 @@ def waits(
                "transaction_start", "query"]  # fmt: skip
     holders = pd.DataFrame(held, columns=columns).sort_values("transaction_s", ascending=False, ignore_index=True)
     waiting = 0 if blockers is None else int((blockers["depth"] > 0).sum())
-    slow = None if statements is None or not len(statements) else statements.loc[statements["mean_ms"].idxmax()]
+    timed = None if statements is None else statements[statements["mean_ms"].notna()]
+    slow = None if timed is None or not len(timed) else timed.loc[timed["mean_ms"].idxmax()]
     facts = Facts(holders=holders, waiting=waiting, slow_ms=math.nan if statements is None else 0.0, slow="")
     if slow is not None:
         facts |= {"slow_ms": float(slow["mean_ms"]), "slow": " ".join(str(slow["query"]).split())[:80]}
