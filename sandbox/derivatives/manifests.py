@@ -122,7 +122,6 @@ def dump(setup: Setup, node: str, size_mib: int, day: int) -> Document:
     spec["volumes"].append({"name": "data", "hostPath": {"path": f"/run/volumes/{setup.volume}"}})
     container = spec["containers"][0]
     container["volumeMounts"].append({"name": "data", "mountPath": DATA, "mountPropagation": "HostToContainer"})
-    container["securityContext"] = {"runAsUser": 65534, "runAsGroup": 65534}
     container["resources"] = resources("10m", "200m", "48Mi", "512Mi")
     return document
 
