@@ -13,6 +13,7 @@ from opslib.actions.crypto_router import MarketHours, PauseRouter, ResumeRouter,
 from opslib.actions.dashboards import RestoreVersion, SetDatasource, SetSeriesWriter
 from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
+from opslib.actions.kubernetes_arguments import SetArgument
 from opslib.actions.kubernetes_nodes import Cordon, DeletePod, Drain, Uncordon
 from opslib.actions.kubernetes_rollouts import (
     Restart,
@@ -41,7 +42,7 @@ _DASHBOARDS: tuple[type[Action], ...] = (RestoreVersion, SetDatasource, SetSerie
 _FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
 _KUBERNETES: tuple[type[Action], ...] = (
     *(Scale, Stop, SetAutoscaler),
-    *(Restart, RestartWithOutage, SetImage, SetResources, SetEnv, UndoRollout),
+    *(Restart, RestartWithOutage, SetImage, SetResources, SetEnv, SetArgument, UndoRollout),
     *(DeletePod, Cordon, Uncordon, Drain),
     *(SetAllowList, RotateSecret),
 )

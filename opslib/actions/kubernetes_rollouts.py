@@ -353,18 +353,23 @@ def _must_roll(workload: str, thing: objects.Object) -> None:
 
 
 def container(thing: objects.Object, name: str) -> tuple[str, objects.Object]:
-    """Where a container stands in a workload, as a JSON pointer, and the container.
+    """Where a container stands in a workload, as a JSON pointer, and the container; those that prepare the pod too.
 
     Raises
     ------
     PlanError
         When there is none of that name.
     """
-    known = thing["spec"]["template"]["spec"]["containers"]
-    for place, one in enumerate(known):
+    spec = thing["spec"]["template"]["spec"]
+    known = [
+        (f"/spec/template/spec/{kind}/{place}", one)
+        for kind in ("containers", "initContainers")
+        for place, one in enumerate(spec.get(kind) or [])
+    ]
+    for place, one in known:
         if one["name"] == name:
-            return f"/spec/template/spec/containers/{place}", one
-    there = ", ".join(one["name"] for one in known)
+            return place, one
+    there = ", ".join(one["name"] for _, one in known)
     raise PlanError(f"{thing['metadata']['name']} has no container {name!r}; it has {there}")
 
 

@@ -44,7 +44,7 @@ class RedisAction(Action):
     effect_within_s = EFFECT_S
     arguments: RedisArguments
 
-    def check(self, context: Context) -> Check:
+    def check(self, context: Context) -> Check | None:
         """The condition that the action is to end."""
         return firing(context, self.arguments.until)
 

@@ -22,9 +22,10 @@ _SAMPLED = 20
 
 
 class FlushPatternArguments(RedisArguments):
-    """Which keys, by a pattern that is not all of them."""
+    """Which keys, by a pattern that is not all of them; with `endless` only those of them that have no end of life."""
 
     pattern: Pattern
+    endless: bool = False
 
     @field_validator("pattern")
     @classmethod
@@ -45,21 +46,35 @@ class FlushPattern(RedisAction):
     def observe(self, context: Context) -> Observation:
         """Count the keys by SCAN, and look at some of them."""
         with reading(context) as client:
-            keys, uid = scan(client, self.arguments.pattern, MOST_KEYS), instance(client)
+            keys, uid = self._keys(client), instance(client)
             sizes = [int(client.memory_usage(key, samples=5) or 0) for key in keys[:_SAMPLED]]
         size = round(sum(sizes) / len(sizes) * len(keys)) if sizes else 0
         bounds = Bounds(previewed=len(keys), low=1, high=math.floor(len(keys) * MORE))
         target = Target(kind="redis-keys", name=self.arguments.pattern, uid=uid, live={"keys": bounds})
         return Observation(target, {"bytes": size, "some": keys[:_SAMPLED]})
 
+    def _keys(self, client: Any) -> list[str]:
+        """The keys that are meant."""
+        found = scan(client, self.arguments.pattern, MOST_KEYS)
+        if not self.arguments.endless:
+            return found
+        lives: list[int] = []
+        for first in range(0, len(found), BATCH):
+            with client.pipeline(transaction=False) as asked:
+                for key in found[first : first + BATCH]:
+                    asked.ttl(key)
+                lives += asked.execute()
+        return [key for key, life in zip(found, lives, strict=True) if life == -1]
+
     def describe(self, context: Context, seen: Observation) -> Description:
         """Preview it: how many keys, how large, and some of them."""
         count, pattern = int(seen.target.live["keys"].previewed), self.arguments.pattern
+        which = " that have no end of life" if self.arguments.endless else ""
         if not count:
-            raise PlanError(f"no key matches {pattern!r}; there is nothing to flush")
+            raise PlanError(f"no key matches {pattern!r}{which}; there is nothing to flush")
         return Description(
-            summary=f"Remove {count:,} keys {pattern} from Redis of {context.platform}",
-            preview={"pattern": pattern, "keys": count, **seen.facts},
+            summary=f"Remove {count:,} keys {pattern}{which} from Redis of {context.platform}",
+            preview={"pattern": pattern, "keys": count, "endless_only": self.arguments.endless, **seen.facts},
             expected_effect=f"about {amount(seen.facts['bytes'])} bytes become free; readers build the keys anew",
             blast_radius={"keys": count, "bytes": seen.facts["bytes"]},
             residual_risk="until they are built anew, what reads them finds nothing and asks its slower source",
@@ -70,7 +85,7 @@ class FlushPattern(RedisAction):
         """Remove them in batches by UNLINK, which frees the memory beside the other commands."""
         removed = 0
         with changing(context, key) as client:
-            keys = scan(client, self.arguments.pattern, MOST_KEYS)
+            keys = self._keys(client)
             for first in range(0, len(keys), BATCH):
                 removed += int(client.unlink(*keys[first : first + BATCH]))
         return {"pattern": self.arguments.pattern, "removed": removed}
@@ -78,7 +93,7 @@ class FlushPattern(RedisAction):
     def done(self, context: Context, before: Observation) -> bool:
         """Whether there are fewer of them than before."""
         with reading(context) as client:
-            return len(scan(client, self.arguments.pattern, MOST_KEYS)) < before.target.live["keys"].previewed
+            return len(self._keys(client)) < before.target.live["keys"].previewed
 
 
 class TrimSeriesArguments(RedisArguments):

@@ -150,6 +150,7 @@ def pod_row(pod: Object) -> dict[str, Any]:
         "last_exit_code": last.get("last_exit_code"),
         "last_finished": last.get("last_finished"),
         "node": pod["spec"].get("nodeName"),
+        "address": status.get("podIP"),
         "started": moment(status.get("startTime")),
         "created": moment(meta.get("creationTimestamp")),
         "cpu_request": total(pod, "requests", "cpu"),

@@ -79,7 +79,7 @@ OBSERVES: dict[str, tuple[Right, ...]] = {
     **dict.fromkeys(
         (
             *("kubernetes.scale", "kubernetes.stop", "kubernetes.restart", "kubernetes.restart-with-outage"),
-            *("kubernetes.set-image", "kubernetes.set-resources", "kubernetes.set-env"),
+            *("kubernetes.set-image", "kubernetes.set-resources", "kubernetes.set-env", "kubernetes.set-argument"),
         ),
         _ONE_WORKLOAD,
     ),
@@ -97,7 +97,7 @@ CHANGES: dict[str, tuple[Right, ...]] = {
     **dict.fromkeys(
         (
             *("kubernetes.restart", "kubernetes.restart-with-outage", "kubernetes.undo-rollout"),
-            *("kubernetes.set-image", "kubernetes.set-resources", "kubernetes.set-env"),
+            *("kubernetes.set-image", "kubernetes.set-resources", "kubernetes.set-env", "kubernetes.set-argument"),
         ),
         (_patching("deployments", "statefulsets"),),
     ),

@@ -19,8 +19,8 @@ MOST_EVENTS = 500
 POD: dict[str, Kind] = {
     "pod": "text", "workload": "text", "status": "text", "message": "text", "ready": "flag", "ready_containers": "text",
     "restarts": "whole", "last_reason": "text", "last_exit_code": "whole", "last_finished": "time", "node": "text",
-    "started": "time", "created": "time", "cpu_request": "number", "cpu_limit": "number", "memory_request": "number",
-    "memory_limit": "number", "gpus": "number", "images": "text", "revision": "text",
+    "address": "text", "started": "time", "created": "time", "cpu_request": "number", "cpu_limit": "number",
+    "memory_request": "number", "memory_limit": "number", "gpus": "number", "images": "text", "revision": "text",
 }  # fmt: skip
 CONTAINER: dict[str, Kind] = {
     "pod": "text", "container": "text", "image": "text", "prepares": "flag", "ready": "flag", "state": "text",
@@ -55,7 +55,7 @@ def reading(target: Target) -> Iterator[Cluster]:
 
 @probe("kubernetes.pods")
 def pods(target: Target, selector: str = "", workload: str = "") -> Frame:
-    """The pods, worst first: index `pod`; state, restarts, how it ended last, node, requests and limits.
+    """The pods, worst first: index `pod`; state, restarts, how it ended last, node, address, requests and limits.
 
     Parameters
     ----------

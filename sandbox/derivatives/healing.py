@@ -30,6 +30,7 @@ _MOST_SESSIONS = 40  # of a pod: each of the usual clients has one, the desk ano
 _COLD = 0.7  # of the ladders: with fewer in the cache it is warmed anew
 _CLEAR_S = 180.0
 _START_S = 40.0
+_NOT_THE_DATABASE = ("find", DATA, "-mindepth", "1", "-maxdepth", "1", "!", "-name", "pgdata", "-delete")
 
 
 def heal(access: Access, progress: Progress) -> list[str]:
@@ -44,6 +45,7 @@ def heal(access: Access, progress: Progress) -> list[str]:
     progress("putting back clients, market, models and nodes")
     _outside(access)
     _nodes(access, restored)
+    _dumps(access)
     _objects(access, restored)
     progress("waiting for PostgreSQL and Redis")
     grown = _make_room(access)
@@ -82,6 +84,12 @@ def _nodes(access: Access, restored: list[str]) -> None:
         if node["spec"].get("unschedulable"):
             access.kube("uncordon", name)
             restored.append(f"node {name} takes pods again")
+
+
+def _dumps(access: Access) -> None:
+    """Who writes onto the database's volume beside it goes, and what it wrote: the usual size is enough again."""
+    access.kube("delete", "deployment", "backup", "--ignore-not-found", "--wait=true", "--timeout=30s")
+    access.kube("exec", "postgres-0", "-c", "postgres", "--", *_NOT_THE_DATABASE, allowed_to_fail=True)
 
 
 def _objects(access: Access, restored: list[str]) -> None:
@@ -134,8 +142,7 @@ def _make_room(access: Access) -> bool:
 
 def _shrink(access: Access) -> None:
     """Remove what is not the database's from the volume, and give it its usual size again."""
-    words = ["find", DATA, "-mindepth", "1", "-maxdepth", "1", "!", "-name", "pgdata", "-delete"]
-    access.kube("exec", "postgres-0", "-c", "postgres", "--", *words)
+    access.kube("exec", "postgres-0", "-c", "postgres", "--", *_NOT_THE_DATABASE)
     access.kube.send("replace", [manifests.postgres(access.setup)])
     access.kube("delete", "pod", "postgres-0", "--wait=true", "--grace-period=10")
     _wait(lambda: _stores(access), "PostgreSQL")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sandbox.cluster import pods
 from sandbox.derivatives.objects import LABEL, Document, deployment, environment, object_, program, resources, secret
 from sandbox.derivatives.setup import DATABASE, NAMESPACE, RELEASE, Setup
-from sandbox.derivatives.stores import VOLUME_MIB, everything, postgres, stateful
+from sandbox.derivatives.stores import DATA, VOLUME_MIB, everything, postgres, stateful
 from sandbox.gpu import description as gpu
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "REPLICAS",
     "VOLUME_MIB",
     "api",
+    "dump",
     "everything",
     "migration",
     "namespace",
@@ -111,6 +112,18 @@ def report(workers: int) -> Document:
 def migration() -> Document:
     """Another team's change of a table."""
     return _job("schema-migration", "migration")
+
+
+def dump(setup: Setup, node: str, size_mib: int, day: int) -> Document:
+    """A dump of the database onto its own volume, of that size [MiB], on the node where the volume is."""
+    document = _job("backup", "dump", f"{DATA}/backup-{day:02d}.dump", str(size_mib))
+    spec = document["spec"]["template"]["spec"]
+    spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+    spec["volumes"].append({"name": "data", "hostPath": {"path": f"/run/volumes/{setup.volume}"}})
+    container = spec["containers"][0]
+    container["volumeMounts"].append({"name": "data", "mountPath": DATA, "mountPropagation": "HostToContainer"})
+    container["resources"] = resources("10m", "200m", "48Mi", "512Mi")
+    return document
 
 
 def _job(name: str, *arguments: str) -> Document:

@@ -1,6 +1,7 @@
-"""Jobs of other teams on the platform's database: `python -m sandbox.derivatives.report WHAT [NUMBER]`.
+"""Jobs of other teams on the platform's database: `python -m sandbox.derivatives.report WHAT [WORDS]`.
 
-`connections N` opens a connection a worker and keeps them all; `migration` adds a column and does not commit.
+`connections N` opens a connection a worker and keeps them all; `migration` adds a column and does not commit;
+`dump FILE N` writes a file of N MiB, and waits for room where there is none.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,6 +19,7 @@ from sandbox.derivatives.sql import queries
 
 __all__ = ["main"]
 
+_BLOCK = 4096
 _log = logging.getLogger("report")
 
 
@@ -52,11 +55,31 @@ def _migrate() -> None:
         time.sleep(2.0)
 
 
+def _dump(path: Path, size_mib: int) -> None:
+    """Write a file of that size; what does not fit is tried again until it does."""
+    block, told = bytes(_BLOCK), False
+    with path.open("ab", buffering=0) as file:
+        while (left := size_mib * 2**20 - file.tell()) > 0:
+            try:
+                file.write(block[: min(_BLOCK, left)])
+                told = False
+            except OSError as problem:
+                if not told:
+                    _log.warning("%s has %d of %d MiB: %s", path.name, file.tell() // 2**20, size_mib, problem.strerror)
+                told = True
+                time.sleep(0.05)
+    _log.info("%s is complete", path.name)
+    while True:
+        time.sleep(60.0)
+
+
 def main() -> None:
     """Run a job, for ever."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if sys.argv[1] == "connections":
         _keep(int(sys.argv[2]))
+    elif sys.argv[1] == "dump":
+        _dump(Path(sys.argv[2]), int(sys.argv[3]))
     else:
         _migrate()
 

@@ -159,6 +159,22 @@ def test_a_pattern_is_counted_and_flushed_in_batches(server: redis_server.RedisS
         preview(server, action)
 
 
+def test_of_a_pattern_only_the_keys_without_an_end(server: redis_server.RedisServer, admin: redis.Redis) -> None:
+    for number in range(40):
+        admin.set(f"cache:greeks:{number}", "x", ex=None if number % 4 == 0 else 600)
+    action = make("redis.flush-pattern", {"pattern": "cache:greeks:*", "endless": True, "until": "alert"})
+    seen, told = preview(server, action)
+    assert (told.preview["keys"], told.preview["endless_only"]) == (10, True)
+    assert "that have no end of life" in told.summary
+    assert apply(server, action)["removed"] == 10
+    assert done(server, action, seen)
+    assert admin.dbsize() == 30
+    with pytest.raises(PlanError, match="that have no end of life; there is nothing to flush"):
+        preview(server, action)
+    with context(server, "applier") as applier:
+        assert action.check(applier) is None
+
+
 @pytest.mark.parametrize("pattern", ["*", "a*", "***", "x y*", "[a]bc*"])
 def test_a_wide_or_strange_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(ParameterError, match="pattern"):

@@ -92,6 +92,17 @@ def test_an_image_a_variable_resources_and_back_by_revision(desk: Desk) -> None:
     assert desk.world.deployment("desk").spec.template.spec.containers[0].env[0].value == "info"
 
 
+def test_a_setting_on_a_command_line_is_tried_by_the_server(desk: Desk) -> None:
+    plan = previewed(
+        desk, "kubernetes.set-argument", workload=DESK, container="main", name="max_connections", value="80"
+    )
+    [planned] = plan.document.actions
+    assert planned.preview["changes"] == ["main: args changed"]
+    assert (planned.authority, planned.blast_radius["ready_pods_at_worst"]) == ("L2", "none")
+    assert planned.undo.arguments is not None
+    assert planned.undo.arguments["value"] is None
+
+
 def test_an_image_that_cannot_be_had_is_no_success(desk: Desk) -> None:
     action = make(
         "kubernetes.set-image",

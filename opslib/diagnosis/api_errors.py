@@ -1,0 +1,378 @@
+"""What requests of a service fail of, and the facts that tell why: card, connections, locks, old results, release."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opslib.diagnosis.causes import Finding
+from opslib.diagnosis.database import Facts, marks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = {
+    "card memory": re.compile(r"CUDA out of memory|out of memory.*GPU", re.I),
+    "no connection": re.compile(r"database connection failed|could not connect|couldn't get a connection", re.I),
+    "database timeout": re.compile(r"database timeout|statement timeout", re.I),
+    "stale cache": re.compile(r"stale cache", re.I),
+    "cache away": re.compile(r"cache unavailable|redis", re.I),
+}
+OWN = "the program's own"
+_EXPLAINS = {
+    "card memory": ("cuda-out-of-memory",),
+    "no connection": ("database-down", "pool-exhausted"),
+    "database timeout": ("slow-database",),
+    "stale cache": ("stale-cache",),
+}
+_ALL = "all"
+_ASKED = re.compile(r"Tried to allocate ([\d.]+) ?([MG])iB")
+_CAPACITY = re.compile(r"\(GPU \d+; ([\d.]+) ?([MG])iB")
+_HELD = re.compile(r"([\d.]+) ?([MG])iB already allocated")
+_STALE_KEY = re.compile(r"stale cache entry (\S+?):? computed", re.I)
+_STRONG = ("AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock")
+
+
+def kind_of(text: str) -> str:
+    """What a request failed of, from the label of its error or its line in the log."""
+    return next((name for name, pattern in KINDS.items() if pattern.search(text)), OWN)
+
+
+def shares(errors: str, requests: str, window: str) -> str:
+    """The query for the share of requests that fail [%], by `error`, and of `all` together.
+
+    Parameters
+    ----------
+    errors, requests : str
+        Names of the counters.
+    window : str
+        Of the rates, such as `5m`.
+    """
+    whole = f"scalar(sum(rate({requests}[{window}])))"
+    total = f'label_replace(100 * sum(rate({errors}[{window}])) / {whole}, "error", "{_ALL}", "", "")'
+    return f"100 * sum by (error) (rate({errors}[{window}])) / {whole} or {total}"
+
+
+def symptom(
+    rule: Mapping[str, Any] | None, lines: pd.DataFrame | None, limit_pct: float, p1_pct: float, log_s: float
+) -> tuple[bool | None, str]:
+    """Whether too many requests fail now, and how many: by the alert's rule, else by the errors in the log.
+
+    Parameters
+    ----------
+    rule : mapping or None
+        As `ops.prometheus.rule` answers.
+    lines : DataFrame or None
+        The lines of errors of the last `log_s` [s].
+    limit_pct, p1_pct : float
+        Where the alert fires, and where it is P1 [%].
+    """
+    if rule is not None and rule["value"] is not None and math.isfinite(rule["value"]):
+        value = float(rule["value"])
+        grade = f"P1 from {p1_pct:g} %" if value < p1_pct else f"above {p1_pct:g} %: P1"
+        return bool(rule["holds"]), f"{value:.2g} % of requests fail (alert above {limit_pct:g} %, {grade})"
+    if lines is None:
+        return None, "how many requests fail could not be seen"
+    rate = 60.0 * len(lines) / log_s
+    text = f"the service logs {rate:.1f} errors a minute; which share of the requests that is could not be seen"
+    return (rate >= 10.0 or None) if rate > 0 else False, text
+
+
+def failing(now: pd.DataFrame | None, lines: pd.DataFrame | None, limit_pct: float) -> pd.DataFrame | None:
+    """What requests fail of: a row a kind, the most frequent first.
+
+    Parameters
+    ----------
+    now : DataFrame or None
+        `error`, `value` [%]: the shares now.
+    lines : DataFrame or None
+        The lines of errors in the log, `line`.
+    limit_pct : float
+        The share at which the alert fires [%].
+
+    Returns
+    -------
+    DataFrame or None
+        Index `kind`; `pct` (of requests; nan where only the log tells), `share` (of what fails), `says` (an example).
+        None where neither was seen.
+    """
+    import pandas as pd
+
+    if now is None and lines is None:
+        return None
+    said: dict[str, str] = {}
+    counted: dict[str, float] = {}
+    for line in [] if lines is None else lines["line"]:
+        said[kind_of(line)] = line[-200:]
+        counted[kind_of(line)] = counted.get(kind_of(line), 0.0) + 1.0
+    if now is None:
+        told, of_requests = counted, False
+    else:
+        told, of_requests = {}, True
+        labels = now["error"] if "error" in now else pd.Series([_ALL] * len(now))
+        for label, value in zip(labels, now["value"], strict=True):
+            if label != _ALL and math.isfinite(value) and value > 0:
+                told[kind_of(label)] = told.get(kind_of(label), 0.0) + float(value)
+                said.setdefault(kind_of(label), str(label))
+    whole = sum(told.values())
+    rows = [
+        {"kind": kind, "pct": amount if of_requests else math.nan, "share": amount / whole, "says": said.get(kind, "")}
+        for kind, amount in sorted(told.items(), key=lambda item: -item[1])
+    ]
+    table = pd.DataFrame(rows, columns=["kind", "pct", "share", "says"]).set_index("kind")
+    table.attrs |= {"evidence": marks(now, lines), "limit_pct": limit_pct}
+    return table
+
+
+def card(stats: Mapping[str, Any] | None, lines: pd.DataFrame | None, context_mib: float) -> Facts | None:
+    """The card's memory as one process of the service sees it [MiB], and the largest batch that was refused.
+
+    Parameters
+    ----------
+    stats : mapping or None
+        `/stats/engines`.
+    lines : DataFrame or None
+        The lines of errors in the log.
+    context_mib : float
+        What a process holds before its first batch [MiB].
+    """
+    said = [line for line in ([] if lines is None else lines["line"]) if KINDS["card memory"].search(line)]
+    gpu = (stats or {}).get("gpu") or {}
+    if stats is None and not said:
+        return None
+    asked = max((_mib(_ASKED, line) for line in said), default=math.nan)
+    share = float(gpu.get("memory_share_mib") or max((_mib(_CAPACITY, line) for line in said), default=math.nan))
+    held = float(gpu.get("memory_used_by_this_process_mib") or (_mib(_HELD, said[-1]) if said else math.nan))
+    free = float(gpu.get("memory_free_mib", math.nan))
+    left = share - context_mib if free != free else min(share, held + free) - context_mib
+    batch = int((stats or {}).get("greeks_engine", {}).get("batch") or 0)
+    return Facts(
+        asked=asked, share=share, held=held, free=free, room=left, batch=batch, there=bool(gpu) or bool(said)
+    ).seen_in(marks(stats, lines))
+
+
+def _mib(pattern: re.Pattern[str], line: str) -> float:
+    found = pattern.search(line)
+    return float(found[1]) * (1024.0 if found[2] == "G" else 1.0) if found else math.nan
+
+
+def slots(
+    usage: Mapping[str, Any] | None,
+    gauges: Mapping[str, float],
+    refusals: pd.DataFrame | None,
+    server: Mapping[str, Any],
+) -> Facts:
+    """Connections of PostgreSQL, from what sees them: the server, its exporter, its log.
+
+    Parameters
+    ----------
+    usage : mapping or None
+        As `ops.postgres.usage` answers.
+    gauges : mapping
+        `used`, `limit`, `reserved` as the exporter counts them; nan where it does not.
+    refusals : DataFrame or None
+        As `ops.logs.count` answers of the server's log: a first row with `count` and `example`.
+    server : mapping
+        As `database.asked` tells.
+    """
+    if usage is not None:
+        used, limit, reserved = (float(usage[name]) for name in ("used", "connections_limit", "reserved"))
+    else:
+        used, limit, reserved = (float(gauges.get(name, math.nan)) for name in ("used", "limit", "reserved"))
+    reserved = 0.0 if reserved != reserved else reserved
+    refused = math.nan if refusals is None or not len(refusals) else float(refusals["count"].iloc[0])
+    return Facts(used=used, limit=limit, ordinary=limit - reserved, refused=refused, server=server).seen_in(
+        marks(usage, refusals, server)
+    )
+
+
+REFUSALS = {"refused": "too many clients|remaining connection slots|too many connections for"}
+CONNECTIONS = " or ".join(
+    f'label_replace({metric}, "what", "{what}", "", "")'
+    for what, metric in (
+        ("used", "sum(pg_stat_activity_count)"),
+        ("limit", "max(pg_settings_max_connections)"),
+        ("reserved", "max(pg_settings_superuser_reserved_connections)"),
+        ("up", "max(pg_up)"),
+    )
+)
+
+
+def gauges(table: pd.DataFrame | None) -> dict[str, float]:
+    """What the exporter of PostgreSQL counts, from the query `CONNECTIONS`: `used`, `limit`, `reserved`, `up`."""
+    if table is None or "what" not in table:
+        return {}
+    return {str(what): float(value) for what, value in zip(table["what"], table["value"], strict=True)}
+
+
+def waits(
+    errors: pd.DataFrame | None,
+    blockers: pd.DataFrame | None,
+    locks: pd.DataFrame | None,
+    transactions: pd.DataFrame | None,
+    statements: pd.DataFrame | None,
+) -> Facts | None:
+    """Who keeps others waiting in the database, and what else is slow there; None where nothing of it was seen.
+
+    Parameters
+    ----------
+    errors : DataFrame or None
+        As `failing` tells: where no request runs out of time, nobody waits, seen or not.
+    blockers, locks, transactions : DataFrame or None
+        As `ops.postgres.blockers`, `locks` and `long_transactions` answer.
+    statements : DataFrame or None
+        `mean_ms`, `share_pct`, `query`, of this very moment.
+
+    Returns
+    -------
+    Facts or None
+        `holders` (DataFrame of sessions), `waiting` (sessions), `slow_ms` [ms] and `slow` (the statement).
+    """
+    import pandas as pd
+
+    idle = errors is not None and "database timeout" not in errors.index
+    if blockers is None and (locks is None or transactions is None) and statements is None and not idle:
+        return None
+    strong: dict[int, str] = {}
+    for row in () if locks is None else locks.itertuples():
+        if row.granted and row.mode in _STRONG:
+            strong |= {int(pid): str(row.relation) for pid in re.findall(r"\d+", str(row.pids))}
+    long = [] if transactions is None else transactions[transactions["pid"].notna()].to_dict("records")
+    held = [
+        {**row, "relation": strong.get(int(row["pid"]), ""), "behind": row["blocks"] or 0}
+        for row in long
+        if int(row["pid"]) in strong or (row["blocks"] or 0) > 0
+    ]
+    known = {int(row["pid"]) for row in held}
+    roots = [] if blockers is None else blockers[(blockers["depth"] == 0) & (blockers["pid"] > 0)].to_dict("records")
+    held += [
+        {**row, "relation": strong.get(int(row["pid"]), ""), "behind": row["waiting_behind"]}
+        for row in roots
+        if row["waiting_behind"] > 0 and int(row["pid"]) not in known
+    ]
+    columns = ["pid", "application", "client", "user", "state", "relation", "behind", "transaction_s", "backend_start",
+               "transaction_start", "query"]  # fmt: skip
+    holders = pd.DataFrame(held, columns=columns).sort_values("transaction_s", ascending=False, ignore_index=True)
+    waiting = 0 if blockers is None else int((blockers["depth"] > 0).sum())
+    timed = None if statements is None else statements[statements["mean_ms"].notna()]
+    slow = None if timed is None or not len(timed) else timed.loc[timed["mean_ms"].idxmax()]
+    facts = Facts(holders=holders, waiting=waiting, slow_ms=math.nan if statements is None else 0.0, slow="")
+    if slow is not None:
+        facts |= {"slow_ms": float(slow["mean_ms"]), "slow": " ".join(str(slow["query"]).split())[:80]}
+    return facts.seen_in(marks(blockers, locks, transactions, statements))
+
+
+def stale_keys(lines: pd.DataFrame | None, most: int = 5) -> list[str]:
+    """Keys of results that were refused as too old, from the log, the last first."""
+    found = [] if lines is None else [hit[1] for line in lines["line"] if (hit := _STALE_KEY.search(line))]
+    return list(dict.fromkeys(reversed(found)))[:most]
+
+
+def entries(answers: Mapping[str, Any | None], now: dt.datetime) -> pd.DataFrame:
+    """The age [s] of cached results, `[computed at, ...]` in JSON, and whether each ever ends.
+
+    Parameters
+    ----------
+    answers : mapping
+        By key, what `redis.text` answered; None for one that is gone.
+    now : datetime
+    """
+    import pandas as pd
+
+    rows = []
+    for key, answer in answers.items():
+        if answer is None:
+            continue
+        try:
+            told = json.loads(answer["text"])
+            at = float(told[0] if isinstance(told, list) else told["computed_at"])
+        except (ValueError, TypeError, KeyError, IndexError):
+            continue
+        rows.append((key, now.timestamp() - at, answer["expires_in_s"] is not None))
+    table = pd.DataFrame(rows, columns=["key", "age_s", "ends"])
+    table.attrs["evidence"] = marks(*answers.values())
+    return table
+
+
+def unexplained(errors: pd.DataFrame, findings: Mapping[str, Finding]) -> dict[str, float]:
+    """The share of the errors of each kind that nothing else explains; what was not seen may explain its own."""
+    found = {}
+    for kind, share in errors["share"].items():
+        causes = [findings[key] for key in _EXPLAINS.get(str(kind), ()) if key in findings]
+        seen = [one.likelihood for one in causes if not one.unseen]
+        known = max(seen, default=1.0) if causes else float(kind == "cache away")
+        found[str(kind)] = float(share) * (1.0 - known)
+    return found
+
+
+def rollout(
+    history: pd.DataFrame | None,
+    pods: pd.DataFrame | None,
+    series: pd.DataFrame | None,
+    errors: pd.DataFrame | None,
+    findings: Mapping[str, Finding],
+) -> Facts | None:
+    """The last roll-out, and when the errors began that nothing else explains; None where its history was not seen.
+
+    Parameters
+    ----------
+    history, pods : DataFrame or None
+        Of the service's workload, as `ops.kubernetes` tells them.
+    series : DataFrame or None
+        Shares by error over time [%], indexed by time.
+    errors : DataFrame or None
+        As `failing` tells.
+    findings : mapping
+        Those of the other causes.
+    """
+    if history is None or errors is None:
+        return None
+    left = unexplained(errors, findings)
+    facts = Facts(unexplained=sum(left.values()), says="", gap_s=math.nan, revision=0, previous=0, changes="", at=None)
+    facts.seen_in(marks(history, pods, series, errors))
+    worst = max(left, key=lambda kind: left[kind], default="")
+    facts["says"] = str(errors.at[worst, "says"]) if worst else ""
+    current = history[history["current"]]
+    if not len(current):
+        return facts
+    row = current.iloc[0]
+    earlier = history[history["revision"] < row["revision"]]
+    at = row["created"]
+    if pods is not None and len(pods) and row["changes"] != "the first kept":
+        begun = pods.loc[pods["created"] >= at, "created"]
+        at = begun.min() if len(begun) else at
+    facts |= {"revision": int(row["revision"]), "changes": str(row["changes"]), "at": at}
+    facts["previous"] = int(earlier["revision"].max()) if len(earlier) else 0
+    began = onset(series, worst)
+    if began is not None:
+        facts["gap_s"] = (began - at).total_seconds()
+    return facts
+
+
+def rollouts(history: pd.DataFrame | None, since: dt.datetime) -> dict[str, dt.datetime]:
+    """The roll-outs since a moment, as a picture marks them."""
+    if history is None:
+        return {}
+    late = history[history["created"] >= since]
+    return {f"revision {row.revision}": row.created.to_pydatetime() for row in late.itertuples()}
+
+
+def onset(series: pd.DataFrame | None, kind: str) -> dt.datetime | None:
+    """When errors of a kind began that last until now; None where that is not in the series, or before it."""
+    columns = [] if series is None else [name for name in series.columns if name != _ALL and kind_of(str(name)) == kind]
+    if series is None or not columns:
+        return None
+    there = series[columns].sum(axis=1).fillna(0.0)
+    on = (there > max(0.05 * float(there.iloc[-5:].max()), 1e-9)).tolist()
+    place = len(on) - 1
+    while place >= 0 and any(on[max(0, place - 1) : place + 1]):  # one point without errors is no end
+        place -= 1
+    begun = next((at for at in range(place + 1, len(on)) if on[at]), None)
+    if begun is None or begun == 0:
+        return None
+    found: dt.datetime = series.index[begun].to_pydatetime()
+    return found

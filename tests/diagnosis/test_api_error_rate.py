@@ -1,0 +1,402 @@
+"""A02 on facts as the probes tell them: each cause, two at once, none of them, and what could not be seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from opslib.diagnosis import Diagnosis, Verdict, api_error_rate, api_errors, database
+from opslib.errors import ProbeError
+from opslib.probes.calls import Seen
+
+NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
+API, DATABASE = "deployment/derivatives-api", "statefulset/postgres"
+LIMIT = 1.0
+SERVICE = api_error_rate.Service(API, "api", 10, "GREEKS_BATCH", 2.0, 24.0, "greeks:*", ["derivatives-api"])
+STORE = api_error_rate.Store(DATABASE, "postgres", 1, 2.0)
+
+
+def ago(seconds: float) -> pd.Timestamp:
+    return pd.Timestamp(NOW) - pd.Timedelta(seconds=seconds)
+
+
+class Facts:
+    """What the probes told; a healthy platform that was rolled out a day ago, until something is changed."""
+
+    def __init__(self) -> None:
+        self.pct: dict[str, float] = {}
+        self.since_s = 40.0
+        self.said: list[str] = []
+        self.prometheus = self.logs = True
+        self.stats: dict[str, Any] | None = {
+            "greeks_engine": {"batch": 0},
+            "gpu": {"memory_share_mib": 512.0, "memory_used_by_this_process_mib": 60.0, "memory_free_mib": 14_000.0},
+        }
+        self.server: dict[str, Any] | None = {"answers": True, "took_ms": 9.0}
+        self.ready, self.desired, self.up = 1.0, 1.0, 1.0
+        self.used, self.refused = 9.0, 0
+        self.holders: list[dict[str, Any]] = []
+        self.statement_ms = 3.0
+        self.entries: dict[str, tuple[float, bool]] = {}
+        self.revisions: list[tuple[float, str]] = [(86_400.0, "image a -> b"), (900_000.0, "the first kept")]
+
+    def fails(self, label: str, pct: float, *lines: str) -> Facts:
+        self.pct[label] = self.pct.get(label, 0.0) + pct
+        self.said += [f"2026-11-28 12:00:00 ERROR api: {line}" for line in lines or (label,)] * 12
+        return self
+
+    def now(self) -> pd.DataFrame | None:
+        rows = [*self.pct.items(), ("all", sum(self.pct.values()))]
+        return pd.DataFrame(rows, columns=["error", "value"]) if self.prometheus else None
+
+    def series(self) -> pd.DataFrame | None:
+        if not self.prometheus:
+            return None
+        times = pd.DatetimeIndex([ago(seconds) for seconds in range(900, -1, -5)])
+        columns = {
+            label: [pct if at >= ago(self.since_s) else 0.0 for at in times]
+            for label, pct in {**self.pct, "all": sum(self.pct.values())}.items()
+        }
+        return pd.DataFrame(columns, index=times)
+
+    def lines(self) -> pd.DataFrame | None:
+        return pd.DataFrame({"line": self.said}) if self.logs else None
+
+    def history(self) -> pd.DataFrame:
+        count = len(self.revisions)
+        rows = [(count - place, place == 0, ago(age), changes) for place, (age, changes) in enumerate(self.revisions)]
+        return pd.DataFrame(rows, columns=["revision", "current", "created", "changes"])
+
+    def pods(self) -> pd.DataFrame:
+        rows = [
+            ("api-1", API, "10.1.0.4", True, ago(self.revisions[0][0] - 2.0)),
+            ("migration-1", "deployment/schema-migration", "10.1.0.9", True, ago(60.0)),
+        ]
+        return pd.DataFrame(rows, columns=["pod", "workload", "address", "ready", "created"]).set_index("pod")
+
+    def asked(self) -> Seen | None:
+        if self.server is None:
+            return None
+
+        def ask() -> Seen:
+            assert self.server is not None
+            if self.server["answers"]:
+                return Seen(self.server)
+            raise ProbeError(self.server["why"], evidence="e7")
+
+        return database.asked(ask)
+
+    def facts(self) -> dict[str, Any]:
+        lines, server = self.lines(), self.asked()
+        errors = api_errors.failing(self.now(), lines, LIMIT)
+        state = {"name": DATABASE, "ready": self.ready, "desired": self.desired, "up": self.up}
+        gauges = {"used": self.used, "limit": 40.0, "reserved": 3.0} if self.prometheus else {}
+        refusals = pd.DataFrame({"count": [self.refused], "example": [""]}) if self.logs else None
+        slots = None if server is None else api_errors.slots(None, gauges, refusals, server)
+        seen: list[Any] = [None] * 4
+        if server is not None and server["answers"]:
+            seen = [blockers(self.holders), locks(self.holders), pd.DataFrame(self.holders, columns=SESSION)]
+            seen.append(pd.DataFrame({"mean_ms": [self.statement_ms], "query": ["SELECT 1"]}))
+        keys = api_errors.stale_keys(lines)
+        answers = {key: entry(*self.entries[key]) if key in self.entries else None for key in keys}
+        return {
+            "errors": errors,
+            "card": api_errors.card(self.stats, lines, 24.0),
+            "server": server,
+            "database": database.Facts(state),
+            "slots": slots,
+            "waits": api_errors.waits(errors, *seen),
+            "entries": None if lines is None else api_errors.entries(answers, NOW),
+        }
+
+    def diagnose(self) -> tuple[Verdict, dict[str, Any]]:
+        facts = self.facts()
+        case = Diagnosis(SimpleNamespace(unseen=[]), api_error_rate.CAUSES)
+        value = sum(self.pct.values())
+        rule = {"value": value, "holds": value > LIMIT} if self.prometheus else None
+        case.confirm(*api_errors.symptom(rule, self.lines(), LIMIT, 5.0, 60.0))
+
+        def examine(key: str, *names: str, **more: Any) -> None:
+            case.examine(key, **{name: facts[name] for name in names}, **more)
+
+        examine("cuda-out-of-memory", "errors", "card")
+        examine("database-down", "errors", "server", "database")
+        examine("pool-exhausted", "errors", "slots")
+        examine("slow-database", "errors", "waits", slow_ms=100.0)
+        examine("stale-cache", "errors", "entries", oldest_s=7200.0)
+        errors = facts["errors"]
+        facts["rollout"] = api_errors.rollout(self.history(), self.pods(), self.series(), errors, case.findings)
+        case.examine("bad-deployment", rollout=facts["rollout"], after_s=90.0)
+        return case.verdict(), facts
+
+
+SESSION = [
+    *("pid", "application", "client", "user", "state", "blocks", "transaction_s", "backend_start"),
+    *("transaction_start", "query"),
+]
+
+
+def holder(seconds: float = 30.0) -> dict[str, Any]:
+    return {
+        "pid": 77, "application": "report-migration", "client": "10.1.0.9", "user": "axiom_prod",
+        "state": "idle in transaction", "blocks": 0, "transaction_s": seconds, "backend_start": ago(seconds + 1),
+        "transaction_start": ago(seconds), "query": "ALTER TABLE option_trades",
+    }  # fmt: skip
+
+
+def locks(holders: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = [("option_trades", "AccessExclusiveLock", True, 1, f"{{{one['pid']}}}") for one in holders]
+    rows.append(("option_trades", "AccessShareLock", True, 2, "{8,9}"))
+    return pd.DataFrame(rows, columns=["relation", "mode", "granted", "sessions", "pids"])
+
+
+def blockers(holders: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(columns=[*SESSION, "depth", "waiting_behind"]).astype({"depth": int, "pid": int})
+
+
+def entry(age_s: float, ends: bool) -> Seen:
+    at = NOW.timestamp() - age_s
+    return Seen(text=json.dumps([at, 1.0, 0.5]), expires_in_s=600 if ends else None)
+
+
+def out_of_memory(facts: Facts) -> None:
+    facts.fails(
+        "CUDA out of memory",
+        4.0,
+        "CUDA out of memory. Tried to allocate 656.00 MiB (GPU 0; 512.00 MiB is the share of this process; 60.00 MiB "
+        "already allocated)",
+    )
+
+
+def no_database(facts: Facts) -> None:
+    facts.fails("Database connection failed", 20.0)
+    facts.server = {"answers": False, "why": "postgres of derivatives: connection refused"}
+    facts.ready = facts.desired = facts.up = 0.0
+
+
+def no_slot(facts: Facts) -> None:
+    facts.fails("Database connection failed", 15.0)
+    facts.server = {"answers": False, "why": "every connection but the reserved ones is taken (too many clients)"}
+    facts.used, facts.refused = 38.0, 200
+
+
+def lock_held(facts: Facts) -> None:
+    facts.fails("Database timeout", 12.0)
+    facts.holders = [holder()]
+
+
+def old_results(facts: Facts) -> None:
+    keys = [f"greeks:SPX:call:5200:30:{number}" for number in range(3)]
+    facts.fails("Stale cache", 8.0, *(f"stale cache entry {key}: computed 20000 s ago" for key in keys))
+    facts.entries = dict.fromkeys(keys, (20_000.0, False))
+
+
+def bad_release(facts: Facts) -> None:
+    facts.fails("Pricing failed", 25.0, "no dividend, model or market for SPX (looked for 'SPX')")
+    facts.revisions.insert(0, (facts.since_s + 12.0, "env RELEASE '2.4.0' -> '2.4.3'"))
+
+
+CASES = {
+    "cuda-out-of-memory": out_of_memory,
+    "database-down": no_database,
+    "pool-exhausted": no_slot,
+    "slow-database": lock_held,
+    "stale-cache": old_results,
+    "bad-deployment": bad_release,
+}
+NOT_AT_ONCE = {("database-down", other) for other in ("pool-exhausted", "slow-database")} | {
+    ("pool-exhausted", "slow-database")
+}
+
+
+def likely(verdict: Verdict) -> set[str]:
+    return {item.key for item in verdict.causes if item.likelihood > 0.5}
+
+
+def broken(*causes: str, facts: Facts | None = None) -> Facts:
+    facts = facts or Facts()
+    for cause in causes:
+        CASES[cause](facts)
+    return facts
+
+
+@pytest.mark.parametrize("cause", CASES)
+def test_the_cause_is_named_alone(cause: str) -> None:
+    verdict, _ = broken(cause).diagnose()
+    assert (verdict.confirmed, verdict.cause, likely(verdict)) == (True, cause, {cause}), verdict
+    assert verdict.confidence > 0.8
+
+
+@pytest.mark.parametrize("cause", [one for one in CASES if one != "bad-deployment"])
+def test_a_roll_out_just_before_does_not_hide_the_cause(cause: str) -> None:
+    facts = broken(cause)
+    facts.revisions.insert(0, (60.0, "env LOG_LEVEL 'info' -> 'debug'"))
+    verdict, _ = facts.diagnose()
+    assert (verdict.cause, likely(verdict)) == (cause, {cause}), verdict
+
+
+@pytest.mark.parametrize(
+    "pair", [(a, b) for a in CASES for b in CASES if a < b and not {(a, b), (b, a)} & NOT_AT_ONCE], ids="+".join
+)
+def test_two_at_once_are_both_likely(pair: tuple[str, str]) -> None:
+    verdict, _ = broken(*pair).diagnose()
+    assert likely(verdict) == set(pair), verdict
+
+
+def test_a_healthy_platform_has_no_cause() -> None:
+    verdict, _ = Facts().diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])
+    assert "0 % of requests fail (alert above 1 %" in verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("label", "line"),
+    [
+        ("Cache unavailable", "Error 111 connecting to redis:6379. Connection refused."),
+        ("Pricing failed", "no dividend, model or market for SPX (looked for 'SPX')"),
+        ("Database connection failed", "Database connection failed: could not extend file: No space left on device"),
+    ],
+)
+def test_what_is_no_known_cause_gets_no_name(label: str, line: str) -> None:
+    verdict, _ = Facts().fails(label, 9.0, line).diagnose()
+    assert verdict.cause == "none-of-these", verdict
+
+
+def test_errors_that_began_before_the_release_are_not_of_it() -> None:
+    facts = broken("bad-deployment")
+    facts.revisions[0] = (facts.since_s - 20.0, "env RELEASE '2.4.0' -> '2.4.3'")
+    assert facts.diagnose()[0].cause == "none-of-these"
+    facts.revisions = [(50.0, "the first kept")]
+    assert facts.diagnose()[0].cause == "none-of-these"
+    restarted = broken("bad-deployment")
+    restarted.revisions[0] = (52.0, "restarted at 2026-11-28T11:59:08Z")
+    assert restarted.diagnose()[0].causes[0].likelihood < 0.96
+
+
+def test_a_release_that_cannot_reach_the_database_is_a_bad_one() -> None:
+    facts = Facts().fails("Database connection failed", 50.0, "Database connection failed: password authentication")
+    facts.revisions.insert(0, (52.0, "env POSTGRES_URL changed"))
+    assert facts.diagnose()[0].cause == "bad-deployment"
+
+
+def test_a_slow_database_without_a_lock_is_slow_too() -> None:
+    facts = Facts().fails("Database timeout", 12.0)
+    facts.statement_ms = 380.0
+    assert facts.diagnose()[0].cause == "slow-database"
+
+
+def test_a_crashed_database_is_down_and_a_full_one_is_not() -> None:
+    facts = broken("database-down")
+    facts.desired = 1.0
+    assert facts.diagnose()[0].cause == "database-down"
+    few = Facts().fails("Database connection failed", 5.0)
+    few.used, few.refused = 30.0, 0
+    assert few.diagnose()[0].cause == "none-of-these"
+
+
+def test_a_card_that_others_fill_is_told_by_what_is_free() -> None:
+    facts = Facts().fails(
+        "CUDA out of memory", 4.0, "CUDA out of memory. Tried to allocate 300.00 MiB (GPU 0; 16.00 GiB total capacity)"
+    )
+    assert facts.stats is not None
+    facts.stats["gpu"]["memory_free_mib"] = 10.0
+    verdict, found = facts.diagnose()
+    assert verdict.cause == "cuda-out-of-memory"
+    assert found["card"]["room"] == pytest.approx(46.0)
+
+
+@pytest.mark.parametrize("cause", CASES)
+def test_without_prometheus_the_log_tells(cause: str) -> None:
+    facts = broken(cause)
+    facts.prometheus, facts.up = False, math.nan
+    verdict, _ = facts.diagnose()
+    assert verdict.confirmed
+    assert verdict.cause in (cause, None), verdict
+    if cause != "bad-deployment":
+        assert verdict.cause == cause, verdict
+    assert "errors a minute" in verdict.summary
+
+
+@pytest.mark.parametrize("missing", ["stats", "logs", "server"])
+@pytest.mark.parametrize("cause", CASES)
+def test_what_is_missing_never_gives_a_wrong_name(cause: str, missing: str) -> None:
+    facts = broken(cause)
+    setattr(facts, missing, False if missing == "logs" else None)
+    verdict, _ = facts.diagnose()
+    assert verdict.confirmed
+    assert likely(verdict) <= {cause}, verdict
+
+
+def test_nothing_seen_is_not_known() -> None:
+    facts = broken("stale-cache")
+    facts.prometheus = facts.logs = False
+    verdict, _ = facts.diagnose()
+    assert (verdict.confirmed, verdict.cause) == (False, None)
+    assert verdict.summary.startswith("Not known")
+
+
+def plan(*causes: str, facts: Facts | None = None) -> list[Any]:
+    facts = facts or broken(*causes)
+    _, found = facts.diagnose()
+    return api_error_rate.fixes(
+        causes,
+        service=SERVICE,
+        store=STORE,
+        pods=facts.pods(),
+        **{name: found[name] for name in ("database", "card", "slots", "waits", "rollout", "entries")},
+    )
+
+
+def test_each_cause_has_the_seeds_fix_and_no_more() -> None:
+    [(action, arguments)] = plan("cuda-out-of-memory")
+    assert (action, arguments["variable"], arguments["value"]) == ("kubernetes.set-env", "GREEKS_BATCH", "219")
+    assert plan("database-down") == [("kubernetes.scale", {"workload": DATABASE, "replicas": 1})]
+    [(action, arguments)] = plan("pool-exhausted")
+    assert (action, arguments["name"], arguments["value"]) == ("kubernetes.set-argument", "max_connections", "80")
+    assert plan("bad-deployment") == [("kubernetes.undo-rollout", {"workload": API, "revision": 2})]
+    assert plan("stale-cache") == [("redis.flush-pattern", {"pattern": "greeks:*", "endless": True, "until": "alert"})]
+    (end, ended), stop = plan("slow-database")
+    assert (end, [one["pid"] for one in ended["sessions"]]) == ("postgres.terminate-sessions", [77])
+    assert stop == ("kubernetes.stop", {"workload": "deployment/schema-migration"})
+
+
+def test_a_fix_that_cannot_be_aimed_is_not_proposed() -> None:
+    small = broken("cuda-out-of-memory")
+    assert small.stats is not None
+    small.stats["greeks_engine"]["batch"] = 100
+    assert plan("cuda-out-of-memory", facts=small) == [("kubernetes.restart", {"workload": API})]
+    crashed = broken("database-down")
+    crashed.desired = 1.0
+    assert plan("database-down", facts=crashed) == []
+    blind = broken("pool-exhausted")
+    blind.prometheus = False
+    assert plan("pool-exhausted", facts=blind) == []
+    own = broken("slow-database")
+    own.holders[0]["application"] = "derivatives-api"
+    assert [action for action, _ in plan("slow-database", facts=own)] == ["postgres.terminate-sessions"]
+    free = Facts().fails("Database timeout", 12.0)
+    assert plan("slow-database", facts=free) == [("kubernetes.scale", {"workload": API, "replicas": 10})]
+
+
+def test_when_the_errors_began() -> None:
+    facts = broken("bad-deployment")
+    series = facts.series()
+    assert series is not None
+    assert api_errors.onset(series, api_errors.OWN) == ago(40.0)
+    assert api_errors.onset(series, "stale cache") is None
+    assert api_errors.onset(series[series.index >= ago(30.0)], api_errors.OWN) is None
+    series.loc[ago(20.0), "Pricing failed"] = 0.0
+    assert api_errors.onset(series, api_errors.OWN) == ago(40.0)
+    series.loc[ago(20.0) : ago(10.0), "Pricing failed"] = 0.0
+    assert api_errors.onset(series, api_errors.OWN) == ago(5.0)
+
+
+def test_the_largest_batch_fits() -> None:
+    assert api_error_rate.largest_batch(488.0, 2.0) == 219
+    assert api_error_rate.largest_batch(1.0, 2.0) == 1
