@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import Field
 
+from opslib.actions import firing as rule
 from opslib.actions.action import ActionArguments, Check, Context
 from opslib.errors import ActionFailed, ProbeError
 
@@ -22,7 +23,7 @@ BATCH = 500
 SCAN_S = 5.0
 _OWN_CALLS = 100
 
-Until = Literal["redis-latency", "dashboard-data"]
+Until = Literal["redis-latency", "dashboard-data", "alert"]
 Pattern = Annotated[str, Field(min_length=3, max_length=200, pattern=r"^[A-Za-z0-9_.*:-]+$")]
 
 
@@ -108,8 +109,10 @@ def scan(client: Redis, pattern: str, most: int) -> list[str]:
             raise ProbeError(f"more keys match {pattern!r} than can be counted (at most {most:,}, in {SCAN_S:g} s)")
 
 
-def firing(context: Context, until: Until) -> Check:
-    """The condition that an action is to end, evaluated now."""
+def firing(context: Context, until: Until) -> Check | None:
+    """The condition that an action is to end, evaluated now: `alert` is the alert's own rule."""
+    if until == "alert":
+        return rule.check(context)
     return dashboard_check(context) if until == "dashboard-data" else latency_check(context)
 
 

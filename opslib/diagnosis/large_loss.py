@@ -1,4 +1,4 @@
-"""A04 large-loss: is the loss real, and where does it come from?
+"""A04 large-loss: whether the loss is real, and where it comes from.
 
 A loss on paper has three possible makers. The model: served volatilities or Greeks that are not the market's, so that
 the book, valued apart from it, has lost next to nothing. The data: spots that stand still while their futures move on.
@@ -150,7 +150,8 @@ def wrong_greeks(
     judged = served[served["verdict"] != "not-checked"]
     wrong = judged[judged["verdict"] == "differs"]
     if len(wrong):
-        text = f"{len(wrong)} of {len(judged)} served results are not Black-Scholes' at their own price: {wrong['sentence'].iloc[0]}"
+        text = f"{len(wrong)} of {len(judged)} served results are not Black-Scholes' at their own price: "
+        text += str(wrong["sentence"].iloc[0])
         reasons.append(reason(text[:300], len(wrong) / len(judged), threshold=0.2, decisive=0.6))
     if release.age_s <= window_s:
         text = f"revision {release.revision} came {release.age_s:.0f} s ago ({release.what})"
