@@ -100,8 +100,8 @@ class StopAutoTrading(_AutoTrading):
             context,
             seen,
             "automatic trades are refused within a second; the auto-hedger and trades by people go on",
-            "the book keeps what it has: its loss, gamma and vega go on moving with the market, and the alert of a loss "
-            "that has really been made goes on",
+            "the book keeps what it has: its loss, gamma and vega go on moving with the market, and the alert of a "
+            "loss that has really been made goes on",
             Undo(
                 kind="inverse",
                 reason="allows new risk again; a plan of its own, never automatic, since it adds risk",
