@@ -31,6 +31,7 @@ __all__ = [
     "fixes",
     "hedger",
     "holdings",
+    "in_force",
     "market",
     "message",
     "ratios",
@@ -44,6 +45,8 @@ NO_RELEASES = "the releases of the service"
 NO_ENTRY = "the market when the book was taken"
 _A_DAY = math.sqrt(252.0)  # trading days of a year
 _A_POINT = 0.05  # a change of every volatility by so much of itself counts like a day's move of the spots
+_FAR = 0.12  # a served volatility so far from the quoted one [log] is not explained by smile and term structure
+_A_PART = 0.2  # of the results, from which on those far away are taken for the model in force
 _COMMON = 0.75  # the most that a reason weighs for a cause that it does not tell from its neighbour [log-odds]
 _MUCH_STALE = 0.3  # with more of the underlyings stale, nothing that rests on their spots can be trusted
 
@@ -101,11 +104,18 @@ def began_s(history: pd.DataFrame | None, limit_usd: float, now: dt.datetime, us
     return 1.1 * (now.timestamp() - calm[-1].timestamp()) + 5.0 if len(calm) else usual_s
 
 
+def in_force(served: pd.DataFrame) -> pd.DataFrame:
+    """The served results that tell: those far from the market, where they are a part, as in the midst of a roll-out."""
+    usable = served[served["ratio"] > 0.0]
+    far = usable[usable["ratio"].map(lambda ratio: abs(math.log(ratio))) > _FAR]
+    return far if len(far) > _A_PART * len(usable) else usable
+
+
 def ratios(served: pd.DataFrame | None) -> pd.Series[float] | None:
-    """Served to quoted volatility by underlying, the median of all for those of which nothing was served."""
-    if served is None or served["ratio"].isna().all():
+    """Served to quoted volatility by underlying; None where nothing was served that tells."""
+    if served is None or not len(in_force(served)):
         return None
-    found = served.groupby("underlying")["ratio"].median().dropna()
+    found = in_force(served).groupby("underlying")["ratio"].median()
     found.attrs["evidence"] = list(evidence_of(served))
     return found
 
@@ -128,12 +138,12 @@ def wrong_greeks(
     served: pd.DataFrame, valuation: Valuation, release: Release, limit_usd: float, window_s: float
 ) -> list[Reason]:
     """The service's model is wrong: its volatilities are not the market's, or its Greeks not those of its prices."""
-    usable = served["ratio"].dropna()
-    ratio = float(usable.median()) if len(usable) else math.nan
+    telling = in_force(served)
+    ratio = float(telling["ratio"].median()) if len(telling) else math.nan
     share = valuation.model_usd / limit_usd
     reasons = [
         reason(
-            f"served volatilities are {ratio:.2f} times the quoted ones ({len(usable)} results of the last seconds)",
+            f"served volatilities are {ratio:.2f} times the quoted ones ({len(telling)} of {len(served)} results)",
             abs(math.log(ratio)) if ratio > 0 else math.nan,
             threshold=0.08,
             decisive=0.2,

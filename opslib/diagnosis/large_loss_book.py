@@ -208,14 +208,17 @@ def revalued(
     rates = {"rate": spots["rate"].to_dict(), "dividend": spots["dividend"].to_dict()}
     now = risk.Market(fresh.to_dict(), implied=table["volatility"].to_dict(), **rates)
     level = table.groupby("underlying")["volatility"].median().reindex(names).fillna(0.0)
-    shift = (level * ((ratios.reindex(names) if ratios is not None else 1.0) - 1.0)).fillna(0.0)
+    scale = pd.Series(1.0, index=names)
+    if ratios is not None:
+        scale = ratios.reindex(names).fillna(ratios.median())  # where nothing was served, as elsewhere
+    shift = level * (scale - 1.0)
     back = spots["spot"] / fresh - 1.0  # from the fresh spot to the served one
     moves = [back, back, *(pd.Series(move, index=names) for move in shocks)]
     shifts = [0.0 * shift, shift, *(0.0 * shift for _ in shocks)]
     scenarios = risk.Scenarios(names, [list(one) for one in moves], [list(one) for one in shifts])
     anew = risk.revalue(book, now, scenarios).total
     gains = held["units"] * spots["future"].fillna(fresh) - held["cost"]
-    asked = table["volatility"] * (table["underlying"].map(ratios).fillna(1.0) if ratios is not None else 1.0)
+    asked = table["volatility"] * table["underlying"].map(scale)
     rows = _by_underlying(table.assign(asked=asked), held, spots["spot"], fresh, gains, pricing)
     pnl = float(rows["pnl_usd"].sum())
     linear = float((held["units"] * fresh).sum())

@@ -93,6 +93,14 @@ def test_greeks_that_are_not_those_of_their_price_are_wrong() -> None:
     assert "3 of 3 served results are not Black-Scholes'" in because
 
 
+def test_a_roll_out_that_is_half_done_is_seen() -> None:
+    new, old = play(happening("wrong-greeks", 2), 2), play(Happening(), 2)
+    assert new.served is not None
+    assert old.served is not None
+    new.served = pd.concat([old.served.head(40), new.served.head(25)])
+    assert likely(new.diagnose()) == {"wrong-greeks"}
+
+
 def test_a_position_booked_at_a_wrong_price_is_none_of_these() -> None:
     desk = play(Happening(), 4)
     assert desk.positions is not None
