@@ -41,6 +41,7 @@ __all__ = [
 NO_RATES = "how much is asked of the cache"
 NO_BALANCE = "what Redis evicts and lets end"
 NO_IDLE = "when keys were last used"
+_STAYS = 0.4  # a cache that fills keeps at least this share of what is written
 _TICK_S = 2.0  # Redis keeps the time of use in whole seconds
 _SHARE_OF_HOST = 0.8  # of the container's memory limit that Redis may take
 
@@ -65,12 +66,13 @@ def cold_after_restart(uptime_s: float, rates: Rates) -> list[Reason]:
     fill = rates.again_s
     text = f"Redis started {uptime_s:,.0f} s ago; with what is asked of it it takes about {fill:.0f} s to fill"
     reasons = [reason(text, uptime_s / fill, threshold=1.5, decisive=0.7, missing=NO_RATES)]
-    part = rates.keys / rates.usual_keys if rates.usual_keys > 0 else math.nan
-    text = f"it holds {rates.keys:,.0f} keys of usually {rates.usual_keys:,.0f}"
-    reasons.append(reason(text, part, threshold=0.8, decisive=0.4, missing="how many keys are usual"))
     stays = 1.0 - rates.share(rates.evicted + rates.ended)
     text = f"{max(0.0, min(stays, 1.0)):.0%} of what is written stays"
-    reasons.append(_capped(reason(text, stays, threshold=0.4, decisive=0.7, missing=NO_BALANCE)))
+    reasons.append(_capped(reason(text, stays, threshold=_STAYS, decisive=0.7, missing=NO_BALANCE)))
+    if not stays < _STAYS:  # else what is lacking is removed, and not yet to come
+        part = rates.keys / rates.usual_keys if rates.usual_keys > 0 else math.nan
+        text = f"it holds {rates.keys:,.0f} keys of usually {rates.usual_keys:,.0f}"
+        reasons.append(reason(text, part, threshold=0.8, decisive=0.4, missing="how many keys are usual"))
     return reasons
 
 
@@ -127,8 +129,8 @@ def _timed(names: pd.DataFrame) -> float:
 
 
 def _capped(found: Reason) -> Reason:
-    """Much that stays fits many causes; little of it contradicts."""
-    return replace(found, weight=min(found.weight, 1.0))
+    """Much that stays fits many causes; where little does, an empty beginning is at most a part of the matter."""
+    return replace(found, weight=max(-1.5, min(found.weight, 1.0)))
 
 
 CAUSES = (

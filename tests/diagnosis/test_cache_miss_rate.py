@@ -173,7 +173,14 @@ def test_two_at_once_are_both_likely() -> None:
     both = cold(short(Facts()))
     both.ended, both.held = 104.0, 300.0
     both.rows = keys(300, life=(0, 5), idle=(0, 5))
-    assert "keys-expiring" in likely(both.diagnose())
+    assert likely(both.diagnose()) == {"keys-expiring", "cold-after-restart"}
+
+
+def test_a_platform_that_is_young_itself_is_not_cold_for_that() -> None:
+    for cause in ("memory-full", "keys-expiring", "key-pattern-changed"):
+        facts = CASES[cause](Facts())
+        facts.uptime_s = 110.0
+        assert likely(facts.diagnose()) == {cause}
 
 
 def test_a_cache_that_was_flushed_is_none_of_these() -> None:
