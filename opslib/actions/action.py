@@ -229,7 +229,7 @@ class Action(ABC):
     risk_reducing: ClassVar[bool] = False
     stops_new_risk: ClassVar[bool] = False
     hot_reload: ClassVar[bool] = False
-    effect_within_s: ClassVar[float]
+    effect_within_s: float
     calm_s: ClassVar[float] = 1.0
     Arguments: ClassVar[type[ActionArguments]]
 

@@ -11,6 +11,7 @@ from opslib.actions.crypto_breaker import ResetBreaker, SetScenarios, StartTradi
 from opslib.actions.crypto_limits import LowerPositionLimit, PenaliseModel, SetPositionLimit
 from opslib.actions.crypto_router import MarketHours, PauseRouter, ResumeRouter, ScaleModels, SetRouterRules
 from opslib.actions.dashboards import RestoreVersion, SetDatasource, SetSeriesWriter
+from opslib.actions.derivatives import StartAutoTrading, StopAutoTrading
 from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
 from opslib.actions.kubernetes_arguments import SetArgument
@@ -39,6 +40,7 @@ _CRYPTO: tuple[type[Action], ...] = (
     *(ResetBreaker, SetScenarios, StartTrading, StopTrading),
 )
 _DASHBOARDS: tuple[type[Action], ...] = (RestoreVersion, SetDatasource, SetSeriesWriter)
+_DERIVATIVES: tuple[type[Action], ...] = (StartAutoTrading, StopAutoTrading)
 _FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
 _KUBERNETES: tuple[type[Action], ...] = (
     *(Scale, Stop, SetAutoscaler),
@@ -52,7 +54,8 @@ _POSTGRES: tuple[type[Action], ...] = (
 )
 _REDIS: tuple[type[Action], ...] = (FailOver, FlushPattern, KillClients, SetConfiguration, TrimSeries)
 ACTIONS: dict[str, type[Action]] = {
-    action.name: action for action in (*_CRYPTO, *_DASHBOARDS, *_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS)
+    action.name: action
+    for action in (*_CRYPTO, *_DASHBOARDS, *_DERIVATIVES, *_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS)
 }
 
 

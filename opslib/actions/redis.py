@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -50,10 +51,11 @@ class RedisAction(Action):
 
 
 class SetConfigurationArguments(RedisArguments):
-    """A setting and its new value, as `CONFIG SET` takes them."""
+    """A setting and its new value, as `CONFIG SET` takes them; and by when the effect shows [s]."""
 
     name: str
     value: str
+    within_s: Annotated[float, Field(ge=5, le=3600)] = EFFECT_S
 
     @model_validator(mode="after")
     def _known(self) -> SetConfigurationArguments:
@@ -71,6 +73,10 @@ class SetConfiguration(RedisAction):
     kind = "configuration"
     Arguments = SetConfigurationArguments
     arguments: SetConfigurationArguments
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__(arguments)
+        self.effect_within_s = self.arguments.within_s
 
     def observe(self, context: Context) -> Observation:
         """Read the setting, and what it bears on."""
@@ -96,7 +102,7 @@ class SetConfiguration(RedisAction):
         return Description(
             summary=f"Set {name} of Redis of {context.platform} from {_told(name, old)} to {_told(name, new)}",
             preview={"setting": name, "before": old, "after": new, **seen.facts, "at_once": goes},
-            expected_effect=f"{goes}; the condition of the alert ends within {EFFECT_S:g} s",
+            expected_effect=f"{goes}; the condition of the alert ends within {self.effect_within_s:g} s",
             blast_radius={"settings": 1, "instances": 1},
             residual_risk="a restart of Redis brings the old value back until its configuration file says the new one; "
             "the replica keeps its own value",
@@ -104,7 +110,12 @@ class SetConfiguration(RedisAction):
                 kind="inverse",
                 reason="sets the previous value",
                 action=self.name,
-                arguments={"name": name, "value": old, "until": self.arguments.until},
+                arguments={
+                    "name": name,
+                    "value": old,
+                    "until": self.arguments.until,
+                    "within_s": self.arguments.within_s,
+                },
             ),
         )
 

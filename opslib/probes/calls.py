@@ -123,6 +123,10 @@ class Redis:
         """Keys counted by pattern, largest first: `pattern`, `type`, `keys`, `bytes`, `largest`, `complete`, ..."""
         return self._ops.probe("redis.census", pattern=pattern, budget_s=budget_s)
 
+    def lives(self, pattern: str = "*", sample: int = 2000) -> pd.DataFrame:
+        """A sample of the keys: `key`, `type`, what is left of their lives `life_s`, `idle_s` [s], `of` how many."""
+        return self._ops.probe("redis.lives", pattern=pattern, sample=sample)
+
     def latency(self, for_s: float = 1.0) -> Seen:
         """Percentiles of the time of a call [ms], measured for `for_s` [s], and the server's work meanwhile."""
         seen: Seen = self._ops.probe("redis.latency", for_s=for_s)

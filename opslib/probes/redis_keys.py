@@ -18,6 +18,8 @@ _BATCH = 500
 _LONGEST_S = 5.0
 _SAMPLED = 20  # keys of a group whose size is asked
 _GROUPS = 500
+_MOST_SAMPLED = 5000
+_GONE = -2  # what TTL answers of a key that is not there any more
 _LAST_PART = re.compile(r"[^:.]+$")
 
 
@@ -110,6 +112,48 @@ def _sizes(client: Redis, sample: list[str], kind: str, keys: int) -> dict[str, 
         "largest_elements": largest[0] if elements else None,
         "without_ttl": sum(life == -1 for life in lives.execute()),
     }
+
+
+@probe("redis.lives")
+def lives(target: Target, pattern: str = "*", sample: int = 2000) -> Frame:
+    """A sample of the keys, how long each still lives, and how long ago it was used.
+
+    Columns `key`, `type`, `life_s` (what is left of its life [s], none where it is kept for ever), `idle_s` (since it
+    was read or written last [s], none where the server does not keep that), `of` (keys in all). The sample is what SCAN
+    finds first, which follows no order of names or ages; looking does not count as using.
+
+    Parameters
+    ----------
+    target : Target
+    pattern : str
+    sample : int
+        So many keys, at most 5,000.
+    """
+    if not 0 < sample <= _MOST_SAMPLED:
+        raise target.error(f"sample must be from 1 to {_MOST_SAMPLED:,}")
+    rows: list[dict[str, Any]] = []
+    with connected(target) as client:
+        of = int(client.dbsize())
+        for calls, (names, kinds, _) in enumerate(_scan(client, pattern), start=1):
+            told = client.pipeline(transaction=False)
+            for name in names:
+                told.ttl(name)
+                told.object("IDLETIME", name)
+            answers = told.execute(raise_on_error=False)
+            pairs = zip(names, kinds, answers[::2], answers[1::2], strict=True)
+            rows += [
+                {"key": name, "type": kind, "life_s": life if life >= 0 else None, "idle_s": _whole(idle), "of": of}
+                for name, kind, life, idle in pairs
+                if isinstance(life, int) and life != _GONE
+            ]
+            if len(rows) >= sample or calls >= _SCAN_CALLS:
+                break
+    return table(rows[:sample], key="string", type="string", life_s="int64", idle_s="int64", of="int64")
+
+
+def _whole(answer: Any) -> int | None:
+    """A number of seconds; None for an error, such as that of a server that counts uses and keeps no times."""
+    return int(answer) if isinstance(answer, int) else None
 
 
 @probe("redis.streams")

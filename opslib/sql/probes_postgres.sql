@@ -309,3 +309,19 @@ ORDER BY name LIMIT %(limit)s
 SELECT attname::text AS "column", format_type(atttypid, atttypmod) AS type
 FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum LIMIT %(limit)s
+
+-- name: desk_positions
+-- A desk's options with what was paid for them, as the platform's seed names table and columns.
+SELECT underlying, kind, strike, expiry_days, quantity, entry_price, updated_at
+FROM positions WHERE book = %(book)s ORDER BY underlying, expiry_days, strike, kind LIMIT %(limit)s
+
+-- name: desk_hedges
+-- What the hedges add up to by underlying: units and cost; how many there were lately, and when the last one was.
+SELECT underlying, sum(quantity)::float8 AS units, sum(quantity * price)::float8 AS cost, max(timestamp) AS last,
+       count(*) FILTER (WHERE timestamp > now() - %(window_s)s * interval '1 second') AS recent
+FROM hedges GROUP BY underlying ORDER BY underlying LIMIT %(limit)s
+
+-- name: served_greeks
+-- The Greeks that were served within the last seconds, newest first.
+SELECT timestamp, underlying, kind, strike, days, price, delta, gamma, vega, theta
+FROM greeks_history WHERE timestamp > now() - %(within_s)s * interval '1 second' ORDER BY timestamp DESC LIMIT %(limit)s

@@ -158,7 +158,7 @@ class GameDay:
         """Apply the plan, and wait until the alert is over; note what else came meanwhile.
 
         Where it fires on after a plan that was verified, the playbook is run again, as it may propose the next step
-        only then.
+        only then. Of an alert that goes on whatever is done, the verified plan is the end.
         """
         if seen.incident is None:
             return
@@ -171,6 +171,9 @@ class GameDay:
                 self.desk.decide(plan)
                 seen.plans[-1] = self.desk.applied(by, plan)
                 if seen.plans[-1]["state"] != "verified":
+                    break
+                if score.goes_on(one.name):
+                    seen.recovery_s = (dt.datetime.now(dt.UTC) - asked).total_seconds()
                     break
                 self.say("waiting until the alert is over")
                 last = step + 1 == MOST_STEPS

@@ -14,7 +14,7 @@ import yaml
 
 from sandbox.gameday.rounds import Round
 
-__all__ = ["Observed", "broken", "calm", "needed", "summary"]
+__all__ = ["Observed", "broken", "calm", "goes_on", "needed", "summary"]
 
 _DONE_BADLY = ("partial", "failed")
 
@@ -162,15 +162,24 @@ def calm(
 
 
 @cache
-def _plans() -> dict[str, list[str]]:
+def _plans() -> dict[str, tuple[tuple[str, ...], bool]]:
+    """By pattern: the actions, and whether the alert goes on whatever is done."""
     text = files("sandbox.gameday").joinpath("plans.yaml").read_text("utf-8")
-    found: dict[str, list[str]] = yaml.safe_load(text)
-    return found
+    found: dict[str, Any] = yaml.safe_load(text)
+    return {
+        name: (tuple(told["actions"]), told["alert"] == "goes-on") if isinstance(told, dict) else (tuple(told), False)
+        for name, told in found.items()
+    }
 
 
 def needed(fault: str) -> tuple[str, ...] | None:
     """The actions that a plan for this fault may hold; None where that is not declared."""
-    return next((tuple(actions) for name, actions in _plans().items() if fnmatchcase(fault, name)), None)
+    return next((actions for name, (actions, _) in _plans().items() if fnmatchcase(fault, name)), None)
+
+
+def goes_on(fault: str) -> bool:
+    """Whether the alert of this fault goes on whatever is done on the platform: its plan is over once verified."""
+    return next((stays for name, (_, stays) in _plans().items() if fnmatchcase(fault, name)), False)
 
 
 def summary(faults: Sequence[Mapping[str, Any]], healthy: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

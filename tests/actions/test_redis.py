@@ -80,6 +80,19 @@ def test_a_setting_is_previewed_set_and_set_back(server: redis_server.RedisServe
     assert admin.config_get("maxmemory") == {"maxmemory": "100663296"}
 
 
+def test_a_change_may_be_to_end_the_alert_and_take_its_time(
+    server: redis_server.RedisServer, admin: redis.Redis
+) -> None:
+    given = {"name": "maxmemory", "value": "201326592", "until": "alert", "within_s": 240.0}
+    action = make("redis.set-configuration", given)
+    _, told = preview(server, action)
+    assert action.effect_within_s == 240.0
+    assert "the condition of the alert ends within 240 s" in told.expected_effect
+    assert told.undo.arguments == {**given, "value": "100663296"}
+    with context(server, "recorder") as reader:
+        assert action.check(reader) is None  # there is no alert whose rule could be asked
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

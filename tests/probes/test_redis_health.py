@@ -143,6 +143,26 @@ def test_census_counts_by_pattern_within_its_budget(seeing: Pair) -> None:
     assert [row["pattern"] for row in rows(target, "redis.census", pattern="risk.*")] == ["risk.edge_blended.*"]
 
 
+def test_lives_of_a_sample_and_when_each_key_was_used(seeing: Pair) -> None:
+    target, client = seeing
+    client.flushdb()
+    client.mset({f"greeks:SPX:{number}": "x" for number in range(1500)})
+    client.set("greeks:short", "1", ex=30)
+    found = {row["key"]: row for row in rows(target, "redis.lives", sample=2000)}
+    assert len(found) == 1501
+    assert {row["of"] for row in found.values()} == {1501}
+    assert found["greeks:SPX:7"]["life_s"] is None
+    assert 25 <= int(str(found["greeks:short"]["life_s"])) <= 30
+    assert all(0 <= int(str(row["idle_s"])) <= 5 for row in found.values())
+    assert len(rows(target, "redis.lives", sample=10)) == 10
+    assert rows(target, "redis.lives", pattern="nothing:*") == []
+    client.config_set("maxmemory-policy", "volatile-lfu")
+    assert {row["idle_s"] for row in rows(target, "redis.lives", sample=10)} == {None}
+    client.config_set("maxmemory-policy", "noeviction")
+    with pytest.raises(ProbeError, match="sample must be from 1 to 5,000"):
+        rows(target, "redis.lives", sample=0)
+
+
 def test_streams_with_their_ends(seeing: Pair) -> None:
     target, client = seeing
     client.flushdb()

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.gameday import score
 from sandbox.gameday.rounds import Round
-from sandbox.gameday.score import Observed, needed, summary
+from sandbox.gameday.score import Observed, goes_on, needed, summary
 
 ROUND = Round("var-breach/single-symbol", "var-breach/single-symbol", ("crypto",), 7)
 
@@ -102,6 +102,10 @@ def test_what_a_plan_may_hold_is_declared_by_fault() -> None:
     assert needed("var-breach/stale-volatility") == ("crypto.emergency-reduce", "crypto.refresh-volatility")
     assert needed("var-breach/single-symbol") == ("crypto.emergency-reduce",)
     assert needed("no-such/fault") is None
+    assert needed("large-loss/market-move-hedged") == ("derivatives.stop-auto-trading",)
+    assert goes_on("large-loss/market-move-hedged")
+    assert not goes_on("large-loss/wrong-greeks")
+    assert not goes_on("no-such/fault")
 
 
 @pytest.mark.parametrize(

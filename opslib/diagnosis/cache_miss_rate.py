@@ -1,0 +1,247 @@
+"""A06 cache-miss-rate: where the results go that are written into the cache and not found again.
+
+What is written every second has to go somewhere: it is evicted, it ends by its own life, or it adds to what is held. A
+cache that is full evicts, one that starts empty grows, one whose results live too short lets them end. And a cache
+whose names have changed is full of results that nobody asks for any more. So the causes are told apart by that
+balance, by the lives of the keys against the time after which a key is asked for again, and by which names are in use.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from opslib.diagnosis.cache_miss_rate_seen import Rates, Traffic, asked, info, names, rates, shape, told, traffic
+from opslib.diagnosis.causes import Cause, Reason, reason
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "CAUSES",
+    "Rates",
+    "Traffic",
+    "asked",
+    "culprit",
+    "fixes",
+    "full_again_s",
+    "info",
+    "names",
+    "rates",
+    "room",
+    "shape",
+    "told",
+    "traffic",
+]
+
+NO_RATES = "how much is asked of the cache"
+NO_BALANCE = "what Redis evicts and lets end"
+NO_IDLE = "when keys were last used"
+_STAYS = 0.4  # a cache that fills keeps at least this share of what is written
+_TICK_S = 2.0  # Redis keeps the time of use in whole seconds
+_SHARE_OF_HOST = 0.8  # of the container's memory limit that Redis may take
+
+
+def memory_full(memory: Mapping[str, Any], rates: Rates) -> list[Reason]:
+    """Redis has no room: what is written pushes out what would have been found."""
+    used, limit = float(memory.get("used_memory") or 0), float(memory.get("maxmemory") or 0)
+    if not limit:
+        return [Reason("Redis has no limit of memory", -3.0)]
+    share, policy = used / limit, str(memory.get("policy") or "")
+    text = f"memory in use is {share:.0%} of its limit of {limit / 1e6:,.1f} MB"
+    reasons = [reason(text, share, threshold=0.85, decisive=0.97)]
+    if policy == "noeviction" and share > 0.97:
+        return [*reasons, Reason("nothing may be evicted, so writes are refused", 2.5)]
+    out = rates.share(rates.evicted)
+    text = f"{rates.evicted:.0f} keys a second are evicted, {min(out, 1):.0%} of what is written"
+    return [*reasons, reason(text, out, threshold=0.15, decisive=0.5, missing=NO_BALANCE)]
+
+
+def cold_after_restart(uptime_s: float, rates: Rates) -> list[Reason]:
+    """Redis began empty not long ago, and fills."""
+    fill = rates.again_s
+    text = f"Redis started {uptime_s:,.0f} s ago; with what is asked of it it takes about {fill:.0f} s to fill"
+    reasons = [reason(text, uptime_s / fill, threshold=1.5, decisive=0.7, missing=NO_RATES)]
+    stays = 1.0 - rates.share(rates.evicted + rates.ended)
+    text = f"{max(0.0, min(stays, 1.0)):.0%} of what is written stays"
+    reasons.append(_capped(reason(text, stays, threshold=_STAYS, decisive=0.7, missing=NO_BALANCE)))
+    if not stays < _STAYS:  # else what is lacking is removed, and not yet to come
+        part = rates.keys / rates.usual_keys if rates.usual_keys > 0 else math.nan
+        text = f"it holds {rates.keys:,.0f} keys of usually {rates.usual_keys:,.0f}"
+        reasons.append(reason(text, part, threshold=0.8, decisive=0.4, missing="how many keys are usual"))
+    return reasons
+
+
+def keys_expiring(names: pd.DataFrame, rates: Rates) -> list[Reason]:
+    """Results end before they are asked for again."""
+    life, again = float(names.attrs["fresh_life_s"]), rates.again_s
+    told = "for ever" if math.isinf(life) else f"{life:,.0f} s"
+    text = f"keys in use now live on for {told}; each is asked for again after {again:.0f} s"
+    ratio = min(life, 1e9) / again
+    reasons = [reason(text, ratio, threshold=0.6, decisive=0.25, missing=NO_RATES)]
+    timed = _timed(names)
+    if timed > 0.3:
+        return [*reasons, Reason(f"but {timed:.0%} of the names in use hold a time: however long they lived", -3.0)]
+    out = rates.share(rates.ended)
+    text = f"{rates.ended:.0f} keys a second end, {min(out, 1):.0%} of what is written"
+    return [*reasons, reason(text, out, threshold=0.3, decisive=0.7, missing=NO_BALANCE)]
+
+
+def key_pattern_changed(names: pd.DataFrame, rates: Rates, documented: Sequence[str]) -> list[Reason]:
+    """What is asked for has other names than what is held."""
+    used = names[names["fresh"] > 0]
+    in_use = ", ".join(used.sort_values("fresh", ascending=False).index[:2]) or "none"
+    reasons = []
+    if documented:
+        strange = float(used["fresh"][[_plain(one) not in documented for one in used.index]].sum())
+        text = f"{strange:.0%} of the names in use are not as documented ({in_use})"
+        reasons.append(reason(text, strange if len(used) else math.nan, threshold=0.3, decisive=0.7, missing=NO_IDLE))
+    if names["idle_s"].isna().all():
+        reasons.append(reason("", math.nan, threshold=0.0, decisive=1.0, missing=NO_IDLE))
+    else:
+        due = rates.lookups * names.attrs["sampled"] * names["share"] * (names["idle_s"].fillna(0.0) - _TICK_S)
+        left = names[due > 10.0]
+        share = float(left["share"].sum())
+        text = f"{share:.0%} of the keys have names that are asked for no more"
+        if len(left):
+            first = left.index[0]
+            text += f": of {first} none in {left['idle_s'].iloc[0]:.0f} s, where {due[first]:.0f} were due"
+        reasons.append(reason(text, share, threshold=0.25, decisive=0.6))
+    timed = _timed(names)
+    if timed > 0.3:
+        reasons.append(
+            Reason(f"{timed:.0%} of the names in use hold the time of their writing: none is found again", 2.0)
+        )
+    return reasons
+
+
+def _plain(one: str) -> str:
+    return re.sub(r"number\.\d+", "number", one)
+
+
+def _timed(names: pd.DataFrame) -> float:
+    """Share of the keys in use whose names hold a time."""
+    return float(names["fresh"][["time" in one.split(":") for one in names.index]].sum())
+
+
+def _capped(found: Reason) -> Reason:
+    """Much that stays fits many causes; where little does, an empty beginning is at most a part of the matter."""
+    return replace(found, weight=max(-1.5, min(found.weight, 1.0)))
+
+
+CAUSES = (
+    Cause(
+        "memory-full",
+        "Is the memory full, so that keys are evicted?",
+        memory_full,
+        "give Redis more memory (maxmemory)",
+    ),
+    Cause(
+        "cold-after-restart",
+        "Did Redis start empty a short time ago?",
+        cold_after_restart,
+        "wait until it has filled; find out why it restarted",
+    ),
+    Cause(
+        "keys-expiring",
+        "Do results end before they are asked for again?",
+        keys_expiring,
+        "roll back the release that let them live so short",
+    ),
+    Cause(
+        "key-pattern-changed",
+        "Does the service ask for other names than are held?",
+        key_pattern_changed,
+        "roll back the release that changed the names",
+    ),
+)
+
+
+def culprit(history: pd.DataFrame | None, now: dt.datetime, window_s: float) -> tuple[int, int, str] | None:
+    """The release to blame: its revision, the one before it, and what it changed; None where none is recent enough."""
+    if history is None or not history["current"].any():
+        return None
+    current = history[history["current"]].iloc[0]
+    earlier = history[history["revision"] < current["revision"]]
+    if not len(earlier) or now.timestamp() - current["created"].timestamp() > window_s:
+        return None
+    return int(current["revision"]), int(earlier["revision"].max()), str(current["change_cause"] or current["changes"])
+
+
+def room(
+    memory: Mapping[str, Any], rates: Rates, earlier_bytes: float, container_bytes: float, growth: float
+) -> int | None:
+    """How much memory Redis should have [bytes]; None where its container has no room for more.
+
+    What it had before the limit was lowered, where that is known; else what the usual keys need at the size that keys
+    have now, a third to spare, and at least `growth` times the limit. Never more than the container can give.
+    """
+    limit, used = float(memory["maxmemory"]), float(memory["used_memory"])
+    if earlier_bytes > 1.05 * limit:
+        wanted = earlier_bytes
+    else:
+        data = float(memory.get("used_memory_dataset") or used)
+        need = (used - data) + 1.33 * data * max(1.0, rates.usual_keys / max(rates.keys, 1.0))
+        wanted = max(need, growth * limit)
+    most = _SHARE_OF_HOST * min(
+        value
+        for value in (container_bytes, float(memory.get("total_system_memory") or math.inf), math.inf)
+        if value > 0
+    )
+    value = min(wanted, most)
+    return int(value) if value > 1.05 * limit else None
+
+
+def full_again_s(rates: Rates) -> float:
+    """How long until the hit rate is above one half again, once nothing removes the keys [s]."""
+    part = min(1.0, rates.keys / rates.usual_keys) if rates.usual_keys > 0 else 0.0
+    return max(0.0, rates.again_s * math.log(max(1.0, 2.0 * (1.0 - part))))
+
+
+def fixes(
+    causes: Sequence[str],
+    *,
+    memory: Mapping[str, Any] | None,
+    rates: Rates | None,
+    earlier_bytes: float,
+    container: pd.DataFrame | None,
+    growth: float,
+    release: tuple[int, int, str] | None,
+    service: str,
+) -> list[tuple[str, dict[str, Any]]]:
+    """The fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
+
+    Parameters
+    ----------
+    causes : sequence of str
+        That hold, the most likely first.
+    memory, rates : as seen, or None
+    earlier_bytes : float
+        The largest limit of memory lately [bytes]; nan where not known.
+    container : DataFrame or None
+        Redis' containers, with `memory_limit` [bytes].
+    growth : float
+        How much more memory Redis gets at least, as a factor.
+    release : (int, int, str) or None
+        As `culprit` gives it.
+    service : str
+        `deployment/NAME`.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for cause in causes:
+        if cause == "memory-full" and memory is not None and rates is not None and memory.get("maxmemory"):
+            limits = [] if container is None else [float(one) for one in container["memory_limit"] if one > 0]
+            value = room(memory, rates, earlier_bytes, min(limits, default=math.nan), growth)
+            if value is not None:
+                within_s = float(round(min(3600.0, max(120.0, 3.0 * rates.again_s))))
+                change = {"name": "maxmemory", "value": str(value), "until": "alert", "within_s": within_s}
+                found.append(("redis.set-configuration", change))
+        elif cause in ("keys-expiring", "key-pattern-changed") and release is not None:
+            step = ("kubernetes.undo-rollout", {"workload": service, "revision": release[1]})
+            if step not in found:
+                found.append(step)
+    return found

@@ -1,0 +1,298 @@
+"""A06 on facts as the probes tell them: each cause, two at once, none of them, and what could not be seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from opslib.diagnosis import Diagnosis, Verdict, cache_miss_rate
+
+NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
+MB = 1_000_000
+OLD = "greeks:{name}:{kind}:{strike:g}:{days}:{spot:g}"
+DOCUMENTED = ["greeks:word:word:number:number:number"]
+Row = tuple[str, str, float, float]
+
+
+def keys(
+    count: int, pattern: str = OLD, *, life: tuple[float, float] = (600, 3500), idle: tuple[float, float] = (0, 250)
+) -> list[Row]:
+    """Names of cached results, with what is left of their lives and the time since they were used [s]."""
+    rng = random.Random(f"{pattern} {count}")
+    rows = []
+    for _ in range(count):
+        used = rng.uniform(*idle)
+        spot = round(rng.uniform(100, 5500), 2)
+        facts = {"name": rng.choice(("SPX", "SX5E", "AAPL")), "kind": rng.choice(("call", "put")), "spot": spot}
+        facts |= {"strike": round(spot * 1.02, 1), "days": rng.choice((30, 60, 91)), "now": NOW.timestamp() - used}
+        rows.append((pattern.format(**facts, release="2.5.1"), "string", rng.uniform(*life), used))
+    return rows
+
+
+class Facts:
+    """What the probes told; a healthy cache, until something is changed."""
+
+    def __init__(self) -> None:
+        self.lookups, self.misses = 110.0, 4.0
+        self.evicted, self.ended = 0.0, 4.0
+        self.held, self.usual = 11_400.0, 11_400.0
+        self.uptime_s: float | None = 8000.0
+        self.memory: dict[str, Any] | None = {
+            "used_memory": 6 * MB, "used_memory_dataset": 4 * MB, "maxmemory": 32 * MB, "policy": "volatile-lru",
+            "total_system_memory": 8_000 * MB,
+        }  # fmt: skip
+        self.rows: list[Row] | None = [*keys(2000), ("market:SPX", "hash", float("nan"), 0.0)]
+        self.documented = DOCUMENTED
+        self.own = True
+        self.seen = True
+
+    @property
+    def rates(self) -> cache_miss_rate.Rates | None:
+        if not self.seen:
+            return None
+        server = {"db0": str({"keys": int(self.held), "expires": 1, "avg_ttl": 5})}
+        own = {"server": {"evicted_per_s": self.evicted, "expired_per_s": self.ended}} if self.own else None
+        traffic = cache_miss_rate.Traffic(self.lookups, self.misses, ("e1",))
+        return cache_miss_rate.rates(traffic, server, own, self.usual)
+
+    def diagnose(self) -> Verdict:
+        case = Diagnosis(SimpleNamespace(unseen=[]), cache_miss_rate.CAUSES)
+        rates = self.rates
+        case.confirm(None if rates is None else rates.hit_pct < 50, "the hit rate")
+        columns = ["key", "type", "life_s", "idle_s"]
+        lives = None if self.rows is None else pd.DataFrame(self.rows, columns=columns).assign(of=int(self.held))
+        names = None if lives is None else cache_miss_rate.names(lives, NOW)
+        case.examine("memory-full", memory=self.memory, rates=rates)
+        case.examine("cold-after-restart", uptime_s=self.uptime_s, rates=rates)
+        case.examine("keys-expiring", names=names, rates=rates)
+        case.examine("key-pattern-changed", names=names, rates=rates, documented=self.documented)
+        return case.verdict()
+
+
+def full(facts: Facts) -> Facts:
+    assert facts.memory is not None
+    facts.memory |= {"used_memory": 1_700_000, "used_memory_dataset": 700_000, "maxmemory": 1_700_000}
+    facts.misses, facts.evicted, facts.ended, facts.held = 85.0, 84.0, 0.0, 2400.0
+    facts.rows = keys(2000, idle=(0, 25))
+    return facts
+
+
+def cold(facts: Facts) -> Facts:
+    facts.misses, facts.evicted, facts.ended = 90.0, 0.0, 0.0
+    facts.held, facts.uptime_s = 2500.0, 30.0
+    facts.rows = keys(2000, life=(2700, 3600), idle=(0, 30))
+    return facts
+
+
+def short(facts: Facts) -> Facts:
+    facts.misses, facts.evicted, facts.ended, facts.held = 106.0, 0.0, 104.0, 380.0
+    facts.rows = keys(380, life=(0, 5), idle=(0, 5))
+    return facts
+
+
+def renamed(facts: Facts, pattern: str = "greeks:v2:{name}:{kind}:{strike:.4f}:{days}:{now:.0f}") -> Facts:
+    facts.misses, facts.evicted, facts.ended, facts.held = 110.0, 0.0, 3.0, 13_000.0
+    facts.rows = [*keys(1700, idle=(20, 250)), *keys(300, pattern, life=(35, 60), idle=(0, 15))]
+    return facts
+
+
+CASES = {
+    "memory-full": full,
+    "cold-after-restart": cold,
+    "keys-expiring": short,
+    "key-pattern-changed": renamed,
+}
+
+
+def likely(verdict: Verdict) -> set[str]:
+    return {item.key for item in verdict.causes if item.likelihood > 0.5}
+
+
+@pytest.mark.parametrize("cause", CASES)
+def test_the_cause_is_named_alone(cause: str) -> None:
+    verdict = CASES[cause](Facts()).diagnose()
+    assert (verdict.cause, likely(verdict)) == (cause, {cause}), verdict
+    assert verdict.confidence > 0.8
+
+
+def test_a_healthy_cache_has_no_cause() -> None:
+    verdict = Facts().diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "greeks:{now:.0f}:{name}:{kind}:{strike:g}:{days}:{spot:g}",
+        "greeks:{release}:{name}:{kind}:{strike:g}:{days}:{spot:g}",
+        "greeks:{name}:{kind}:{strike:.4f}:{days}:{spot:.4f}",
+        "risk:{name}:{kind}:{strike:g}:{days}:{spot:g}",
+    ],
+)
+def test_names_that_changed_in_another_way_are_seen_as_well(pattern: str) -> None:
+    assert likely(renamed(Facts(), pattern).diagnose()) == {"key-pattern-changed"}
+    bare = renamed(Facts(), pattern)
+    bare.documented = []
+    assert likely(bare.diagnose()) == {"key-pattern-changed"}
+
+
+@pytest.mark.parametrize("seconds", [60, 3600])
+def test_names_with_a_time_stay_named_when_the_old_ones_are_gone(seconds: int) -> None:
+    facts = renamed(Facts())
+    facts.rows = keys(2000, "greeks:v2:{name}:{kind}:{strike:.4f}:{days}:{now:.0f}", life=(0, seconds), idle=(0, 50))
+    facts.held, facts.ended = 5500.0, 109.0
+    assert likely(facts.diagnose()) == {"key-pattern-changed"}
+
+
+def test_short_lives_beside_older_keys_that_live_on() -> None:
+    facts = short(Facts())
+    facts.rows = [*keys(900, idle=(4, 250)), *keys(60, life=(0, 6), idle=(0, 3))]
+    facts.held, facts.misses, facts.ended = 4500.0, 70.0, 66.0
+    assert likely(facts.diagnose()) == {"keys-expiring"}
+
+
+def test_a_cache_that_may_not_evict_refuses_writes() -> None:
+    facts = full(Facts())
+    assert facts.memory is not None
+    facts.memory["policy"] = "noeviction"
+    facts.evicted = 0.0
+    verdict = facts.diagnose()
+    assert likely(verdict) == {"memory-full"}
+    assert "writes are refused" in verdict.causes[0].because
+
+
+def test_two_at_once_are_both_likely() -> None:
+    facts = full(renamed(Facts()))
+    facts.rows = [*keys(600, idle=(20, 60)), *keys(600, "greeks:v2:{name}:{strike:g}:{now:.0f}", idle=(0, 15))]
+    assert likely(facts.diagnose()) == {"memory-full", "key-pattern-changed"}
+    both = cold(short(Facts()))
+    both.ended, both.held = 104.0, 300.0
+    both.rows = keys(300, life=(0, 5), idle=(0, 5))
+    assert likely(both.diagnose()) == {"keys-expiring", "cold-after-restart"}
+
+
+def test_a_platform_that_is_young_itself_is_not_cold_for_that() -> None:
+    for cause in ("memory-full", "keys-expiring", "key-pattern-changed"):
+        facts = CASES[cause](Facts())
+        facts.uptime_s = 110.0
+        assert likely(facts.diagnose()) == {cause}
+
+
+def test_a_cache_that_was_flushed_is_none_of_these() -> None:
+    facts = cold(Facts())
+    facts.uptime_s = 90_000.0
+    verdict = facts.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    assert "Redis started 90,000 s ago" in repr(verdict)
+
+
+def test_other_questions_than_usual_are_none_of_these() -> None:
+    facts = Facts()
+    facts.misses, facts.ended, facts.held = 80.0, 4.0, 30_000.0
+    assert facts.diagnose().cause == "none-of-these"
+
+
+def test_a_restart_long_ago_is_no_cause() -> None:
+    facts = short(Facts())
+    facts.uptime_s = 900.0
+    assert likely(facts.diagnose()) == {"keys-expiring"}
+
+
+def test_without_idle_times_documented_names_tell() -> None:
+    for cause, make in CASES.items():
+        facts = make(Facts())
+        assert facts.rows is not None
+        facts.rows = [(*row[:3], float("nan")) for row in facts.rows]
+        verdict = facts.diagnose()
+        assert verdict.cause in (cause, None), verdict
+        assert likely(verdict) <= {cause}
+
+
+def test_what_cannot_be_seen_is_never_guessed() -> None:
+    for cause, make in CASES.items():
+        facts = make(Facts())
+        facts.own = False
+        assert likely(facts.diagnose()) <= {cause}
+        facts.memory = facts.rows = facts.uptime_s = None
+        verdict = facts.diagnose()
+        assert (verdict.cause, verdict.confidence) == (None, 0.0)
+        facts.seen = False
+        assert facts.diagnose().summary.startswith("Not known")
+
+
+def fixes(facts: Facts, *causes: str, **other: Any) -> list[Any]:
+    given = {
+        "memory": facts.memory,
+        "rates": facts.rates,
+        "earlier_bytes": float("nan"),
+        "container": None,
+        "growth": 2.0,
+        "release": (4, 3, "Release 2.4.1"),
+        "service": "deployment/derivatives-api",
+    }
+    return cache_miss_rate.fixes(causes, **{**given, **other})
+
+
+def test_memory_goes_back_to_what_it_was_or_grows_to_what_the_usual_keys_need() -> None:
+    facts = full(Facts())
+    ((name, step),) = fixes(facts, "memory-full", earlier_bytes=32.0 * MB)
+    assert (name, step["name"], step["value"], step["until"]) == (
+        "redis.set-configuration", "maxmemory", str(32 * MB), "alert",
+    )  # fmt: skip
+    assert 120 <= step["within_s"] <= 3600
+    ((_, grown),) = fixes(facts, "memory-full")
+    assert int(grown["value"]) > 1.0 * MB + 0.7 * MB * 11_400 / 2400  # all usual keys, some to spare
+    assert int(grown["value"]) < 10 * MB
+    small = pd.DataFrame({"memory_limit": [2.5 * MB]})
+    ((_, capped),) = fixes(facts, "memory-full", container=small)
+    assert int(capped["value"]) == 2 * MB
+    assert fixes(facts, "memory-full", container=pd.DataFrame({"memory_limit": [1.8 * MB]})) == []
+
+
+def test_a_release_goes_back_once_and_a_cold_cache_needs_nothing() -> None:
+    back = ("kubernetes.undo-rollout", {"workload": "deployment/derivatives-api", "revision": 3})
+    assert fixes(short(Facts()), "keys-expiring", "key-pattern-changed") == [back]
+    assert fixes(short(Facts()), "keys-expiring", release=None) == []
+    assert fixes(cold(Facts()), "cold-after-restart") == []
+
+
+def test_the_release_to_blame_is_recent() -> None:
+    def history(age_s: float) -> pd.DataFrame:
+        created = [pd.Timestamp(NOW) - pd.Timedelta(seconds=age) for age in (age_s, 9000)]
+        return pd.DataFrame(
+            {"revision": [4, 3], "current": [True, False], "created": created, "change_cause": ["fresher", ""],
+             "changes": "env"}
+        )  # fmt: skip
+
+    assert cache_miss_rate.culprit(history(60), NOW, 1800) == (4, 3, "fresher")
+    assert cache_miss_rate.culprit(history(2000), NOW, 1800) is None
+    assert cache_miss_rate.culprit(None, NOW, 1800) is None
+
+
+def test_the_services_own_counters_tell_where_prometheus_is_away() -> None:
+    def look(at: float, started: float, hits: int, misses: int) -> tuple[dt.datetime, dict[str, Any]]:
+        stats = {"cache": {"hits": hits, "misses": misses}, "uptime_s": round(at - started, 1)}
+        return NOW + dt.timedelta(seconds=at), stats
+
+    looks = [look(0.0, -50, 100, 10), look(0.0, -90, 500, 50), look(2.0, -50, 110, 40), look(2.0, -90, 510, 70)]
+    traffic = cache_miss_rate.traffic(None, None, looks)
+    assert traffic is not None
+    assert (traffic.lookups, traffic.misses) == pytest.approx((35.0, 25.0))
+    assert cache_miss_rate.traffic(None, None, looks[:2]) is None
+    assert cache_miss_rate.traffic(None, None, [(NOW, None)]) is None
+    queried = pd.DataFrame({"value": [80.0]}), pd.DataFrame({"value": [60.0]})
+    seen = cache_miss_rate.traffic(*queried, [])
+    assert seen is not None
+    assert seen.hit_pct == pytest.approx(25.0)
+
+
+def test_the_time_until_the_cache_is_warm() -> None:
+    rates = cold(Facts()).rates
+    assert rates is not None
+    assert 30 < cache_miss_rate.full_again_s(rates) < 60
+    assert cache_miss_rate.full_again_s(Facts().rates) == 0.0  # type: ignore[arg-type]

@@ -1,0 +1,225 @@
+"""A04 on the sandbox's own desk, stepped without servers: each cause, two at once, none of them, and what is unseen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from engine import pricing
+from opslib.diagnosis import Verdict, large_loss
+from tests.diagnosis.book import BAND, LIMIT, NOW, WINDOW_S, Desk, Happening, happening, play
+
+CAUSES = ("wrong-greeks", "stale-market-data", "market-move-hedged", "market-move-hedge-missed")
+
+
+def likely(verdict: Verdict) -> set[str]:
+    return {item.key for item in verdict.causes if item.likelihood > 0.5}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_cause_is_named_alone(cause: str, seed: int) -> None:
+    verdict = play(happening(cause, seed), seed).diagnose()
+    assert (verdict.cause, likely(verdict)) == (cause, {cause}), verdict
+    assert verdict.confidence > 0.8
+
+
+def test_a_healthy_desk_has_no_cause() -> None:
+    verdict = play(Happening(), 1).diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])
+
+
+@pytest.mark.parametrize("move", ["market-move-hedged", "market-move-hedge-missed"])
+def test_a_wrong_model_in_a_market_that_moves_is_named_beside_the_move(move: str) -> None:
+    both = replace(happening(move, 0), release=happening("wrong-greeks", 1).release)
+    verdict = play(both, 0, lost=-550_000.0).diagnose()
+    assert likely(verdict) == {"wrong-greeks", move}, verdict
+
+
+@pytest.mark.parametrize("move", [0.1, 0.13])
+def test_a_rising_market_is_a_move_as_well(move: float) -> None:
+    from sandbox.derivatives.feed import Exchange
+
+    gap = Happening(Exchange(move=move, steps=1, volatility=1.1))
+    assert likely(play(gap, 2).diagnose()) == {"market-move-hedged"}
+    unhedged = Happening(Exchange(move=move, steps=15), hedging=False)
+    assert likely(play(unhedged, 2).diagnose()) == {"market-move-hedge-missed"}
+
+
+def test_volatilities_that_rise_without_the_spots_are_a_move() -> None:
+    from sandbox.derivatives.feed import Exchange
+
+    verdict = play(Happening(Exchange(volatility=1.5)), 3).diagnose()
+    assert likely(verdict) == {"market-move-hedged"}, verdict
+
+
+def test_a_hedger_that_stands_misses_hedges_too() -> None:
+    desk = play(happening("market-move-hedge-missed", 1), 1)
+    desk.switch = (True, None)
+    assert desk.log is not None
+    assert desk.book is not None
+    desk.log["count"] = 0
+    desk.book["time"] -= 60.0
+    verdict = desk.diagnose()
+    assert likely(verdict) == {"market-move-hedge-missed"}
+    assert "last wrote its figures 6" in verdict.causes[0].because
+
+
+def test_the_log_alone_tells_that_the_hedger_is_off() -> None:
+    desk = play(happening("market-move-hedge-missed", 2), 2)
+    desk.switch = None
+    assert likely(desk.diagnose()) == {"market-move-hedge-missed"}
+
+
+def test_market_data_that_do_not_come_in_at_all_are_stale() -> None:
+    desk = play(happening("market-move-hedged", 0), 0)
+    for found in desk.hashes.values():
+        assert found is not None
+        times = found["field"].isin(["time", "future_time"])
+        found.loc[times, "value"] = str(int((NOW.timestamp() - 90) * 1000))
+    verdict = desk.diagnose()
+    assert verdict.cause == "stale-market-data"
+    assert "no market data come in at all" in verdict.causes[0].because
+
+
+def test_greeks_that_are_not_those_of_their_price_are_wrong() -> None:
+    desk = play(happening("wrong-greeks", 0), 0)
+    assert desk.served is not None
+    desk.served["gamma"] *= 100.0
+    because = next(item.because for item in desk.diagnose().causes if item.key == "wrong-greeks")
+    assert "3 of 3 served results are not Black-Scholes'" in because
+
+
+def test_a_roll_out_that_is_half_done_is_seen() -> None:
+    new, old = play(happening("wrong-greeks", 2), 2), play(Happening(), 2)
+    assert new.served is not None
+    assert old.served is not None
+    new.served = pd.concat([old.served.head(40), new.served.head(25)])
+    assert likely(new.diagnose()) == {"wrong-greeks"}
+
+
+def test_a_position_booked_at_a_wrong_price_is_none_of_these() -> None:
+    desk = play(Happening(), 4)
+    assert desk.positions is not None
+    assert desk.book is not None
+    desk.positions.loc[:3, "entry_price"] *= 0.5  # the first call and put of each expiry, sold too cheaply
+    desk.book["pnl_usd"] = desk.book["pnl_options_usd"] = -150_000.0
+    verdict = desk.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+
+
+def test_what_cannot_be_seen_is_never_guessed() -> None:
+    blind = play(happening("wrong-greeks", 1), 1)
+    blind.positions = None
+    verdict = blind.diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.confidence) == (True, None, 0.0)
+    stale = play(happening("stale-market-data", 1), 1)
+    stale.positions = stale.served = stale.hedges = None
+    assert stale.diagnose().cause == "stale-market-data"  # the ages of the market data tell it alone
+    unserved = play(happening("wrong-greeks", 1), 1)
+    unserved.served = None
+    assert unserved.diagnose().cause is None
+    dark = play(happening("wrong-greeks", 1), 1)
+    dark.hashes = dict.fromkeys(dark.hashes)
+    assert dark.diagnose().cause is None
+    nothing = play(happening("wrong-greeks", 1), 1)
+    nothing.book = None
+    assert nothing.diagnose().summary.startswith("Not known")
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_without_quotes_and_releases_the_cause_is_still_found(cause: str) -> None:
+    desk = play(happening(cause, 2), 2)
+    desk.quotes = desk.history = None
+    assert desk.diagnose().cause == cause
+
+
+def test_a_book_without_pairs_is_valued_without_the_market_at_entry() -> None:
+    desk = play(happening("wrong-greeks", 3), 3)
+    assert desk.positions is not None
+    desk.positions = desk.positions[desk.positions["kind"] == "call"]
+    verdict = desk.diagnose()
+    assert verdict.cause == "wrong-greeks"
+    assert desk.value is not None
+    assert desk.value.explained is None
+
+
+def test_the_engine_agrees_with_the_desk_and_the_parts_add_up() -> None:
+    desk = play(happening("market-move-hedged", 3), 3)
+    desk.diagnose()
+    value, told = desk.value, desk.book
+    assert value is not None
+    assert told is not None
+    assert value.pnl_usd == pytest.approx(told["pnl_usd"], abs=2_000.0)
+    assert value.hedges_usd == pytest.approx(told["pnl_hedges_usd"], abs=2_000.0)
+    explained = value.explained
+    assert explained is not None
+    assert explained.loc["total", "pnl"] == pytest.approx(value.pnl_usd, rel=1e-6)
+    parts = explained.drop(columns="pnl").sum(axis=1)
+    assert parts["total"] == pytest.approx(value.pnl_usd, rel=1e-6)
+    split = large_loss.summary(told, value)["usd"]
+    assert split.iloc[:-1].sum() == pytest.approx(split.iloc[-1], abs=5.0)
+
+
+def test_delta_and_vega_betray_spot_and_volatility() -> None:
+    desk = play(happening("wrong-greeks", 2), 2)
+    market = large_loss.market(desk.hashes, NOW)
+    assert market is not None
+    assert desk.positions is not None
+    assert desk.served is not None
+    table = large_loss.holdings(desk.positions, desk.quotes, market, pricing)
+    found = large_loss.served(desk.served, table, market, NOW, pricing, checked=2)
+    assert found["spot_x"].to_numpy() == pytest.approx(1.0, abs=1e-3)
+    assert (found["verdict"] == "agrees").sum() == 2
+    scale = happening("wrong-greeks", 2).release.volatility_scale
+    assert found["ratio"].median() == pytest.approx(scale, rel=0.05)
+
+
+def test_new_risk_is_stopped_first_and_only_then_a_release_goes_back() -> None:
+    desk = play(happening("wrong-greeks", 1), 1)
+    desk.diagnose()
+    given = {"service": "deployment/derivatives-api", "window_s": WINDOW_S}
+    on, off = {"enabled": True}, {"enabled": False}
+    stop = large_loss.fixes(["wrong-greeks"], on, desk.found_release, **given)
+    assert [name for name, _ in stop] == ["derivatives.stop-auto-trading"]
+    assert large_loss.fixes([], None, large_loss.Release(), **given)[0][0] == "derivatives.stop-auto-trading"
+    back = large_loss.fixes(["wrong-greeks"], off, desk.found_release, **given)
+    assert back == [("kubernetes.undo-rollout", {"workload": "deployment/derivatives-api", "revision": 2})]
+    assert large_loss.fixes(["market-move-hedged"], off, desk.found_release, **given) == []
+    old = large_loss.release(play(Happening(), 1).history, NOW)
+    assert large_loss.fixes(["wrong-greeks"], off, old, **given) == []
+
+
+def test_the_beginning_of_the_loss_is_found() -> None:
+    times = pd.to_datetime([NOW.timestamp() - age for age in range(60, -1, -1)], unit="s", utc=True)
+    falling = pd.DataFrame(
+        {"pnl": [0.0 if place < 40 else -8_000.0 * (place - 39) for place in range(61)]}, index=times
+    )
+    assert large_loss.began_s(falling, LIMIT, NOW, 300.0) == pytest.approx(1.1 * 19 + 5, abs=2.5)
+    assert large_loss.began_s(None, LIMIT, NOW, 300.0) == 300.0
+    assert large_loss.began_s(falling.iloc[50:], LIMIT, NOW, 300.0) == 300.0
+
+
+def test_the_message_says_what_the_clients_need_to_know() -> None:
+    desk = play(happening("wrong-greeks", 0), 0)
+    verdict = desk.diagnose()
+    assert "do not trade on them" in large_loss.message(verdict.cause, desk.book, desk.value)
+    assert "not seen" in large_loss.message(None, None, None)
+
+
+def test_figures_come_from_the_book_else_from_the_service() -> None:
+    told = pd.DataFrame({"field": ["pnl_usd"], "value": ["-5.5"]})
+    assert large_loss.figures(told, None) == {"pnl_usd": -5.5}
+    assert large_loss.figures(None, {"book": {"pnl_usd": -7}}) == {"pnl_usd": -7.0}
+    assert large_loss.figures(None, {"book": {}}) is None
+    assert large_loss.hedger({"pnl_usd": 1.0}, (True, None), None, None, NOW) is None
+    assert math.isnan(large_loss.release(None, NOW).age_s)
+    assert BAND > 0
+    assert isinstance(desk_of(0), Desk)
+
+
+def desk_of(seed: int) -> Desk:
+    return play(Happening(), seed)
