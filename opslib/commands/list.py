@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from opslib.commands.output import err, out, print_json, printable
+from opslib.commands.output import err, print_json, print_table
 from opslib.runs import catalogue
 from opslib.settings import Settings
-
-_WHOLE = ("id", "name", "authority")
 
 
 def list_(json: Annotated[bool, typer.Option("--json", help="One JSON document")] = False) -> None:
@@ -24,33 +19,21 @@ def list_(json: Annotated[bool, typer.Option("--json", help="One JSON document")
     else:
         rows = [
             (
-                one.id,
                 one.name,
+                one.id,
                 one.title,
-                one.kind,
-                ", ".join(one.platforms),
                 ", ".join(one.triggers),
+                ", ".join(one.platforms) or "*",
                 one.severity,
                 one.authority,
+                one.kind,
             )
             for one in good.values()
         ]
-        heads = ["id", "name", "title", "kind", "platforms", "trigger", "severity", "authority"]
-        _print(heads, rows)
+        heads = ["name", "id", "title", "trigger", "platforms", "severity", "authority", "kind"]
+        less = ["kind", "authority", "trigger", "severity", "platforms"]
+        print_table(heads, rows, less=less, empty="There are no runbooks; RUNBOOK_NOTEBOOKS names their folder.")
     for mistake in mistakes:
         err.print(f"runbook: not a runbook: {mistake}", markup=False)
     if mistakes:
         raise typer.Exit(1)
-
-
-def _print(heads: list[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """The table; what has to be typed is never cut."""
-    if not rows:
-        out.print("There are no runbooks; RUNBOOK_NOTEBOOKS names their folder.")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, no_wrap=head in _WHOLE, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
-    out.print(table)

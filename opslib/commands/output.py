@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -23,18 +23,38 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, empty: str = "Nothing.") -> None:
-    """Print rows under their headings; text from outside is shown as text."""
-    lines = [[escape(printable(cell)) for cell in row] for row in rows]
+def print_table(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], *, less: Iterable[str] = (), empty: str = "Nothing."
+) -> None:
+    """Print rows under their headings; text from outside is shown as text.
+
+    A row is one line where nobody sets a width: in a pipe or a file. On a terminal that is too narrow the columns of
+    `less` are left out, the first one first, until the rest fits; what then does not fit is folded.
+    """
+    heads = list(columns)
+    lines = [[printable(cell) for cell in row] for row in rows]
     if not lines:
         out.print(empty)
         return
+    widths = [
+        max(len(line) for cell in column for line in cell.split("\n")) for column in zip(heads, *lines, strict=True)
+    ]
+    shown = list(range(len(heads)))
+    for head in less:
+        if out.is_terminal and _width(widths, shown) > out.width:
+            shown.remove(heads.index(head))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=place == 0)  # the first one is what is copied
+    for place in shown:
+        table.add_column(heads[place], overflow="fold", no_wrap=place == 0)  # the first one is what is copied
     for line in lines:
-        table.add_row(*line)
-    out.print(table)
+        table.add_row(*(escape(line[place]) for place in shown))
+    console = out if out.is_terminal else Console(highlight=False, width=_width(widths, shown))
+    console.print(table)
+
+
+def _width(widths: Sequence[int], shown: Iterable[int]) -> int:
+    """How wide the shown columns are beside each other."""
+    return sum(widths[place] + 2 for place in shown)
 
 
 def say(text: str, *, indent: int = 0, style: str = "") -> None:
