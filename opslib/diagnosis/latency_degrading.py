@@ -8,18 +8,16 @@ held against the roll-outs, and what rose beside it is held against how slow the
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opslib.diagnosis import service_pods
+from opslib.diagnosis import grown_tables, service_pods
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
 from opslib.diagnosis.trends import step, trend
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from opslib.ops import Ops
 
 _RATE = 'sum(rate(derivatives_api_requests_total{platform="$platform"}[$window]))'
 _ALL = 'sum by (le) (rate(derivatives_greeks_latency_seconds_bucket{platform="$platform"}[$window]))'
@@ -31,18 +29,13 @@ SERIES: dict[str, str] = {
     "rate": _RATE,  # [1/s]
     "queue": 'max(max_over_time(derivatives_queue_depth{platform="$platform"}[$window]))',
 }
-_DATABASES = 'platform="$platform", datname!~"template.*|postgres"'
-INSERTED = {"inserted rows over time": f"sum(pg_stat_database_tup_inserted{{{_DATABASES}}})"}
 NO_PAST = "latency before it rose"
 NO_QUEUE = "how many requests wait"
 NO_ROWS = "how many rows the tables had"
 NO_STATEMENTS = "what the statements take"
 _RESTARTED = "restarted at"
-_GROWN = 1.1  # a table with fewer times the rows of before has not grown
-_MOST_GROWN = 20.0  # times, beyond which a table grew from next to nothing
 _QUICK_MS = 15.0  # a statement that takes less does not make a request slow
 _CHANCE = 0.01
-_MOST_COLUMNS = 8
 _HEIGHTS = {"greeks_us": "Greeks", "requests_ms": "whole requests"}
 
 
@@ -161,52 +154,6 @@ def _sides(medians: pd.DataFrame | None, workload: str, newest: str, warm_up_s: 
     return new, old
 
 
-def tables(
-    inserted: pd.DataFrame | None, now: pd.DataFrame | None, statements: pd.DataFrame | None
-) -> pd.DataFrame | None:
-    """The tables with the slowest statement on each: `rows`, `ratio` (to before, at most), `mean_ms`, `query`.
-
-    Parameters
-    ----------
-    inserted : DataFrame or None
-        Rows that were inserted since the server's counters began, over time, all tables together.
-    now, statements : DataFrame or None
-        `table` and `live_rows`; `query` and `mean_ms` of what ran in the last seconds.
-
-    Notes
-    -----
-    Which table took the new rows is not counted: `ratio` is as if it took all of them. A table that did not is not
-    blamed all the same, since its statements are no slower.
-    """
-    import pandas as pd
-
-    if inserted is None or now is None or statements is None:
-        return None
-    counted = inserted.iloc[:, 0].dropna() if len(inserted.columns) else pd.Series(dtype=float)
-    new = max(float(counted.iloc[-1] - counted.iloc[0]), 0.0) if len(counted) else math.nan
-    texts = statements["query"].fillna("").map(_plain)
-    found: dict[str, dict[str, Any]] = {}
-    for row in now.itertuples():
-        reads = texts.str.contains(rf"\b{re.escape(str(row.table))}\b", regex=True)
-        on = statements[reads & texts.str.upper().str.startswith(("SELECT", "WITH"))].sort_values("mean_ms")
-        live = float(row.live_rows)
-        found[str(row.table)] = {
-            "rows": live,
-            "ratio": live / max(live - new, live / _MOST_GROWN) if live > 0 else math.nan,
-            "mean_ms": float(on["mean_ms"].iloc[-1]) if len(on) else math.nan,
-            "query": texts[on.index[-1]][:400] if len(on) else "",
-        }
-    table = pd.DataFrame.from_dict(found, orient="index", columns=["rows", "ratio", "mean_ms", "query"])
-    table = table.sort_values("rows", ascending=False)
-    table.attrs["evidence"] = [mark for fact in (inserted, now, statements) for mark in evidence_of(fact)]
-    return table
-
-
-def _plain(query: str) -> str:
-    """A statement on one line, without comments."""
-    return " ".join(re.sub(r"--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL).split())
-
-
 def memory_leak(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
     """The process keeps ever more, and works through all of it."""
     return service_pods.leaks(held, horizon_min)
@@ -251,24 +198,18 @@ def load_growth(risen: pd.DataFrame, busy: float) -> list[Reason]:
     return reasons
 
 
-def _culprit(grown: pd.DataFrame) -> str:
-    """The table that grew and has the slowest statement; the one that grew most where none has any."""
-    slow = grown[grown["ratio"] > _GROWN].sort_values("mean_ms", ascending=False, na_position="last")
-    return str((slow if len(slow) else grown).index[0])
-
-
 def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:
     """A table became so large that what reads it is slow; the computations are as quick as ever."""
     if not len(grown):
         return [reason("no table is seen", math.nan, threshold=0, decisive=1, missing=NO_ROWS)]
-    name = _culprit(grown)
+    name = grown_tables.culprit(grown)
     first = grown.loc[name]
     taken = float(first["mean_ms"])
     if math.isnan(taken) or taken < _QUICK_MS:
         return [Reason(f"no slow statement reads a table that grew ({name} grew most)", -3.0)]
     text = f"{name} has {first['rows']:,.0f} rows, {first['ratio']:.1f} times as many as before"
     reasons = [reason(text, float(first["ratio"]), threshold=1.5, decisive=2.0, missing=NO_ROWS)]
-    if first["ratio"] > _GROWN:
+    if first["ratio"] > grown_tables.GROWN:
         text = f"a statement that reads it takes {taken:.0f} ms"
         reasons.append(reason(text, taken, threshold=_QUICK_MS, decisive=60.0))
     requests = float(risen.at["requests_ms", "ratio"])
@@ -288,39 +229,6 @@ def reading(risen: pd.DataFrame) -> str:
         when = f", most at {row['jumped']:%H:%M:%S}" if _known(row["jumped"]) and way == "jumps" else ""
         lines.append(f"Latency of {what} {rises} ({row['per_min']:+.3g} {unit} a minute, p = {p:.1g}{when}).")
     return "\n".join(lines)
-
-
-def index_for(ops: Ops, grown: pd.DataFrame | None) -> dict[str, Any] | None:
-    """The index that would answer the slow statement of the table that grew without reading the table.
-
-    It begins with the columns of an index that the statement uses, and goes on with the others that it names. None
-    where the statement is not known, reads other tables too, or needs every column.
-    """
-    if grown is None or not len(grown):
-        return None
-    table = _culprit(grown)
-    query = str(grown.at[table, "query"])
-    if not query or re.search(r"\bJOIN\b|SELECT\s+\*", query, re.IGNORECASE):
-        return None
-    columns = ops.look("the table's columns", ops.postgres.named, "columns_of", {"table": table})
-    indexes = ops.look("the table's indexes", ops.postgres.indexes, table)
-    if columns is None or indexes is None:
-        return None
-    return covering(table, query, list(columns["column"]), list(indexes["definition"]))
-
-
-def covering(table: str, query: str, columns: Sequence[str], definitions: Sequence[str]) -> dict[str, Any] | None:
-    """Table and columns of an index that covers a statement; see `index_for`."""
-    words = set(re.findall(r"\w+", query.lower()))
-    used = [name for name in columns if name.lower() in words]
-    for definition in definitions:
-        inside = re.search(r"\(([^()]*)\)\s*$", definition)
-        leading = [part.strip().strip('"') for part in inside[1].split(",")] if inside else []
-        if leading and all(name in used for name in leading):
-            wanted = [*leading, *(name for name in used if name not in leading)]
-            if len(leading) < len(wanted) <= _MOST_COLUMNS:
-                return {"table": table, "columns": wanted}
-    return None
 
 
 CAUSES = (
@@ -386,7 +294,7 @@ def fixes(
             if int(desired) < scale_to:
                 found.append(("kubernetes.scale", {"workload": workload, "replicas": scale_to}))
         elif cause == "data-growth" and grown is not None and len(grown):
-            table = _culprit(grown)
+            table = grown_tables.culprit(grown)
             if index is not None:
                 found.append(("postgres.create-index", {**index, "reason": f"{table} outgrew its index"}))
             found.append(("postgres.vacuum", {"table": table, "reason": f"{table} has grown"}))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opslib.diagnosis import Diagnosis, Verdict, latency_degrading, service_pods
+from opslib.diagnosis import Diagnosis, Verdict, grown_tables, latency_degrading, service_pods
 from tests.diagnosis.derivatives_facts import (
     BEFORE,
     NAME,
@@ -78,8 +78,9 @@ class Case(World):
     def grown(self) -> pd.DataFrame | None:
         inserted = pd.DataFrame({"value": over_time(sum(np.asarray(values, float) for values in self.rows.values()))})
         now = pd.DataFrame([(name, values[-1]) for name, values in self.rows.items()], columns=["table", "live_rows"])
+        now["table_bytes"] = 70e6
         statements = pd.DataFrame(self.statements, columns=["query", "mean_ms"])
-        return latency_degrading.tables(inserted, now, statements)
+        return grown_tables.tables(inserted, now, statements)
 
     def diagnose(self) -> Verdict:
         case = Diagnosis(SimpleNamespace(unseen=[]), latency_degrading.CAUSES)
@@ -95,7 +96,7 @@ class Case(World):
         case.examine("memory-leak", held=held, horizon_min=60.0)
         medians = self.series("median") if self.seen else None
         release = latency_degrading.rollout(self.history(), self.listed(), medians, workload=WORKLOAD, warm_up_s=15.0)
-        case.examine("recent-deployment", release=release, risen=risen, tolerance_s=90.0)
+        case.examine("recent-deployment", release=release, risen=risen, tolerance_s=60.0)
         busy = service_pods.busy(self.top(), self.listed())
         case.examine("load-growth", risen=risen, busy=busy)
         case.examine("data-growth", risen=risen, grown=self.grown())
@@ -267,9 +268,41 @@ def test_an_empty_answer_is_no_level() -> None:
 
 def test_the_index_that_answers_the_statement_alone() -> None:
     wanted = {"table": "option_trades", "columns": ["client", "timestamp", "underlying", "quantity", "price"]}
-    assert latency_degrading.covering("option_trades", latency_degrading._plain(EXPOSURE), COLUMNS, INDEXES) == wanted
-    assert latency_degrading.covering("option_trades", "SELECT id FROM option_trades", COLUMNS, INDEXES) is None
-    assert latency_degrading.covering("option_trades", EXPOSURE, COLUMNS, []) is None
+    assert grown_tables.covering("option_trades", grown_tables.plain(EXPOSURE), COLUMNS, INDEXES) == wanted
+    assert grown_tables.covering("option_trades", "SELECT id FROM option_trades", COLUMNS, INDEXES) is None
+    assert grown_tables.covering("option_trades", EXPOSURE, COLUMNS, []) is None
+
+
+class Looks:
+    """An `ops` that has seen the table, and so much room."""
+
+    def __init__(self, free_mb: float) -> None:
+        self._free_kb = int(free_mb * 1e6 / 1024)
+        self.postgres = SimpleNamespace(
+            named=lambda *_: pd.DataFrame({"column": COLUMNS}), indexes=lambda *_: pd.DataFrame({"definition": INDEXES})
+        )
+        self.kubernetes = SimpleNamespace(run=self._df)
+
+    def _df(self, command: str, workload: str, folder: str) -> dict[str, str]:
+        assert (command, workload, folder) == ("df", "statefulset/postgres", "/data")
+        head = "Filesystem 1024-blocks Used Available Capacity Mounted on"
+        return {"output": f"{head}\ntmpfs 229376 1000 {self._free_kb} 14% /data\n"}
+
+    def look(self, what: str, probe: Any, *arguments: Any, **named: Any) -> Any:
+        assert what
+        return probe(*arguments, **named)
+
+
+def test_an_index_is_built_only_where_there_is_room_for_certain(capsys: pytest.CaptureFixture[str]) -> None:
+    database = {"workload": "statefulset/postgres", "folder": "/data"}
+    grown = full_of_data(Case()).grown()
+    assert grown is not None
+    found: Any = grown_tables.index_for(Looks(200.0), grown, database)  # type: ignore[arg-type]
+    assert found == {"table": "option_trades", "columns": ["client", "timestamp", "underlying", "quantity", "price"]}
+    assert grown_tables.index_for(Looks(60.0), grown, database) is None  # type: ignore[arg-type]
+    assert "60 MB are free beside a table of 70 MB" in capsys.readouterr().out
+    assert grown_tables.index_for(Looks(200.0), grown, {}) is None  # type: ignore[arg-type]
+    assert math.isnan(grown_tables.free_bytes("df: /data: No such file or directory"))
 
 
 def fixes(case: Case, *causes: str, index: dict[str, Any] | None = None) -> list[Any]:
