@@ -75,6 +75,8 @@ def symptom(
         value = float(rule["value"])
         grade = f"P1 from {p1_pct:g} %" if value < p1_pct else f"above {p1_pct:g} %: P1"
         return bool(rule["holds"]), f"{value:.2g} % of requests fail (alert above {limit_pct:g} %, {grade})"
+    if rule is not None and not rule["holds"]:
+        return False, f"no failed request is counted (alert above {limit_pct:g} %)"
     if lines is None:
         return None, "how many requests fail could not be seen"
     rate = 60.0 * len(lines) / log_s

@@ -36,7 +36,7 @@ def asked(probe: Callable[[], Seen]) -> Seen:
         return found
     except ProbeError as error:
         why = str(error)
-        found = Seen(answers=False, why=why, full=bool(_FULL.search(why)))
+        found = Seen(answers=False, why=why.rpartition("failed: ")[2], full=bool(_FULL.search(why)))
         found.evidence = str(error.facts.get("evidence") or "")
         return found
 
