@@ -30,6 +30,7 @@ _EXPLAINS = {
     "stale cache": ("stale-cache",),
 }
 _ALL = "all"
+_BEFORE = re.compile(r"^.*?\bERROR\b\s*")
 _ASKED = re.compile(r"Tried to allocate ([\d.]+) ?([MG])iB")
 _CAPACITY = re.compile(r"\(GPU \d+; ([\d.]+) ?([MG])iB")
 _HELD = re.compile(r"([\d.]+) ?([MG])iB already allocated")
@@ -109,7 +110,7 @@ def failing(now: pd.DataFrame | None, lines: pd.DataFrame | None, limit_pct: flo
     said: dict[str, str] = {}
     counted: dict[str, float] = {}
     for line in [] if lines is None else lines["line"]:
-        said[kind_of(line)] = line[-200:]
+        said[kind_of(line)] = _BEFORE.sub("", line)[-200:]
         counted[kind_of(line)] = counted.get(kind_of(line), 0.0) + 1.0
     if now is None:
         told, of_requests = counted, False
