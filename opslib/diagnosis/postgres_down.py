@@ -291,7 +291,9 @@ def changed_lately(changes: pd.DataFrame | None, history: pd.DataFrame | None, n
     own = changes[(changes["kind"] == "statefulset") & (changes["name"] == name) & changes["time"].notna()]
     made = own[~own["what"].str.contains("first revision")]
     current = history[history["current"]]
-    return str(current.iloc[0]["changes"]) if len(made) and len(current) else ""
+    if not len(made) or not len(current) or current.iloc[0]["created"] == history["created"].min():
+        return ""  # back to the oldest revision: whoever did that has taken a change back already
+    return str(current.iloc[0]["changes"])
 
 
 def changes_of(changes: pd.DataFrame | None, name: str, since: dt.datetime) -> dict[str, dt.datetime]:
