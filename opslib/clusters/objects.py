@@ -16,6 +16,7 @@ _SECRET_NAME = re.compile(r"pass|secret|token|key|credential|dsn|auth", re.IGNOR
 REVISION = "deployment.kubernetes.io/revision"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 GPU = "nvidia.com/gpu"
+_CONTAINERS = ("containers", "initContainers")
 
 Object = Mapping[str, Any]
 
@@ -210,14 +211,15 @@ def images(template: Object) -> dict[str, str]:
 def differences(before: Object, after: Object) -> list[str]:
     """What differs between two pod templates: images, environment, resources, commands, probes, and other fields."""
     lines: list[str] = []
-    old = {one["name"]: one for one in before["spec"]["containers"]}
-    new = {one["name"]: one for one in after["spec"]["containers"]}
+    old, new = (
+        {one["name"]: one for kind in _CONTAINERS for one in thing["spec"].get(kind) or []} for thing in (before, after)
+    )
     lines += [f"container {name} removed" for name in sorted(old.keys() - new.keys())]
     lines += [f"container {name} added ({new[name].get('image')})" for name in sorted(new.keys() - old.keys())]
     for name in sorted(old.keys() & new.keys()):
         lines += [f"{name}: {line}" for line in _container_differences(old[name], new[name])]
     for field in sorted(before["spec"].keys() | after["spec"].keys()):
-        if field != "containers" and before["spec"].get(field) != after["spec"].get(field):
+        if field not in _CONTAINERS and before["spec"].get(field) != after["spec"].get(field):
             lines.append(f"{field} changed")
     marks = [(one.get("metadata") or {}).get("annotations") or {} for one in (before, after)]
     for mark in sorted(marks[0].keys() | marks[1].keys()):

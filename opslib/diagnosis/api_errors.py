@@ -30,6 +30,7 @@ _EXPLAINS = {
     "stale cache": ("stale-cache",),
 }
 _ALL = "all"
+_BEFORE = re.compile(r"^.*?\bERROR\b\s*")
 _ASKED = re.compile(r"Tried to allocate ([\d.]+) ?([MG])iB")
 _CAPACITY = re.compile(r"\(GPU \d+; ([\d.]+) ?([MG])iB")
 _HELD = re.compile(r"([\d.]+) ?([MG])iB already allocated")
@@ -75,6 +76,8 @@ def symptom(
         value = float(rule["value"])
         grade = f"P1 from {p1_pct:g} %" if value < p1_pct else f"above {p1_pct:g} %: P1"
         return bool(rule["holds"]), f"{value:.2g} % of requests fail (alert above {limit_pct:g} %, {grade})"
+    if rule is not None and not rule["holds"]:
+        return False, f"no failed request is counted (alert above {limit_pct:g} %)"
     if lines is None:
         return None, "how many requests fail could not be seen"
     rate = 60.0 * len(lines) / log_s
@@ -107,7 +110,7 @@ def failing(now: pd.DataFrame | None, lines: pd.DataFrame | None, limit_pct: flo
     said: dict[str, str] = {}
     counted: dict[str, float] = {}
     for line in [] if lines is None else lines["line"]:
-        said[kind_of(line)] = line[-200:]
+        said[kind_of(line)] = _BEFORE.sub("", line)[-200:]
         counted[kind_of(line)] = counted.get(kind_of(line), 0.0) + 1.0
     if now is None:
         told, of_requests = counted, False

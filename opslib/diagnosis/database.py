@@ -36,7 +36,7 @@ def asked(probe: Callable[[], Seen]) -> Seen:
         return found
     except ProbeError as error:
         why = str(error)
-        found = Seen(answers=False, why=why, full=bool(_FULL.search(why)))
+        found = Seen(answers=False, why=why.rpartition("failed: ")[2], full=bool(_FULL.search(why)))
         found.evidence = str(error.facts.get("evidence") or "")
         return found
 
@@ -49,7 +49,7 @@ def workload(
     Parameters
     ----------
     workloads, pods : DataFrame or None
-        As `ops.kubernetes.workloads` and `ops.kubernetes.pods` tell them.
+        Of the whole namespace, as `ops.kubernetes.workloads` and `ops.kubernetes.pods` tell them.
     name : str
         `statefulset/NAME`.
     up : float
@@ -60,7 +60,7 @@ def workload(
     dict
         `name`, `desired`, `ready` (nan where not seen), `up`, `evidence`.
     """
-    ready = math.nan if pods is None else float(pods["ready"].sum())
+    ready = math.nan if pods is None else float(pods.loc[pods["workload"] == name, "ready"].sum())
     desired = math.nan
     if workloads is not None and name in workloads.index:
         desired = float(workloads.at[name, "desired"])

@@ -61,6 +61,7 @@ class Database:
     keep_days: float
 
 
+UP = "max(pg_up) or 0 * max(max_over_time(pg_up[10m]))"  # 0 also where the exporter has stopped telling
 NO_SPACE = re.compile(r"no space left on device|disk full", re.I)
 _LAST_WORDS = re.compile(r"\b(FATAL|PANIC)\b", re.I)
 _PANIC_FIRST = re.compile(r"\bPANIC\b")
@@ -290,7 +291,9 @@ def changed_lately(changes: pd.DataFrame | None, history: pd.DataFrame | None, n
     own = changes[(changes["kind"] == "statefulset") & (changes["name"] == name) & changes["time"].notna()]
     made = own[~own["what"].str.contains("first revision")]
     current = history[history["current"]]
-    return str(current.iloc[0]["changes"]) if len(made) and len(current) else ""
+    if not len(made) or not len(current) or current.iloc[0]["created"] == history["created"].min():
+        return ""  # back to the oldest revision: whoever did that has taken a change back already
+    return str(current.iloc[0]["changes"])
 
 
 def changes_of(changes: pd.DataFrame | None, name: str, since: dt.datetime) -> dict[str, dt.datetime]:

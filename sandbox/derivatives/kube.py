@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from sandbox.derivatives.setup import NAMESPACE
 from sandbox.errors import ControlRefused, NotOurs, NotUp
 
 __all__ = ["Kube", "ready"]
+
+_TRIES = 6
+_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,19 @@ class Kube:
         return found
 
     def send(self, verb: str, documents: Sequence[dict[str, Any]], *words: str) -> None:
-        """Apply, create or replace documents."""
+        """Apply, create or replace documents; again where a controller wrote one of them at the same moment."""
         path = self.folder / f"{verb}.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}), "utf-8")
         try:
-            self(verb, "-f", str(path), *words)
+            for left in range(_TRIES - 1, -1, -1):
+                try:
+                    self(verb, "-f", str(path), *words)
+                    return
+                except ControlRefused as refused:
+                    if "(Conflict)" not in str(refused) or not left:
+                        raise
+                    time.sleep(_AGAIN_S)
         finally:
             path.unlink()
 

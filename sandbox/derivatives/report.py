@@ -19,6 +19,7 @@ from sandbox.derivatives.sql import queries
 
 __all__ = ["main"]
 
+_AGAIN_S = 0.03  # a slot that becomes free is taken before its last holder has it again
 _BLOCK = 4096
 _log = logging.getLogger("report")
 
@@ -37,7 +38,7 @@ def _keep(count: int) -> None:
         except psycopg.OperationalError as problem:
             _log.warning("%d of %d workers have a connection: %s", len(held), count, str(problem).strip())
         held = [one for one in held if not one.broken and not one.closed]
-        time.sleep(0.3)
+        time.sleep(_AGAIN_S)
 
 
 def _migrate() -> None:

@@ -83,7 +83,7 @@ FAULTS: dict[str, Fault] = {
     "bad-deployment": fault(bad_deployment, _label("Pricing failed")),
     "cuda-out-of-memory": fault(cuda_out_of_memory, _label("CUDA out of memory")),
     "database-down": fault(database_down, _AWAY),
-    "pool-exhausted": fault(pool_exhausted, _AWAY, 180.0),
+    "pool-exhausted": fault(pool_exhausted, _AWAY, 240.0),
     "slow-database": fault(slow_database, _label("Database timeout")),
     "stale-cache": fault(stale_cache, _label("Stale cache")),
 }

@@ -34,6 +34,17 @@ def test_a_pod_of_a_job_a_stateful_set_and_a_deployment_name_their_workload() ->
     assert objects.workload({"metadata": {"name": "bare"}}) == ""
 
 
+def test_what_differs_in_a_container_that_prepares_the_pod_is_told() -> None:
+    def sized(value: str) -> dict[str, Any]:
+        first = {"name": "volume", "image": "v:1", "env": [{"name": "SIZE", "value": value}]}
+        spec = {"containers": [{"name": "api", "image": "api:1"}], "initContainers": [first]}
+        return {"metadata": {}, "spec": spec}
+
+    assert objects.differences(sized("224"), sized("448")) == ["volume: env SIZE '224' -> '448'"]
+    bare = {"metadata": {}, "spec": {"containers": [{"name": "api", "image": "api:1"}]}}
+    assert objects.differences(sized("224"), bare) == ["container volume removed"]
+
+
 def template(**container: Any) -> dict[str, Any]:
     return {"metadata": {}, "spec": {"containers": [{"name": "api", "image": "api:1", **container}]}}
 

@@ -397,6 +397,30 @@ def test_when_the_errors_began() -> None:
     assert api_errors.onset(series, api_errors.OWN) == ago(5.0)
 
 
+def test_the_pods_of_the_database_alone_are_counted() -> None:
+    pods = pd.DataFrame({"workload": [API, API, DATABASE], "ready": [True, True, False]})
+    workloads = pd.DataFrame({"desired": [2, 1], "ready": [2, 0]}, index=[API, DATABASE])
+    pods.attrs["evidence"] = "E1"
+    found = database.workload(workloads, pods, DATABASE, 0.0)
+    assert (found["desired"], found["ready"], found["up"], found.evidence) == (1.0, 0.0, 0.0, ("E1",))
+    assert database.workload(workloads, None, DATABASE)["ready"] == 0.0
+    assert math.isnan(database.workload(None, None, DATABASE)["ready"])
+
+
+def test_a_refusal_for_want_of_slots_is_told_from_silence() -> None:
+    def refuse(why: str) -> Seen:
+        def ask() -> Seen:
+            raise ProbeError(why, evidence="E7")
+
+        return database.asked(ask)
+
+    full = refuse("postgres: every connection but the reserved ones is taken (too many clients)")
+    assert (full["answers"], full["full"], full.evidence) == (False, True, "E7")
+    away = refuse("postgres at 127.0.0.1:5: connection failed: connection to server failed: connection refused")
+    assert (away["full"], away["why"]) == (False, "connection refused")
+    assert database.asked(lambda: Seen(answers=True))["full"] is False
+
+
 def test_the_largest_batch_fits() -> None:
     assert api_error_rate.largest_batch(488.0, 2.0) == 219
     assert api_error_rate.largest_batch(1.0, 2.0) == 1

@@ -256,7 +256,14 @@ def test_rows_are_deleted_only_where_there_is_room_for_the_wal() -> None:
 
 
 def test_a_change_counts_where_it_was_made_lately_and_can_be_taken_back() -> None:
-    history = pd.DataFrame({"revision": [3, 2], "current": [True, False], "changes": ["args changed", "nothing"]})
+    history = pd.DataFrame(
+        {
+            "revision": [3, 2],
+            "current": [True, False],
+            "created": [ago(60.0), ago(9000.0)],
+            "changes": ["args changed", "nothing"],
+        }
+    )
     made = {"kind": "statefulset", "name": "postgres", "time": ago(60.0), "what": "revision 3: args changed"}
     other = {"kind": "deployment", "name": "market-data", "time": ago(30.0), "what": "revision 9: annotation changed"}
     changes = pd.DataFrame([other, made])
@@ -264,6 +271,8 @@ def test_a_change_counts_where_it_was_made_lately_and_can_be_taken_back() -> Non
     assert postgres_down.changed_lately(changes[:1], history, "postgres") == ""
     assert postgres_down.changed_lately(changes, history[:1], "postgres") == ""
     assert postgres_down.changed_lately(None, history, "postgres") == ""
+    back = history.assign(created=[ago(9000.0), ago(60.0)])
+    assert postgres_down.changed_lately(changes, back, "postgres") == ""
     first = pd.DataFrame([{**made, "what": "revision 1: first revision that is kept"}])
     assert postgres_down.changed_lately(first, history, "postgres") == ""
     assert postgres_down.changes_of(changes, "postgres", NOW - dt.timedelta(seconds=90)) == {

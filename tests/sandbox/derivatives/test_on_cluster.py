@@ -26,6 +26,7 @@ CHOSEN = (
     "api-error-rate/slow-database",
     "cache-miss-rate/memory-full",
     "large-loss/market-move-hedged",
+    "postgres-down/disk-full",
     "postgres-down/pod-unschedulable",
 )
 

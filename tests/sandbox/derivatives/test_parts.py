@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from sandbox.derivatives import healing, manifests, monitoring
+from sandbox.derivatives import healing, kube, manifests, monitoring, report
 from sandbox.derivatives.feed import Exchange, Market
 from sandbox.derivatives.hedger import Book, Mark
 from sandbox.derivatives.load import Demand, _Client, _Load, shape
 from sandbox.derivatives.market import BOOK, CLIENTS, ladder
 from sandbox.derivatives.service.models import fit
 from sandbox.derivatives.setup import Setup
+from sandbox.errors import ControlRefused
 from sandbox.faults import FAULTS
 
 CAUSES = {
@@ -132,3 +134,35 @@ def test_more_connections_of_a_client_share_its_session_unless_each_request_begi
     assert sessions(first) == sessions(again) == {CLIENTS[3]}
     load.demand = Demand(sessions="new")
     assert len(sessions(first)) > 30
+
+
+def test_what_a_controller_wrote_at_the_same_moment_is_sent_again(tmp_path, monkeypatch) -> None:
+    class Busy:
+        asked = 0
+
+        def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+            Busy.asked += 1
+            told = 'Error from server (Conflict): "derivatives-api": the object has been modified'
+            return subprocess.CompletedProcess(words, Busy.asked < 3, "", told)
+
+    monkeypatch.setattr(kube, "_AGAIN_S", 0.0)
+    one = kube.Kube(Busy(), tmp_path)  # type: ignore[arg-type]
+    one.send("replace", [{}])
+    assert (Busy.asked, list(tmp_path.iterdir())) == (3, [])
+    Busy.asked = -100
+    with pytest.raises(ControlRefused, match="Conflict"):
+        one.send("replace", [{}])
+
+
+def test_a_dump_waits_for_room_and_then_is_complete(tmp_path, caplog) -> None:
+    class Full(Exception):
+        """There is nothing left to do."""
+
+    path = tmp_path / "backup.dump"
+    path.write_bytes(bytes(2**20))
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
+        patch.setattr(report.time, "sleep", lambda _seconds: (_ for _ in ()).throw(Full))
+        with pytest.raises(Full):
+            report._dump(path, 3)
+    assert path.stat().st_size == 3 * 2**20
+    assert "backup.dump is complete" in caplog.text
