@@ -63,16 +63,17 @@ def memory_full(memory: Mapping[str, Any], rates: Rates) -> list[Reason]:
 
 def cold_after_restart(uptime_s: float, rates: Rates) -> list[Reason]:
     """Redis began empty not long ago, and fills."""
-    fill = rates.again_s
-    text = f"Redis started {uptime_s:,.0f} s ago; with what is asked of it it takes about {fill:.0f} s to fill"
-    reasons = [reason(text, uptime_s / fill, threshold=1.5, decisive=0.7, missing=NO_RATES)]
+    due = 1.0 - math.exp(-uptime_s / rates.again_s)
+    text = f"Redis started {uptime_s:,.0f} s ago: had it begun empty and filled, {due:.0%} would be found by now"
+    reasons = [reason(text, due - rates.hit_pct / 100.0, threshold=0.35, decisive=0.05)]
     stays = 1.0 - rates.share(rates.evicted + rates.ended)
     text = f"{max(0.0, min(stays, 1.0)):.0%} of what is written stays"
     reasons.append(_capped(reason(text, stays, threshold=_STAYS, decisive=0.7, missing=NO_BALANCE)))
     if not stays < _STAYS:  # else what is lacking is removed, and not yet to come
         part = rates.keys / rates.usual_keys if rates.usual_keys > 0 else math.nan
         text = f"it holds {rates.keys:,.0f} keys of usually {rates.usual_keys:,.0f}"
-        reasons.append(reason(text, part, threshold=0.8, decisive=0.4, missing="how many keys are usual"))
+        lacking = reason(text, part, threshold=0.8, decisive=0.4, missing="how many keys are usual")
+        reasons.append(replace(lacking, weight=min(lacking.weight, 2.0)))
     return reasons
 
 

@@ -97,9 +97,10 @@ def asked(looks: Sequence[tuple[dt.datetime, Mapping[str, Any] | None]]) -> tupl
     return (lookups, missed) if lookups > 0 else None
 
 
-def told(found: pd.DataFrame | None) -> float:
-    """The one value of an instant query; nan where there is none."""
-    return float(found["value"].iloc[0]) if found is not None and len(found) else math.nan
+def told(found: pd.DataFrame | None, otherwise: float = math.nan) -> float:
+    """The one value of an instant query; `otherwise` where there is none."""
+    value = float(found["value"].iloc[0]) if found is not None and len(found) else math.nan
+    return value if value == value else float(otherwise)
 
 
 def info(found: pd.DataFrame | None) -> dict[str, str]:
@@ -120,7 +121,11 @@ def held(server: Mapping[str, str]) -> float:
 
 
 def rates(
-    traffic: Traffic | None, server: Mapping[str, str], own: Mapping[str, Any] | None, usual_keys: float
+    traffic: Traffic | None,
+    server: Mapping[str, str],
+    own: Mapping[str, Any] | None,
+    gone: Mapping[str, pd.DataFrame | None],
+    usual_keys: float,
 ) -> Rates | None:
     """Everything about the balance of the cache; None where it was not seen what is asked of it.
 
@@ -130,15 +135,18 @@ def rates(
     server : mapping
         As `info` gives it.
     own : mapping or None
-        What `ops.redis.latency` answered.
+        What `ops.redis.latency` answered: used where the longer look of `gone` is not there, since a server that is
+        short of memory evicts by fits and starts.
+    gone : mapping of str to DataFrame or None
+        Instant queries of keys `evicted` and `expired` [1/s].
     usual_keys : float
         That Redis held before.
     """
     if traffic is None:
         return None
     work = (own or {}).get("server") or {}
-    evicted, ended = (float(work.get(name, math.nan)) for name in ("evicted_per_s", "expired_per_s"))
-    marks = (*traffic.evidence, *evidence_of(own))
+    evicted, ended = (told(gone.get(how), float(work.get(f"{how}_per_s", math.nan))) for how in ("evicted", "expired"))
+    marks = (*traffic.evidence, *(mark for fact in (own, *gone.values()) for mark in evidence_of(fact)))
     return Rates(traffic.lookups, traffic.misses, marks, evicted, ended, held(server), usual_keys)
 
 
