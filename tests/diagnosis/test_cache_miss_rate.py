@@ -296,3 +296,12 @@ def test_the_time_until_the_cache_is_warm() -> None:
     assert rates is not None
     assert 30 < cache_miss_rate.full_again_s(rates) < 60
     assert cache_miss_rate.full_again_s(Facts().rates) == 0.0  # type: ignore[arg-type]
+
+
+def test_evictions_that_come_by_fits_are_counted_over_the_longer_window() -> None:
+    own = {"server": {"evicted_per_s": 0.0, "expired_per_s": 3.0}}
+    traffic = cache_miss_rate.Traffic(110.0, 90.0, ())
+    gone = {"evicted": pd.DataFrame({"value": [85.0]}), "expired": None}
+    rates = cache_miss_rate.rates(traffic, {}, own, gone, 11_400.0)
+    assert rates is not None
+    assert (rates.evicted, rates.ended) == (85.0, 3.0)
