@@ -30,6 +30,7 @@ def p99_us(installation: Installation) -> float:
     return float(store["p99_us"] or 1e9)
 
 
+@pytest.mark.alone
 def test_each_reason_for_a_slow_redis_is_named(installation: Installation) -> None:
     installation.runbook("sandbox", "up", "crypto", "--no-monitoring")
     installation.runbook("sandbox", "heal")
