@@ -60,8 +60,8 @@ def heal(access: Access, progress: Progress) -> list[str]:
     _pods(access, restored)
     _wait(lambda: settle.serving(access) and _rolled_out(access), "the service")
     if access.prometheus:
-        progress("waiting until no alert fires")
-        _wait(lambda: not _firing(access), "an end of the alerts", _CLEAR_S, lambda: ", ".join(_firing(access)))
+        progress("waiting until no alert fires or is about to")
+        _wait(lambda: not _alerts(access), "an end of the alerts", _CLEAR_S, lambda: ", ".join(_alerts(access)))
     return restored
 
 
@@ -236,9 +236,9 @@ def _rolled_out(access: Access) -> bool:
     )
 
 
-def _firing(access: Access) -> list[str]:
-    found = access.query('ALERTS{platform="derivatives", alertstate="firing"}')
-    return [str(one["metric"]["alertname"]) for one in found]
+def _alerts(access: Access) -> list[str]:
+    """Those that fire or are about to: one whose condition holds would fire on a platform said to be healthy."""
+    return [str(one["metric"]["alertname"]) for one in access.query('ALERTS{platform="derivatives"}')]
 
 
 def _wait(

@@ -83,7 +83,7 @@ def broken(one: Round, decoys: int, seen: Observed) -> dict[str, Any]:
         "plan": names,
         "plan_state": seen.plans[-1]["state"] if seen.plans else None,
         "plan_ok": _plan_ok(seen, wanted, unneeded),
-        "harmful": _harm(seen),
+        "harmful": _harm(seen, brings(one.name)),
         "unneeded": unneeded,
         "others": seen.others,
         "new_after": seen.new_after,
@@ -102,13 +102,16 @@ def _plan_ok(seen: Observed, wanted: tuple[str, ...] | None, unneeded: int) -> b
     return verified and seen.recovery_s is not None and not unneeded
 
 
-def _harm(seen: Observed) -> int:
-    """How many things got worse by the plan: alerts that came with it, a change that was left half done."""
+def _harm(seen: Observed, brought: tuple[str, ...]) -> int:
+    """How many things got worse by the plan: alerts that came with it, a change that was left half done.
+
+    Alerts that the fault brings by itself do not count.
+    """
     half = 0
     for plan in seen.plans:
         steps = (plan.get("result") or {}).get("steps") or []
         half += plan["state"] in _DONE_BADLY and any(step["state"] == "failed" for step in steps)
-    return len(seen.new_after) + half
+    return sum(name not in brought for name in seen.new_after) + half
 
 
 def calm(
@@ -161,25 +164,47 @@ def calm(
     }
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """What `plans.yaml` says of a fault: actions, whether its alert goes on whatever is done, alerts that it brings."""
+
+    actions: tuple[str, ...]
+    goes_on: bool = False
+    brings: tuple[str, ...] = ()
+
+
 @cache
-def _plans() -> dict[str, tuple[tuple[str, ...], bool]]:
-    """By pattern: the actions, and whether the alert goes on whatever is done."""
+def _plans() -> dict[str, _Declared]:
+    """By pattern."""
     text = files("sandbox.gameday").joinpath("plans.yaml").read_text("utf-8")
     found: dict[str, Any] = yaml.safe_load(text)
+    whole = {name: told if isinstance(told, dict) else {"actions": told} for name, told in found.items()}
     return {
-        name: (tuple(told["actions"]), told["alert"] == "goes-on") if isinstance(told, dict) else (tuple(told), False)
-        for name, told in found.items()
+        name: _Declared(tuple(told["actions"]), told.get("alert") == "goes-on", tuple(told.get("brings", ())))
+        for name, told in whole.items()
     }
+
+
+def _declared(fault: str) -> _Declared | None:
+    return next((told for name, told in _plans().items() if fnmatchcase(fault, name)), None)
 
 
 def needed(fault: str) -> tuple[str, ...] | None:
     """The actions that a plan for this fault may hold; None where that is not declared."""
-    return next((actions for name, (actions, _) in _plans().items() if fnmatchcase(fault, name)), None)
+    told = _declared(fault)
+    return None if told is None else told.actions
 
 
 def goes_on(fault: str) -> bool:
     """Whether the alert of this fault goes on whatever is done on the platform: its plan is over once verified."""
-    return next((stays for name, (_, stays) in _plans().items() if fnmatchcase(fault, name)), False)
+    told = _declared(fault)
+    return told is not None and told.goes_on
+
+
+def brings(fault: str) -> tuple[str, ...]:
+    """The alerts of other playbooks that this fault brings by itself: they are no harm of a plan."""
+    told = _declared(fault)
+    return () if told is None else told.brings
 
 
 def summary(faults: Sequence[Mapping[str, Any]], healthy: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def versions(desk: Desk) -> dict[str, str]:
     return {**found, "ingress": one.metadata.resource_version}
 
 
-def previewed(desk: Desk, name: str, **arguments: Any) -> Plan:
+def previewed(desk: Desk, name: str, /, **arguments: Any) -> Plan:
     """The plan of one action, which has changed nothing, by the server's own dry run."""
     before = versions(desk)
     plan = desk.propose((name, arguments))

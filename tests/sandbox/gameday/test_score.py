@@ -73,6 +73,10 @@ def test_a_missing_playbook_never_passes() -> None:
         ({"plans": [plan("crypto.emergency-reduce", state="partial")]}, (False, 0, 0)),
         ({"plans": [plan("crypto.emergency-reduce", state="failed", steps=("done", "failed"))]}, (False, 1, 0)),
         ({"plans": [plan("crypto.emergency-reduce")], "recovery_s": 4.0, "new_after": ["Worse"]}, (True, 1, 0)),
+        (
+            {"plans": [plan("crypto.emergency-reduce")], "recovery_s": 4.0, "new_after": ["CircuitBreaker"]},
+            (True, 0, 0),
+        ),
         ({"plans": [plan("crypto.emergency-reduce")]}, (False, 0, 0)),
         ({"plans": []}, (False, 0, 0)),
         ({"plans": [plan("crypto.emergency-reduce"), plan("crypto.set-kelly")], "recovery_s": 4.0}, (False, 0, 1)),
@@ -87,6 +91,7 @@ def test_a_missing_playbook_never_passes() -> None:
         "partial",
         "half done",
         "new alert",
+        "an alert that the fault brings",
         "never over",
         "none",
         "a second one that is other",
