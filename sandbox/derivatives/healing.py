@@ -59,6 +59,7 @@ def heal(access: Access, progress: Progress) -> list[str]:
     _wait(lambda: _rolled_out(access), "the Deployment derivatives-api")
     _pods(access, restored)
     _wait(lambda: settle.serving(access) and _rolled_out(access), "the service")
+    _wait(lambda: _hedged(access), "the auto-hedger")
     if access.prometheus:
         progress("waiting until no alert fires or is about to")
         _wait(lambda: not _alerts(access), "an end of the alerts", _CLEAR_S, lambda: ", ".join(_alerts(access)))
@@ -234,6 +235,12 @@ def _rolled_out(access: Access) -> bool:
         and status.get("updatedReplicas") == status.get("readyReplicas") == status.get("replicas") == wanted
         and all(map(ready, access.kube.pods("derivatives-api")))
     )
+
+
+def _hedged(access: Access) -> bool:
+    """Whether the book that was taken anew has its hedges: until then a move of the market is another one."""
+    with access.cache() as client:
+        return bool(client.exists("book:options")) and client.hlen("hedges:options") > 0
 
 
 def _alerts(access: Access) -> list[str]:
