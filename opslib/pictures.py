@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Okabe and Ito, "Color Universal Design", 2008
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WARNING, LIMIT, QUIET = "#E69F00", "#D55E00", "#999999"
+_LETTER = 0.009  # the width of a letter of a mark's name, as a share of the picture's
 
 
 def against_limit(
@@ -216,6 +217,7 @@ def over_time(
     quantity: str,
     threshold: float | None = None,
     below: bool = False,
+    named: str = "",
     alert_at: dt.datetime | None = None,
     changes: dict[str, dt.datetime] | None = None,
 ) -> Figure:
@@ -231,6 +233,8 @@ def over_time(
         In the unit of the series.
     below : bool
         Whether values below the threshold are the bad ones.
+    named : str
+        What the threshold is; empty: the alert's.
     alert_at : datetime, optional
         When the alert began.
     changes : dict, optional
@@ -262,36 +266,54 @@ def over_time(
             values.index, values, color=shown.get(name, QUIET), lw=2 if name in shown else 1, ls=style, label=label
         )
     if threshold is not None:
-        axes.axhline(
-            threshold, color=LIMIT, lw=1.2, ls="--", label=f"alert {'below' if below else 'above'} {threshold:g}"
-        )
+        named = named or f"alert {'below' if below else 'above'}"
+        axes.axhline(threshold, color=LIMIT, lw=1.2, ls="--", label=f"{named} {threshold:,g}")
     if len(table):
         _mark(axes, {**({"alert": alert_at} if alert_at else {}), **(changes or {})}, table.index[0], table.index[-1])
-    axes.set(ylabel=quantity, xlabel="time [UTC]")
+    axes.set(ylabel=quantity, xlabel="time [UTC]", ylim=_from_zero(table, threshold))
     axes.xaxis.set_major_formatter(_clock())
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left", fontsize=8, frameon=False, ncols=3)
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), fontsize=8, frameon=False, ncols=4)
     plt.close(figure)
     return figure
 
 
+def _from_zero(table: pd.DataFrame, threshold: float | None) -> tuple[float | None, float | None]:
+    """The ends of the vertical axis: from zero where nothing is below, so that a small change looks small."""
+    values = [float(value) for value in [table.min().min(), table.max().max(), threshold] if value is not None]
+    values = [value for value in values if value == value]
+    if not values or min(values) < 0 or max(values) <= 0:
+        return (None, None)
+    return (0.0, 1.08 * max(values))
+
+
 def _mark(axes: Any, moments: dict[str, dt.datetime], low: dt.datetime, high: dt.datetime) -> None:
-    """Times within the picture, by name; the alert's in the colour of the limit."""
-    for name, moment in moments.items():
-        if low <= moment <= high:
-            colour = LIMIT if name == "alert" else "black"
-            axes.axvline(moment, color=colour, lw=1, ls=":")
-            axes.annotate(
-                name,
-                (moment, 1),
-                xycoords=("data", "axes fraction"),
-                fontsize=8,
-                color=colour,
-                va="top",
-                ha="right",
-                rotation=90,
-            )
+    """Times within the picture, by name above it; the alert's in the colour of the limit.
+
+    Names that would meet stand above each other. The alert may be a moment younger than what was seen of the series.
+    """
+    width = high - low
+    there = {name: at for name, at in moments.items() if low <= at <= high + 0.05 * width}
+    ends: list[dt.datetime] = []  # of the names at each height
+    for name, moment in sorted(there.items(), key=lambda item: item[1]):
+        colour = LIMIT if name == "alert" else "black"
+        axes.axvline(moment, color=colour, lw=1, ls=":")
+        half = (0.5 * _LETTER * len(name)) * width
+        height = next((place for place, end in enumerate(ends) if end < moment - half), len(ends))
+        ends[height : height + 1] = [moment + half]
+        axes.annotate(
+            name,
+            (moment, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 2 + 10 * height),
+            textcoords="offset points",
+            fontsize=8,
+            color=colour,
+            va="bottom",
+            ha="center",
+        )
 
 
 def _levels(axes: Axes, warning: float, limit: float, *, named: bool) -> None:
