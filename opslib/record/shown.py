@@ -64,6 +64,18 @@ class Plan(dict[str, Any]):
         """What would be done, in one line."""
         return "; ".join(str(action.get("summary") or action["action"]) for action in self.actions)
 
+    @property
+    def authority(self) -> str:
+        """Who may approve it at least: the highest authority of its actions."""
+        return max((str(action.get("authority")) for action in self.actions), default="L1")
+
+    @property
+    def shows(self) -> str:
+        """When its effect is there at the latest."""
+        spans = [action.get("effect_within_s") for action in self.actions]
+        known = [float(span) for span in spans if isinstance(span, int | float)]
+        return f"within {_span(max(known))}" if known else "at a time that is not known"
+
     def __repr__(self) -> str:
         """The plan in a few lines."""
         lines = [f"plan {self.hash[:12]}: {self.state}, expires {_clock(self.get('expires_at'))}"]
@@ -143,7 +155,11 @@ def _clock(value: Any) -> str:
 
 def _seconds(action: dict[str, Any]) -> str:
     within = action.get("effect_within_s")
-    return f"{within:g} s" if isinstance(within, int | float) else "an unknown time"
+    return _span(within) if isinstance(within, int | float) else "an unknown time"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _undo(action: dict[str, Any]) -> str:
