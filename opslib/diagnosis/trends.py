@@ -119,7 +119,9 @@ def trend(series: pd.Series[float]) -> Trend:
 
 
 def step(series: pd.Series[float]) -> Step:
-    """Find where the level of a series changed most.
+    """Find where the level of a series changed most: the two sides are closest to their medians there.
+
+    Pettitt's own place is that of most ranks, which lies towards the middle where the new level is young.
 
     Parameters
     ----------
@@ -137,7 +139,7 @@ def step(series: pd.Series[float]) -> Step:
     places = np.arange(1, n)
     statistic = 2.0 * np.cumsum(ranks)[:-1] - places * (n + 1)
     inner = np.abs(statistic[_SETTLED - 1 : n - _SETTLED])
-    place = _SETTLED + int(np.argmax(inner))
+    place = min(range(_SETTLED, n - _SETTLED + 1), key=lambda at: _apart(values[:at]) + _apart(values[at:]))
     p = min(1.0, 2.0 * math.exp(-6.0 * float(inner.max()) ** 2 / (n**3 + n**2)))
     whole = float(((values - values.mean()) ** 2).sum())
     before, after = values[:place], values[place:]
@@ -182,6 +184,13 @@ def _prepared(series: pd.Series[float]) -> tuple[Any, Any]:
         seconds = np.array([seconds[part].mean() for part in parts])
         values = np.array([values[part].mean() for part in parts])
     return seconds, values
+
+
+def _apart(values: Any) -> float:
+    """How far values are from their median, all together."""
+    import numpy as np
+
+    return float(np.abs(values - np.median(values)).sum())
 
 
 def _dependence(rest: Any) -> float:
