@@ -13,6 +13,12 @@ from opslib import figures
 if TYPE_CHECKING:
     import pandas as pd
 
+# What the probes of Kubernetes tell, as a reader needs it: columns and their headings.
+REVISIONS = {"revision": "", "current": "runs", "created": "made", "change_cause": "release", "changes": "changed"}
+PODS = {"status": "", "ready": "", "restarts": "", "last_reason": "ended last by", "last_exit_code": "exit code",
+        "node": "", "message": "says"}  # fmt: skip
+CONTAINERS = {"container": "", "state": "", "reason": "", "restarts": "", "last_reason": "ended last by",
+              "last_exit_code": "exit code", "last_finished": "ended at"}  # fmt: skip
 _NOTHING = "–"
 _LONGEST = 160
 

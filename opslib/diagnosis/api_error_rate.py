@@ -176,6 +176,9 @@ def bad_deployment(rollout: Mapping[str, Any], after_s: float) -> list[Reason]:
         return [Reason("something else explains the errors", -3.0)]
     if not rollout["previous"]:
         return [*reasons, Reason("there is no earlier revision: it is the first that is kept", -3.0)]
+    if rollout["taken_back"]:
+        text = f"revision {rollout['revision']} took back what came before it, and ran earlier"
+        return [*reasons, Reason(text, -3.0)]
     if rollout["changes"].startswith(("nothing", "restarted")):
         reasons.append(Reason(f"revision {rollout['revision']} changed {rollout['changes']}", -1.5))
     gap = rollout["gap_s"]

@@ -34,6 +34,7 @@ EXAMPLE = {
 }
 _YEAR = 365.0
 _AGREES = 1e-3  # of a Greek, as a share of it
+_MORE = 1.5  # times as much as before is more load
 _MOST_PODS = 4  # that one plan deletes
 
 
@@ -136,13 +137,19 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
     return [*reasons, reason(text, theirs / others, threshold=2.0, decisive=4.0)]
 
 
-def high_load(pods: pd.DataFrame, busy: float) -> list[Reason]:
-    """More is asked than the pods can compute: requests wait for each other."""
+def high_load(pods: pd.DataFrame, busy: float, times: float) -> list[Reason]:
+    """More is asked than the pods can compute: requests wait for each other.
+
+    What the pods use of their CPU is a mean over some time; a load of a moment ago shows in the requests alone.
+    """
     deepest = float(pods["queue"].max())
     text = f"up to {deepest:.0f} requests wait in one pod"
     reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE)]
     text = f"the pods use {busy:.0%} of the CPU that they may use"
     reasons.append(reason(text, busy, threshold=0.7, decisive=0.95, missing=NO_CPU))
+    if times > _MORE:
+        text = f"{times:.1f} times as many computations are asked for as before"
+        reasons.append(reason(text, times, threshold=_MORE, decisive=2.5))
     return reasons
 
 

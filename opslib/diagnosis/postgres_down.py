@@ -61,6 +61,7 @@ class Database:
     keep_days: float
 
 
+NODES = {"ready": "", "cordoned": "takes no pods", "taints": "", "cpu_free": "CPU free", "memory_free_mib": ""}
 UP = "max(pg_up) or 0 * max(max_over_time(pg_up[10m]))"  # 0 also where the exporter has stopped telling
 NO_SPACE = re.compile(r"no space left on device|disk full", re.I)
 _LAST_WORDS = re.compile(r"\b(FATAL|PANIC)\b", re.I)

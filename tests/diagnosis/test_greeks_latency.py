@@ -39,7 +39,8 @@ def diagnose(world: World, p95: float | None = 180.0, *, seen: bool = True, line
     pods = service_pods.by_pod(world.figures() if seen else None, STATS, world.listed(), world.nodes())
     case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
     busy = service_pods.busy(world.top(), world.listed())
-    case.examine("high-load", pods=pods, busy=busy)
+    times = service_pods.times_as_many(world.load() if seen else None)
+    case.examine("high-load", pods=pods, busy=busy, times=times)
     case.examine("model-not-cached", pods=pods, total=12, lines=lines)
     held = None
     if seen:
@@ -141,6 +142,16 @@ def test_memory_that_rose_and_is_level_again_is_no_leak() -> None:
     assert likely(diagnose(world)) == {"high-load"}
 
 
+def test_a_load_of_a_moment_ago_shows_in_the_requests_before_it_shows_in_the_cpu() -> None:
+    world = crowded(World())
+    world.cpu_of_limit = 0.3  # the mean of a while
+    assert diagnose(world).cause == "none-of-these"
+    world.asked = [*noisy(24.0, 0.04, seconds=170), *noisy(126.0, 0.04, seconds=10)]
+    verdict = diagnose(world)
+    assert likely(verdict) == {"high-load"}
+    assert "times as many computations are asked for as before" in verdict.causes[0].because
+
+
 def test_memory_that_rises_with_the_load_is_no_leak() -> None:
     world = leaking(crowded(World()))
     world.asked = [*noisy(24.0, 0.04, seconds=160), *noisy(220.0, 0.04, seconds=20)]
@@ -173,7 +184,7 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     pods = service_pods.by_pod(None, {}, None, None)
     for key, facts in {
         "gpu-unavailable": {"pods": pods, "usual_us": 15.0},
-        "high-load": {"pods": pods, "busy": float("nan")},
+        "high-load": {"pods": pods, "busy": float("nan"), "times": float("nan")},
         "model-not-cached": {"pods": pods, "total": 12, "lines": float("nan")},
         "memory-leak": {"held": None, "horizon_min": 60.0},
     }.items():
