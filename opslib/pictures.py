@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Okabe and Ito, "Color Universal Design", 2008
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WARNING, LIMIT, QUIET = "#E69F00", "#D55E00", "#999999"
+_GAP = 3.0  # times the usual time between two points, from which on a line breaks
+_SMALL = 0.05  # a change by less of a value is small
 _LETTER = 0.009  # the width of a letter of a mark's name, as a share of the picture's
 
 
@@ -259,7 +261,7 @@ def over_time(
     ]
     shown = dict(zip(bad, (COLOURS[place % len(COLOURS)] for place in range(len(bad))), strict=True))
     for name in sorted(table.columns, key=lambda one: one in shown):
-        values = table[name].dropna()
+        values = _broken(table[name])
         style = "--" if name in past else "-"
         label = str(name) if name in shown or name in past or len(table.columns) <= len(COLOURS) else None
         axes.plot(
@@ -270,7 +272,7 @@ def over_time(
         axes.axhline(threshold, color=LIMIT, lw=1.2, ls="--", label=f"{named} {threshold:,g}")
     if len(table):
         _mark(axes, {**({"alert": alert_at} if alert_at else {}), **(changes or {})}, table.index[0], table.index[-1])
-    axes.set(ylabel=quantity, xlabel="time [UTC]", ylim=_from_zero(table, threshold))
+    axes.set(ylabel=quantity, xlabel="time [UTC]", ylim=_ends(table, threshold))
     axes.xaxis.set_major_formatter(_clock())
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.spines[["top", "right"]].set_visible(False)
@@ -280,13 +282,28 @@ def over_time(
     return figure
 
 
-def _from_zero(table: pd.DataFrame, threshold: float | None) -> tuple[float | None, float | None]:
-    """The ends of the vertical axis: from zero where nothing is below, so that a small change looks small."""
+def _broken(series: pd.Series[float]) -> pd.Series[float]:
+    """What is known of a series, with a gap where nothing was told for a while: a line there would tell a slope."""
+    import pandas as pd
+
+    values = series.dropna()
+    apart = values.index[1:] - values.index[:-1]
+    late = values.index[1:][apart > _GAP * apart.to_series().median()] if len(apart) else values.index[:0]
+    gaps = pd.Series(float("nan"), index=late - pd.Timedelta(microseconds=1), dtype=float)
+    return pd.concat([values.astype(float), gaps]).sort_index() if len(gaps) else values
+
+
+def _ends(table: pd.DataFrame, threshold: float | None) -> tuple[float | None, float | None]:
+    """The ends of the vertical axis, such that a small change of a large value looks small; never below zero for none.
+
+    The change takes a third of the height at most where the values are far from zero.
+    """
     values = [float(value) for value in [table.min().min(), table.max().max(), threshold] if value is not None]
     values = [value for value in values if value == value]
     if not values or min(values) < 0 or max(values) <= 0:
         return (None, None)
-    return (0.0, 1.08 * max(values))
+    spread = max(max(values) - min(values), _SMALL * max(values))
+    return (max(0.0, min(values) - 2.0 * spread), max(values) + 0.15 * spread)
 
 
 def _mark(axes: Any, moments: dict[str, dt.datetime], low: dt.datetime, high: dt.datetime) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from opslib import figures
 
+_TOLD = ("measure", "unit", "before", "after", "limit", "rows")  # of a preview: in a line of their own
+
 
 class Context:
     """The run that the notebook is part of.
@@ -105,7 +107,7 @@ class Plan(dict[str, Any]):
                 "Undo": _undo(action),
             }
             if not preview.get("rows"):
-                facts["Preview"] = _facts(preview)
+                facts["Preview"] = _facts({name: value for name, value in preview.items() if name not in _TOLD})
             rows = "".join(
                 f"<tr><th style='text-align:left;white-space:nowrap'>{escape(name)}</th>"
                 f"<td style='text-align:left'>{escape(text)}</td></tr>"
@@ -126,7 +128,7 @@ def _changes(preview: dict[str, Any]) -> str:
     heads += [f"<th {right}>{escape(name)}</th>" for name in table.pairs]
     lines = []
     for plain, pairs in table.rows:
-        cells = [f"<td {left}>{escape(text)}</td>" for text in plain]
+        cells = [f"<td {left}>{escape(_short(text))}</td>" for text in plain]
         cells += [f"<td {right}>{escape(now)} → <b>{escape(after)}</b></td>" for now, after in pairs]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
@@ -142,6 +144,14 @@ def _facts(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_facts(item) for item in value)
     return "" if value is None else figures.figure(value)
+
+
+def _short(text: str) -> str:
+    """A time to the second; every other text as it is."""
+    try:
+        return f"{dt.datetime.fromisoformat(text):%H:%M:%S}" if len(text) > len("2026-01-05T12:00") else text
+    except ValueError:
+        return text
 
 
 def _clock(value: Any) -> str:
