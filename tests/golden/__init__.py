@@ -22,10 +22,15 @@ class Golden:
         return self.fault.partition("/")[2] if self.fault else None
 
 
+# By runbook: its platform, and the causes of which there is a record beside the healthy one.
+_RECORDS = {
+    "var-breach": ("crypto", ("after-model-switch", "all-symbols", "single-symbol", "stale-volatility")),
+    "greeks-latency": ("derivatives", ("gpu-unavailable",)),
+    "api-error-rate": ("derivatives", ("bad-deployment",)),
+    "postgres-down": ("derivatives", ("pod-crash",)),
+}
 GOLDEN = {
-    "var-breach-healthy": Golden("var-breach", "crypto", None),
-    **{
-        f"var-breach-{cause}": Golden("var-breach", "crypto", f"var-breach/{cause}")
-        for cause in ("after-model-switch", "all-symbols", "single-symbol", "stale-volatility")
-    },
+    f"{runbook}-{cause or 'healthy'}": Golden(runbook, platform, f"{runbook}/{cause}" if cause else None)
+    for runbook, (platform, causes) in _RECORDS.items()
+    for cause in (None, *causes)
 }
