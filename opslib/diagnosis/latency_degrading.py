@@ -53,8 +53,8 @@ def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before
     Returns
     -------
     DataFrame or None
-        Index: the figures; `before`, `now`, `ratio`, `p` (of a trend), `per_min` (its slope), `jumped` (when), `jump`
-        (above 0: two levels explain it better than a slope), `jump_p` (the chance of such a jump).
+        Index: the figures; `before`, `now`, `ratio`, `p` (of a trend), `per_min` (its slope), `jumped` (when),
+        `creeps` (a slope explains it better than two levels), `jump_p` (the chance of such a jump).
     """
     import pandas as pd
 
@@ -76,7 +76,7 @@ def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before
             "p": rises.p,
             "per_min": 60.0 * rises.slope,
             "jumped": pd.Timestamp(jumps.at) if jumps.at else pd.NaT,
-            "jump": jumps.explains,
+            "creeps": jumps.gradual,
             "jump_p": jumps.p,
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -223,7 +223,7 @@ def reading(risen: pd.DataFrame) -> str:
     lines = []
     for name, what in _HEIGHTS.items():
         row, unit = risen.loc[name], name.rpartition("_")[2]
-        way = "jumps" if row["jump"] > 0 else "creeps"
+        way = "creeps" if row["creeps"] else "jumps"
         p = row["jump_p"] if way == "jumps" else row["p"]
         rises = f"{way} up" if p < _CHANCE and row["per_min"] > 0 else "shows no trend"
         when = f", most at {row['jumped']:%H:%M:%S}" if _known(row["jumped"]) and way == "jumps" else ""
