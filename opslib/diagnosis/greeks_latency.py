@@ -136,13 +136,13 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
     return [*reasons, reason(text, theirs / others, threshold=2.0, decisive=4.0)]
 
 
-def high_load(pods: pd.DataFrame, busy: float) -> list[Reason]:
+def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float) -> list[Reason]:
     """More is asked than the pods can compute: requests wait for each other."""
     deepest = float(pods["queue"].max())
     text = f"up to {deepest:.0f} requests wait in one pod"
-    reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE)]
-    text = f"the pods use {busy:.0%} of the CPU that they may use"
-    reasons.append(reason(text, busy, threshold=0.7, decisive=0.95, missing=NO_CPU))
+    reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
+    if not math.isnan(times):
+        reasons.append(reason(f"{times:.1f} times as much is asked as usual", times, threshold=1.3, decisive=2.5))
     return reasons
 
 

@@ -185,17 +185,14 @@ def _known(moment: Any) -> bool:
     return moment is not None and moment == moment
 
 
-def load_growth(risen: pd.DataFrame, busy: float) -> list[Reason]:
+def load_growth(risen: pd.DataFrame, cpu: service_pods.CpuUse) -> list[Reason]:
     """More is asked than before, and requests wait for each other."""
     rate, queue = risen.loc["rate"], risen.loc["queue"]
     text = f"{rate['now']:.0f} requests a second, {rate['ratio']:.1f} times as many as before"
     reasons = [reason(text, float(rate["ratio"]), threshold=1.5, decisive=2.5, missing=NO_PAST)]
     text = f"up to {queue['now']:.0f} wait in one pod (before: {queue['before']:.0f})"
     reasons.append(reason(text, float(queue["now"]), threshold=4.0, decisive=10.0, missing=NO_QUEUE))
-    if not math.isnan(busy):
-        text = f"the pods use {busy:.0%} of the CPU that they may use"
-        reasons.append(reason(text, busy, threshold=0.7, decisive=0.95))
-    return reasons
+    return reasons if math.isnan(cpu.share) else [*reasons, cpu.reason()]
 
 
 def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opslib.diagnosis.causes import Reason, evidence_of, reason
 from opslib.diagnosis.trends import together, trend
@@ -236,11 +236,62 @@ def growth(
     return table
 
 
-def busy(top: pd.DataFrame | None, pods: pd.DataFrame | None) -> float:
-    """What the pods use of the CPU that they may use, the median pod; nan where it is not seen."""
+class CpuUse(NamedTuple):
+    """What the pods use of the CPU that they may use.
+
+    Attributes
+    ----------
+    share : float
+        The median pod; nan where it is not seen.
+    until : Timestamp or None
+        When it was measured, as a mean over the seconds before.
+    lags : bool
+        Most of those seconds lie before the alert: it may be more by now.
+    evidence : tuple of str
+    """
+
+    share: float
+    until: Any = None
+    lags: bool = False
+    evidence: tuple[str, ...] = ()
+
+    def reason(self, missing: str = "") -> Reason:
+        """Whether the pods are short of CPU; what was measured before the alert cannot speak against it."""
+        text = f"the pods use {self.share:.0%} of the CPU that they may use"
+        if self.lags:
+            text = f"the pods used {self.share:.0%} of the CPU that they may use, mostly before the alert"
+        found = reason(text, self.share, threshold=0.7, decisive=0.95, missing=missing)
+        return Reason(text, max(0.0, found.weight), missing) if self.lags else found
+
+
+def cpu_use(top: pd.DataFrame | None, pods: pd.DataFrame | None, began: Any = None) -> CpuUse:
+    """What the pods use of the CPU that they may use.
+
+    Parameters
+    ----------
+    top, pods : DataFrame or None
+        The cluster's.
+    began : Timestamp or None
+        When the alert fired.
+    """
+    import pandas as pd
+
     if top is None or pods is None:
+        return CpuUse(math.nan)
+    used = top.reindex(pods.index)
+    until = used["time"].max()
+    window = pd.to_timedelta(used["window"], errors="coerce").max()
+    lags = began is not None and bool(until - window / 2 < began)  # no time and no window: taken for fresh
+    return CpuUse(middle(used["cpu_of_limit"]), until, lags, evidence_of(top))
+
+
+def times_as_many(load: pd.DataFrame | None) -> float:
+    """How many times as much is asked now as usually; nan where it is not seen."""
+    if load is None or not len(load.columns):
         return math.nan
-    return middle(top["cpu_of_limit"].reindex(pods.index))
+    values = load.iloc[:, 0].dropna()
+    usual = float(values.median()) if len(values) else 0.0
+    return float(values.iloc[-1]) / usual if usual > 0 else math.nan
 
 
 def middle(values: pd.Series[float]) -> float:

@@ -1,4 +1,4 @@
-"""Trend and jump of a series indexed by time, as `engine` tests them; gaps are left out, and too few values tell nothing."""
+"""Trend and jump of a series over time, as `engine` tests them; gaps are left out, and too few values tell nothing."""
 
 from __future__ import annotations
 

@@ -115,7 +115,8 @@ class World:
 
     def top(self) -> pd.DataFrame:
         """What the pods use."""
-        return pd.DataFrame({"cpu_of_limit": [self.cpu_of_limit] * len(self.pods)}, index=list(self.pods))
+        used = {"cpu_of_limit": self.cpu_of_limit, "window": "15s", "time": NOW - pd.Timedelta(seconds=4)}
+        return pd.DataFrame([used] * len(self.pods), index=list(self.pods))
 
     def workloads(self) -> pd.DataFrame:
         """What the cluster tells of the workload."""

@@ -30,16 +30,19 @@ STATS = {
 }  # fmt: skip
 
 
-def diagnose(world: World, p95: float | None = 180.0, *, seen: bool = True, lines: float = 0.0) -> Verdict:
-    """The verdict of the playbook; `seen`: whether Prometheus answers."""
+def diagnose(
+    world: World, p95: float | None = 180.0, *, seen: bool = True, lines: float = 0.0, began: pd.Timestamp | None = None
+) -> Verdict:
+    """The verdict of the playbook; `seen`: whether Prometheus answers; `began`: when the alert fired."""
     case = Diagnosis(SimpleNamespace(unseen=[]), greeks_latency.CAUSES)
     rule = None if p95 is None or not seen else {"value": p95, "holds": p95 > 100}
     value, whose = greeks_latency.latest(rule, STATS)
     case.confirm(None if value is None else value > 100, f"{value} us ({whose})")
     pods = service_pods.by_pod(world.figures() if seen else None, STATS, world.listed(), world.nodes())
     case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
-    busy = service_pods.busy(world.top(), world.listed())
-    case.examine("high-load", pods=pods, busy=busy)
+    cpu = service_pods.cpu_use(world.top(), world.listed(), began)
+    times = service_pods.times_as_many(world.load()) if seen else float("nan")
+    case.examine("high-load", pods=pods, cpu=cpu, times=times)
     case.examine("model-not-cached", pods=pods, total=12, lines=lines)
     held = None
     if seen:
@@ -141,6 +144,22 @@ def test_memory_that_rose_and_is_level_again_is_no_leak() -> None:
     assert likely(diagnose(world)) == {"high-load"}
 
 
+def test_cpu_that_was_measured_before_the_alert_does_not_speak_against_a_high_load() -> None:
+    world = crowded(World())
+    world.cpu_of_limit, measured = 0.3, world.top()["time"].max()
+    assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=50))) == set()
+    assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=2))) == {"high-load"}
+
+
+def test_more_that_is_asked_than_usual_speaks_for_a_high_load() -> None:
+    world = crowded(World())
+    alike = diagnose(world).causes[0].likelihood
+    world.asked = [*noisy(24.0, 0.04, seconds=170), *noisy(120.0, 0.04, seconds=10)]
+    more = diagnose(world).causes[0]
+    assert (more.key, more.likelihood > alike) == ("high-load", True)
+    assert "times as much is asked as usual" in more.because
+
+
 def test_memory_that_rises_with_the_load_is_no_leak() -> None:
     world = leaking(crowded(World()))
     world.asked = [*noisy(24.0, 0.04, seconds=160), *noisy(220.0, 0.04, seconds=20)]
@@ -173,7 +192,7 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     pods = service_pods.by_pod(None, {}, None, None)
     for key, facts in {
         "gpu-unavailable": {"pods": pods, "usual_us": 15.0},
-        "high-load": {"pods": pods, "busy": float("nan")},
+        "high-load": {"pods": pods, "cpu": service_pods.CpuUse(float("nan")), "times": float("nan")},
         "model-not-cached": {"pods": pods, "total": 12, "lines": float("nan")},
         "memory-leak": {"held": None, "horizon_min": 60.0},
     }.items():

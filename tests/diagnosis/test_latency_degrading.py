@@ -97,8 +97,8 @@ class Case(World):
         medians = self.series("median") if self.seen else None
         release = latency_degrading.rollout(self.history(), self.listed(), medians, workload=WORKLOAD, warm_up_s=15.0)
         case.examine("recent-deployment", release=release, risen=risen, tolerance_s=60.0)
-        busy = service_pods.busy(self.top(), self.listed())
-        case.examine("load-growth", risen=risen, busy=busy)
+        cpu = service_pods.cpu_use(self.top(), self.listed())
+        case.examine("load-growth", risen=risen, cpu=cpu)
         case.examine("data-growth", risen=risen, grown=self.grown())
         return case.verdict()
 
