@@ -261,7 +261,7 @@ class CpuUse(NamedTuple):
         if self.lags:
             text = f"the pods used {self.share:.0%} of the CPU that they may use, mostly before the alert"
         found = reason(text, self.share, threshold=0.7, decisive=0.95, missing=missing)
-        return Reason(text, max(0.0, found.weight), missing) if self.lags else found
+        return Reason(text, max(0.0, found.weight), found.missing) if self.lags else found
 
 
 def cpu_use(top: pd.DataFrame | None, pods: pd.DataFrame | None, began: Any = None) -> CpuUse:
