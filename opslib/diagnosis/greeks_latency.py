@@ -219,6 +219,7 @@ def fixes(
     pods: pd.DataFrame | None,
     nodes: pd.DataFrame | None,
     workloads: pd.DataFrame | None,
+    autoscalers: pd.DataFrame | None,
     scale_to: int,
 ) -> list[tuple[str, dict[str, Any]]]:
     """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
@@ -229,7 +230,7 @@ def fixes(
         That hold, the most likely first.
     workload : str
         `deployment/NAME`.
-    pods, nodes, workloads : DataFrame or None
+    pods, nodes, workloads, autoscalers : DataFrame or None
         As seen.
     scale_to : int
         How many pods carry a high load.
@@ -241,9 +242,7 @@ def fixes(
             off = [str(name) for name, row in pods.iterrows() if row["card"] == 0.0 and row["node"]]
             found += [("kubernetes.delete-pod", {"pod": name}) for name in sorted(off)[:_MOST_PODS]]
         elif cause == "high-load":
-            desired = 0 if workloads is None or workload not in workloads.index else workloads.at[workload, "desired"]
-            if int(desired) < scale_to:
-                found.append(("kubernetes.scale", {"workload": workload, "replicas": scale_to}))
+            found += service_pods.more_pods(workload, workloads, autoscalers, scale_to)
         elif cause in ("model-not-cached", "memory-leak") and restart not in found:
             found.append(restart)
     if restart in found:  # it replaces every pod, those without a card too

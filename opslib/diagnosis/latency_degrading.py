@@ -39,13 +39,17 @@ _CHANCE = 0.01
 _HEIGHTS = {"greeks_us": "Greeks", "requests_ms": "whole requests"}
 
 
-def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before_span_s: float) -> pd.DataFrame | None:
+def levels(
+    series: pd.DataFrame | None, engine: Any, *, now_s: float, before_s: float, before_span_s: float
+) -> pd.DataFrame | None:
     """Each figure before and now, whether it rises, and when it jumped.
 
     Parameters
     ----------
     series : DataFrame or None
         Columns of `SERIES` over time.
+    engine : module
+        `engine`, for its tests of a series.
     now_s, before_s, before_span_s : float
         Now is the mean of the last `now_s`; before is that of `before_span_s`, ending `before_s` ago; as the alert's
         rule has it [s].
@@ -68,7 +72,7 @@ def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before
         then = then[then.index > end - pd.Timedelta(seconds=before_s + before_span_s)]
         before, now = float(then.mean()), float(values[values.index > end - pd.Timedelta(seconds=now_s)].mean())
         since = values[values.index > end - pd.Timedelta(seconds=before_s + before_span_s)]
-        rises, jumps = trend(since), step(since)
+        rises, jumps = trend(since, engine), step(since, engine)
         rows[name] = {
             "before": before,
             "now": now,
@@ -261,6 +265,7 @@ def fixes(
     *,
     workload: str,
     workloads: pd.DataFrame | None,
+    autoscalers: pd.DataFrame | None,
     grown: pd.DataFrame | None,
     index: Mapping[str, Any] | None,
     scale_to: int,
@@ -273,7 +278,7 @@ def fixes(
         That hold, the most likely first.
     workload : str
         `deployment/NAME`.
-    workloads, grown : DataFrame or None
+    workloads, autoscalers, grown : DataFrame or None
         As seen: the cluster's, and of `tables`.
     index : mapping or None
         Of `index_for`: `table` and `columns` of an index that would answer the slow statement alone.
@@ -287,9 +292,7 @@ def fixes(
         elif cause == "memory-leak" and "recent-deployment" not in causes:  # rolling back replaces the pods as well
             found.append(("kubernetes.restart", {"workload": workload}))
         elif cause == "load-growth":
-            desired = 0 if workloads is None or workload not in workloads.index else workloads.at[workload, "desired"]
-            if int(desired) < scale_to:
-                found.append(("kubernetes.scale", {"workload": workload, "replicas": scale_to}))
+            found += service_pods.more_pods(workload, workloads, autoscalers, scale_to)
         elif cause == "data-growth" and grown is not None and len(grown):
             table = grown_tables.culprit(grown)
             if index is not None:

@@ -172,6 +172,7 @@ def growth(
     quick: pd.DataFrame | None,
     load: pd.DataFrame | None,
     serving: Sequence[str] | None,
+    engine: Any,
     *,
     warm_up_s: float,
     recent_s: float,
@@ -187,6 +188,8 @@ def growth(
         Over time, one column: what is asked of all pods [1/s]. Only since it is level does growth count.
     serving : sequence of str or None
         Pods that count; None for all.
+    engine : module
+        `engine`, for its test of a trend.
     warm_up_s : float
         A pod's first seconds, and those after its load changed, in which it fills its memory anyway [s].
     recent_s : float
@@ -214,7 +217,7 @@ def growth(
             continue
         held = held[held.index >= held.index[0] + pd.Timedelta(seconds=warm_up_s)] if len(held) else held
         recent = held[held.index >= held.index[-1] - pd.Timedelta(seconds=recent_s)] if len(held) else held
-        found = trend(recent)
+        found = trend(recent, engine)
         kept = _beside(sessions, str(pod), held.index).dropna()
         grown = found.last / found.first - 1.0 if found.first > 0 else math.nan
         left = (limit_mb - float(held.iloc[-1])) / (60.0 * found.slope) if found.rises and len(held) else math.inf
@@ -292,6 +295,22 @@ def times_as_many(load: pd.DataFrame | None) -> float:
     values = load.iloc[:, 0].dropna()
     usual = float(values.median()) if len(values) else 0.0
     return float(values.iloc[-1]) / usual if usual > 0 else math.nan
+
+
+def more_pods(
+    workload: str, workloads: pd.DataFrame | None, autoscalers: pd.DataFrame | None, scale_to: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """The step that gives a workload more pods; none where it has as many.
+
+    An autoscaler would take back what is scaled by hand: where there is one, the least that it may choose is raised.
+    """
+    if autoscalers is not None and (autoscalers["workload"] == workload).any():
+        row = autoscalers[autoscalers["workload"] == workload].iloc[0]
+        bounds = {"least": scale_to, "most": max(scale_to, int(row["most"]))}
+        step = ("kubernetes.set-autoscaler", {"autoscaler": str(row.name), **bounds})
+        return [step] if int(row["least"]) < scale_to else []
+    desired = 0 if workloads is None or workload not in workloads.index else int(workloads.at[workload, "desired"])
+    return [("kubernetes.scale", {"workload": workload, "replicas": scale_to})] if desired < scale_to else []
 
 
 def middle(values: pd.Series[float]) -> float:

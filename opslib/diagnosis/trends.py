@@ -1,4 +1,4 @@
-"""Trend and jump of a series over time, as `engine` tests them; gaps are left out, and too few values tell nothing."""
+"""Trend and jump of a series over time, by the tests of `engine`, which the notebook hands over; gaps are left out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import engine
-from engine.errors import InvalidInput, TooFewObservations
-
 if TYPE_CHECKING:
     import pandas as pd
 
-_LEAST = 6  # values that two series have in common
+_LEAST = 6  # values that a trend needs; two series in common; either side of a step
 _MOST = 400  # of them, that are compared pair by pair
 
 
@@ -61,24 +58,22 @@ class Step:
     gradual: bool
 
 
-def trend(series: pd.Series[float]) -> Trend:
-    """Test a series for a trend; see `engine.trend`."""
+def trend(series: pd.Series[float], engine: Any) -> Trend:
+    """Test a series for a trend by `engine.trend`."""
     seconds, values = _known(series)
-    try:
-        found = engine.trend(values, times=seconds)
-    except (InvalidInput, TooFewObservations):  # none at all is no input
+    if len(values) < _LEAST:
         return Trend(math.nan, 1.0, math.nan, math.nan)
+    found = engine.trend(values, times=seconds)
     last = found.intercept + found.slope * float(seconds[-1])
     return Trend(found.slope, found.p_value, found.intercept, last)
 
 
-def step(series: pd.Series[float]) -> Step:
-    """Find where the level of a series changed most; see `engine.change_point`."""
+def step(series: pd.Series[float], engine: Any) -> Step:
+    """Find where the level of a series changed most by `engine.change_point`."""
     _, values = _known(series)
-    try:
-        found = engine.change_point(values)
-    except (InvalidInput, TooFewObservations):  # none at all is no input
+    if len(values) < 2 * _LEAST:
         return Step(None, 1.0, gradual=False)
+    found = engine.change_point(values)
     at: Any = series.dropna().index[found.index]
     return Step(at.to_pydatetime(), found.p_value, found.gradual)
 

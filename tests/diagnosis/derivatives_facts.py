@@ -67,6 +67,7 @@ class World:
         self.cpu_of_limit = 0.45
         self.nodes_cordoned: set[str] = set()
         self.desired = 2
+        self.autoscalers: pd.DataFrame | None = None
         self.asked = noisy(24.0, 0.04, seed=9)
 
     def each(self, **figures: Any) -> World:

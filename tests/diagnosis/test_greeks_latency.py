@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import engine
 from engine import european
 from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, service_pods
 from tests.diagnosis.derivatives_facts import WORKLOAD, World, noisy, ramp
@@ -48,7 +49,7 @@ def diagnose(
     if seen:
         given = [world.series(name) for name in ("memory", "sessions", "quick")]
         stretch = {"warm_up_s": 15.0, "recent_s": 30.0, "limit_mb": 470.0}
-        held = service_pods.growth(*given, world.load(), list(world.pods), **stretch)
+        held = service_pods.growth(*given, world.load(), list(world.pods), engine, **stretch)
     case.examine("memory-leak", held=held, horizon_min=60.0)
     return case.verdict()
 
@@ -204,7 +205,7 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
 
 def fixes(world: World, *causes: str) -> list[Any]:
     pods = service_pods.by_pod(world.figures(), None, world.listed(), world.nodes())
-    seen = {"pods": pods, "nodes": world.nodes(), "workloads": world.workloads()}
+    seen = {"pods": pods, "nodes": world.nodes(), "workloads": world.workloads(), "autoscalers": world.autoscalers}
     return greeks_latency.fixes(causes, workload=WORKLOAD, scale_to=10, **seen)
 
 
@@ -213,6 +214,12 @@ def test_each_cause_has_the_seeds_fix_and_no_more() -> None:
     deleted = [("kubernetes.delete-pod", {"pod": next(name for name in one.pods if name.endswith("bbbbb"))})]
     assert fixes(one, "gpu-unavailable") == deleted
     assert fixes(World(), "high-load") == [("kubernetes.scale", {"workload": WORKLOAD, "replicas": 10})]
+    world = World()
+    world.autoscalers = pd.DataFrame({"workload": [WORKLOAD], "least": [2], "most": [8]}, index=["hpa"])
+    step = ("kubernetes.set-autoscaler", {"autoscaler": "hpa", "least": 10, "most": 10})
+    assert fixes(world, "high-load") == [step]
+    world.autoscalers["least"] = 12
+    assert fixes(world, "high-load") == []
     restart = [("kubernetes.restart", {"workload": WORKLOAD})]
     assert fixes(World(), "model-not-cached") == restart
     assert fixes(World(), "memory-leak", "model-not-cached") == restart
