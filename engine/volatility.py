@@ -121,6 +121,9 @@ class ChangePoint:
 def change_point(series: ArrayLike) -> ChangePoint:
     """Return the one most likely change of level (Pettitt's rank test [2]_), robust against outliers.
 
+    The test's own place, that of the largest sum of ranks, lies towards the middle where the new level is young; so the
+    place is where that sum is largest in its standard deviations.
+
     Parameters
     ----------
     series : array_like, shape (n,)
@@ -149,10 +152,10 @@ def change_point(series: ArrayLike) -> ChangePoint:
     size = int(values.size)
     if size < _LEAST_FOR_CHANGE:
         raise TooFewObservations(size, _LEAST_FOR_CHANGE, "a change point")
-    statistic = 2.0 * np.cumsum(_mid_ranks(values)) - np.arange(1, size + 1) * (size + 1.0)
-    last = int(np.argmax(np.abs(statistic[:-1])))
-    strength = float(abs(statistic[last]))
-    index = last + 1
+    places = np.arange(1, size, dtype=np.float64)
+    statistic = np.abs(2.0 * np.cumsum(_mid_ranks(values))[:-1] - places * (size + 1.0))
+    strength = float(statistic.max())
+    index = int(np.argmax(statistic / np.sqrt(places * (size - places)))) + 1
     before = float(np.median(values[:index]))
     tail = values[index:]
     around = np.concatenate([values[:index] - before, tail - np.median(tail)])

@@ -71,6 +71,16 @@ def test_a_slow_rise_is_told_from_a_step() -> None:
     assert found.after > 2.0
 
 
+@pytest.mark.parametrize("young", [5, 8, 55])
+def test_a_young_level_is_not_drawn_to_the_middle(young: int) -> None:
+    rng = np.random.default_rng(young)
+    off = [
+        abs(change_point(np.r_[rng.normal(20, 1, 60 - young), rng.normal(26, 1.5, young)]).index - (60 - young))
+        for _ in range(50)
+    ]
+    assert np.median(off) <= 1
+
+
 def test_outliers_do_not_move_the_change_point() -> None:
     series = np.random.default_rng(6).normal(1.0, 0.05, 100)
     series[70:] += 1.0
