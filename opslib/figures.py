@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_UNITS = {"usd": "USD", "pct": "%", "s": "s", "ms": "ms", "bytes": "bytes"}
+_UNITS = {"usd": "USD", "pct": "%", "s": "s", "ms": "ms", "us": "us", "bytes": "bytes", "mb": "MB", "mib": "MiB"}
 _WORDS = {"var": "VaR", "nav": "NAV", "usd": "USD", "es": "ES", "kelly": "Kelly"}
 _AFTER = "_after"
 

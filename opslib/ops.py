@@ -134,7 +134,8 @@ class Ops:
         Parameters
         ----------
         action : str, or list of (str, dict)
-            The action's name with its arguments following, or several with theirs, applied in that order.
+            The action's name with its arguments following, or several with theirs, applied in that order; of an
+            empty list nothing becomes.
         reason : str
             Why, for who approves it.
         **arguments : Any
@@ -143,7 +144,7 @@ class Ops:
         Returns
         -------
         Plan or None
-            None in a run that only observes.
+            None in a run that only observes, and where there is no action.
 
         Raises
         ------
@@ -156,6 +157,9 @@ class Ops:
             if arguments:
                 raise errors.UsageError("give each of several actions its arguments in the list")
             actions = [{"action": name, "arguments": dict(own)} for name, own in action]
+        if not actions:
+            print("Nothing is proposed.")
+            return None
         shown = self._ask("propose", actions=actions, reason=reason)[0]
         if shown is None:
             print("This run only observes: no plan was made.")

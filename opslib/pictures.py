@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # Okabe and Ito, "Color Universal Design", 2008
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WARNING, LIMIT, QUIET = "#E69F00", "#D55E00", "#999999"
+_GAP = 3.0  # times the usual time between two points, from which on a line breaks
+_SMALL = 0.05  # a change by less of a value is small
+_LETTER = 0.009  # the width of a letter of a mark's name, as a share of the picture's
 
 
 def against_limit(
@@ -216,6 +219,7 @@ def over_time(
     quantity: str,
     threshold: float | None = None,
     below: bool = False,
+    named: str = "",
     alert_at: dt.datetime | None = None,
     changes: dict[str, dt.datetime] | None = None,
 ) -> Figure:
@@ -231,6 +235,8 @@ def over_time(
         In the unit of the series.
     below : bool
         Whether values below the threshold are the bad ones.
+    named : str
+        What the threshold is; empty: the alert's.
     alert_at : datetime, optional
         When the alert began.
     changes : dict, optional
@@ -255,43 +261,76 @@ def over_time(
     ]
     shown = dict(zip(bad, (COLOURS[place % len(COLOURS)] for place in range(len(bad))), strict=True))
     for name in sorted(table.columns, key=lambda one: one in shown):
-        values = table[name].dropna()
+        values = _broken(table[name])
         style = "--" if name in past else "-"
         label = str(name) if name in shown or name in past or len(table.columns) <= len(COLOURS) else None
         axes.plot(
             values.index, values, color=shown.get(name, QUIET), lw=2 if name in shown else 1, ls=style, label=label
         )
     if threshold is not None:
-        axes.axhline(
-            threshold, color=LIMIT, lw=1.2, ls="--", label=f"alert {'below' if below else 'above'} {threshold:g}"
-        )
+        named = named or f"alert {'below' if below else 'above'}"
+        axes.axhline(threshold, color=LIMIT, lw=1.2, ls="--", label=f"{named} {threshold:,g}")
     if len(table):
         _mark(axes, {**({"alert": alert_at} if alert_at else {}), **(changes or {})}, table.index[0], table.index[-1])
-    axes.set(ylabel=quantity, xlabel="time [UTC]")
+    axes.set(ylabel=quantity, xlabel="time [UTC]", ylim=_ends(table, threshold))
     axes.xaxis.set_major_formatter(_clock())
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left", fontsize=8, frameon=False, ncols=3)
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), fontsize=8, frameon=False, ncols=4)
     plt.close(figure)
     return figure
 
 
+def _broken(series: pd.Series[float]) -> pd.Series[float]:
+    """What is known of a series, with a gap where nothing was told for a while: a line there would tell a slope."""
+    import pandas as pd
+
+    values = series.dropna()
+    apart = values.index[1:] - values.index[:-1]
+    late = values.index[1:][apart > _GAP * apart.to_series().median()] if len(apart) else values.index[:0]
+    gaps = pd.Series(float("nan"), index=late - pd.Timedelta(microseconds=1), dtype=float)
+    return pd.concat([values.astype(float), gaps]).sort_index() if len(gaps) else values
+
+
+def _ends(table: pd.DataFrame, threshold: float | None) -> tuple[float | None, float | None]:
+    """The ends of the vertical axis, such that a small change of a large value looks small; never below zero for none.
+
+    The change takes a third of the height at most where the values are far from zero.
+    """
+    values = [float(value) for value in [table.min().min(), table.max().max(), threshold] if value is not None]
+    values = [value for value in values if value == value]
+    if not values or min(values) < 0 or max(values) <= 0:
+        return (None, None)
+    spread = max(max(values) - min(values), _SMALL * max(values))
+    return (max(0.0, min(values) - 2.0 * spread), max(values) + 0.15 * spread)
+
+
 def _mark(axes: Any, moments: dict[str, dt.datetime], low: dt.datetime, high: dt.datetime) -> None:
-    """Times within the picture, by name; the alert's in the colour of the limit."""
-    for name, moment in moments.items():
-        if low <= moment <= high:
-            colour = LIMIT if name == "alert" else "black"
-            axes.axvline(moment, color=colour, lw=1, ls=":")
-            axes.annotate(
-                name,
-                (moment, 1),
-                xycoords=("data", "axes fraction"),
-                fontsize=8,
-                color=colour,
-                va="top",
-                ha="right",
-                rotation=90,
-            )
+    """Times within the picture, by name above it; the alert's in the colour of the limit.
+
+    Names that would meet stand above each other. The alert may be a moment younger than what was seen of the series.
+    """
+    width = high - low
+    there = {name: at for name, at in moments.items() if low <= at <= high + 0.05 * width}
+    ends: list[dt.datetime] = []  # of the names at each height
+    for name, moment in sorted(there.items(), key=lambda item: item[1]):
+        colour = LIMIT if name == "alert" else "black"
+        axes.axvline(moment, color=colour, lw=1, ls=":")
+        half = (0.5 * _LETTER * len(name)) * width
+        height = next((place for place, end in enumerate(ends) if end < moment - half), len(ends))
+        ends[height : height + 1] = [moment + half]
+        axes.annotate(
+            name,
+            (moment, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 2 + 10 * height),
+            textcoords="offset points",
+            fontsize=8,
+            color=colour,
+            va="bottom",
+            ha="center",
+        )
 
 
 def _levels(axes: Axes, warning: float, limit: float, *, named: bool) -> None:

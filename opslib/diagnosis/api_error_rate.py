@@ -63,14 +63,23 @@ class Store:
     growth: float
 
 
+_FOR = {
+    "card memory": "want of the card's memory",
+    "no connection": "want of a connection",
+    "database timeout": "a database that answers too late",
+    "stale cache": "a result that is too old",
+}
+
+
 def _said(errors: pd.DataFrame, *kinds: str) -> Reason:
     """How many requests fail in the words of this cause."""
     there = errors[errors.index.isin(kinds)]
     named, limit = " or ".join(kinds), float(errors.attrs["limit_pct"])
     share, pct = float(there["share"].sum()), float(there["pct"].sum(min_count=1)) if len(there) else 0.0
     if not len(there) or share < 0.01:
-        return Reason(f"next to no request fails of {named}", -3.0)
-    text = f"{pct:.2g} % of requests fail of {named}" if pct == pct else f"{share:.0%} of the errors are of {named}"
+        return Reason(f"next to no request fails for {_FOR.get(named, named)}", -3.0)
+    told = f"{pct:.2g} % of requests fail" if pct == pct else f"{share:.0%} of the errors are"
+    text = f"{told} for {_FOR.get(named, named)}"
     value, whole = (pct, limit) if pct == pct else (share, 0.5)
     return reason(text, min(value, 0.6 * whole), threshold=0.1 * whole, decisive=0.6 * whole)
 
@@ -92,13 +101,13 @@ def cuda_out_of_memory(errors: pd.DataFrame, card: Mapping[str, Any]) -> list[Re
 
 def database_down(errors: pd.DataFrame, server: Mapping[str, Any], database: Mapping[str, Any]) -> list[Reason]:
     """There is no database that could answer."""
-    reasons = [_said(errors, "no connection")]
+    reasons = []
     if server["answers"]:
         reasons.append(Reason(f"PostgreSQL answers us within {server['took_ms']:.0f} ms", -3.0))
     elif server["full"]:
         reasons.append(Reason("PostgreSQL is there, and refuses us for want of connections", -3.0))
     else:
-        reasons.append(Reason(f"PostgreSQL does not answer us either: {server['why']}", 2.0))
+        reasons.append(Reason(f"PostgreSQL does not answer us: {server['why']}", 2.0))
     ready, desired = database["ready"], database["desired"]
     text = f"{ready:.0f} of {desired:.0f} pods of {database['name']} are ready"
     if desired == 0:
@@ -109,7 +118,7 @@ def database_down(errors: pd.DataFrame, server: Mapping[str, Any], database: Map
         reasons.append(
             Reason(f"its exporter {'reaches' if database['up'] else 'does not reach'} it", 1.0 - 2.0 * database["up"])
         )
-    return reasons
+    return [*reasons, _said(errors, "no connection")]
 
 
 def pool_exhausted(errors: pd.DataFrame, slots: Mapping[str, Any]) -> list[Reason]:
@@ -176,6 +185,9 @@ def bad_deployment(rollout: Mapping[str, Any], after_s: float) -> list[Reason]:
         return [Reason("something else explains the errors", -3.0)]
     if not rollout["previous"]:
         return [*reasons, Reason("there is no earlier revision: it is the first that is kept", -3.0)]
+    if rollout["taken_back"]:
+        text = f"revision {rollout['revision']} took back what came before it, and ran earlier"
+        return [*reasons, Reason(text, -3.0)]
     if rollout["changes"].startswith(("nothing", "restarted")):
         reasons.append(Reason(f"revision {rollout['revision']} changed {rollout['changes']}", -1.5))
     gap = rollout["gap_s"]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from opslib.diagnosis import service_pods
 from opslib.diagnosis.causes import Finding
 from opslib.diagnosis.database import Facts, marks
 
@@ -29,6 +30,10 @@ _EXPLAINS = {
     "database timeout": ("slow-database",),
     "stale cache": ("stale-cache",),
 }
+# What a reader is shown of `failing` and of the holders in `waits`: columns and their headings.
+HEADINGS = {"pct": "of all requests [%]", "says": "as in"}
+HOLDERS = {"application": "", "state": "", "relation": "holds", "behind": "wait for it",
+           "transaction_s": "transaction [s]", "query": "its last statement"}  # fmt: skip
 _ALL = "all"
 _BEFORE = re.compile(r"^.*?\bERROR\b\s*")
 _ASKED = re.compile(r"Tried to allocate ([\d.]+) ?([MG])iB")
@@ -336,6 +341,7 @@ def rollout(
         return None
     left = unexplained(errors, findings)
     facts = Facts(unexplained=sum(left.values()), says="", gap_s=math.nan, revision=0, previous=0, changes="", at=None)
+    facts["taken_back"] = service_pods.taken_back(history)
     facts.seen_in(marks(history, pods, series, errors))
     worst = max(left, key=lambda kind: left[kind], default="")
     facts["says"] = str(errors.at[worst, "says"]) if worst else ""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAUSES",
+    "NAMES",
     "Rates",
     "Traffic",
     "asked",
@@ -38,6 +39,9 @@ __all__ = [
     "traffic",
 ]
 
+# What a reader is shown of `names`: columns and their headings.
+NAMES = {"share": "share of the keys", "life_s": "lives on for [s]", "idle_s": "last used ago [s]",
+         "fresh": "share of those in use"}  # fmt: skip
 NO_RATES = "how much is asked of the cache"
 NO_BALANCE = "what Redis evicts and lets end"
 NO_IDLE = "when keys were last used"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opslib.diagnosis.causes import Cause, Finding, evidence_of, examine
 from opslib.diagnosis.verdict import NONE_OF_THESE, CauseVerdict, Verdict
+
+if TYPE_CHECKING:
+    from opslib.record.shown import Context, Plan
 
 UNSEEN_COSTS = 0.8  # the confidence keeps this share for each thing that could not be seen
 
 
 class _Ops(Protocol):
     """What a case needs of `ops`."""
+
+    @property
+    def context(self) -> Context: ...
 
     @property
     def unseen(self) -> list[str]: ...
@@ -74,6 +80,7 @@ class Diagnosis:
             summary = f"Nothing wrong: {self.symptom}." if known else f"Not known: {self.symptom}."
             certainty = UNSEEN_COSTS ** len(unseen) if known else 0.0
             return Verdict(confirmed=False, confidence=round(certainty, 3), unseen=unseen, summary=summary)
+        symptom = self.symptom[:1].upper() + self.symptom[1:]
         unexamined = [f"cause {key}" for key in self.causes if key not in self.findings]
         ranked = sorted(self.findings.values(), key=lambda finding: -finding.likelihood)
         causes = [
@@ -88,16 +95,16 @@ class Diagnosis:
         cause: str | None
         holding = [item for item in ranked if item.likelihood > 0.5 and not item.unseen]
         if holding:
-            names = " and ".join(item.cause.key for item in holding)
+            told = [f"{item.cause.key} ({100 * item.likelihood:.0f} %), because {item.strongest}" for item in holding]
             cause, likelihood = holding[0].cause.key, holding[0].likelihood
-            summary = f"{self.symptom}: {names} ({100 * likelihood:.0f} %), because {holding[0].strongest}."
+            summary = f"{symptom}: {'; and '.join(told)}."
         elif unexamined or any(item.unseen for item in ranked):
             cause, likelihood = None, 0.0
-            summary = f"{self.symptom}. The cause is not known: not everything that could tell it was seen."
+            summary = f"{symptom}. The cause is not known: not everything that could tell it was seen."
         else:
             best = max((item.likelihood for item in ranked), default=0.0)
             cause, likelihood = NONE_OF_THESE, 1.0 - best
-            summary = f"{self.symptom}: none of the known causes fits. Escalate with what was measured."
+            summary = f"{symptom}. None of the known causes fits: escalate with what was measured."
         unseen += unexamined
         confidence = likelihood * UNSEEN_COSTS ** len(unseen)
         return Verdict(
@@ -114,3 +121,23 @@ class Diagnosis:
         verdict = self.verdict()
         self.ops.conclude(verdict)
         return verdict
+
+    def message(self, title: str, plan: Plan | None, *, update: str) -> str:
+        """The draft of the message to those who wait: what is the case, what is proposed, and when more is told.
+
+        Parameters
+        ----------
+        title : str
+            Of the alert, in words.
+        plan : Plan or None
+            What is proposed.
+        update : str
+            When the next update is due: "in 15 minutes".
+        """
+        verdict, where = self.verdict(), self.ops.context
+        state = "confirmed" if verdict.confirmed else "not known" if self.confirmed is None else "not confirmed"
+        lines = [f"[{where.incident}] {title} on {where.platform}, {state}. {verdict.summary}"]
+        if verdict.unseen:
+            lines.append(f"Not seen: {'; '.join(verdict.unseen)}.")
+        told = "nothing" if plan is None else f"{plan.summary}. {plan.authority} decides; it shows {plan.shows}"
+        return "\n".join([*lines, f"Proposed: {told}.", f"Next update {update}."])

@@ -34,6 +34,7 @@ EXAMPLE = {
 }
 _YEAR = 365.0
 _AGREES = 1e-3  # of a Greek, as a share of it
+_MORE = 1.5  # times as much as before is more load
 _MOST_PODS = 4  # that one plan deletes
 
 
@@ -137,12 +138,16 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
 
 
 def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float) -> list[Reason]:
-    """More is asked than the pods can compute: requests wait for each other."""
+    """More is asked than the pods can compute: requests wait for each other.
+
+    What the pods use of their CPU is a mean over some time; a load of a moment ago shows in the requests alone.
+    """
     deepest = float(pods["queue"].max())
     text = f"up to {deepest:.0f} requests wait in one pod"
     reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
-    if not math.isnan(times):
-        reasons.append(reason(f"{times:.1f} times as much is asked as usual", times, threshold=1.3, decisive=2.5))
+    if times > _MORE:
+        text = f"{times:.1f} times as many computations are asked for as before"
+        reasons.append(reason(text, times, threshold=_MORE, decisive=2.5))
     return reasons
 
 

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from opslib.ops import Ops
 
 GROWN = 1.1  # a table with fewer times the rows of before has not grown
+HEADINGS = {
+    "rows": "",
+    "ratio": "times the rows of before, at most",
+    "mean_ms": "slowest statement [ms]",
+    "query": "it",
+}
 _MOST_GROWN = 20.0  # times, beyond which a table grew from next to nothing
 _MOST_COLUMNS = 8
 _ROOM = 1.5  # times the table's size, that has to be free before an index is built

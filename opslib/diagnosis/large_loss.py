@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "BOOK",
     "CAUSES",
+    "MARKET",
+    "OPEN",
+    "SERVED",
     "Hedger",
     "Release",
     "Valuation",
@@ -49,6 +53,17 @@ _FAR = 0.12  # a served volatility so far from the quoted one [log] is not expla
 _A_PART = 0.2  # of the results, from which on those far away are taken for the model in force
 _COMMON = 0.75  # the most that a reason weighs for a cause that it does not tell from its neighbour [log-odds]
 _MUCH_STALE = 0.3  # with more of the underlyings stale, nothing that rests on their spots can be trusted
+
+
+# What a reader is shown of the served results, the market, and the valuation: columns and their headings.
+SERVED = {"underlying": "", "kind": "", "strike": "", "days": "", "age_s": "", "volatility": "served volatility",
+          "market": "quoted volatility", "ratio": "served / quoted", "spot_x": "spot / market's",
+          "verdict": "checked in three ways"}  # fmt: skip
+MARKET = {"spot": "", "age_s": "", "future": "", "future_age_s": "", "basis": "apart (share)"}
+BOOK = {"move_pct": "spot moved [%]", "volatility_x": "times its volatility", "pnl_usd": "profit and loss [USD]",
+        "open_usd": "open by served Greeks [USD]", "true_usd": "open [USD]"}  # fmt: skip
+OPEN = {"true_usd": "delta [USD]", "gamma_usd_per_pct": "gamma [USD per 1 %]",
+        "vega_usd_per_point": "vega [USD per point]"}  # fmt: skip
 
 
 @dataclass(frozen=True)

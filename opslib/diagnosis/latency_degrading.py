@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opslib.diagnosis import grown_tables, service_pods
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
 from opslib.diagnosis.trends import step, trend
+from opslib.figures import figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,9 @@ SERIES: dict[str, str] = {
     "rate": _RATE,  # [1/s]
     "queue": 'max(max_over_time(derivatives_queue_depth{platform="$platform"}[$window]))',
 }
+NAMES = {"greeks_us": "Greeks, 95th percentile [us]", "requests_ms": "requests, 95th percentile [ms]",
+         "quick_us": "Greeks, quickest tenth [us]", "rate": "requests [1/s]",
+         "queue": "waiting in one pod"}  # fmt: skip
 NO_PAST = "latency before it rose"
 NO_QUEUE = "how many requests wait"
 NO_ROWS = "how many rows the tables had"
@@ -58,7 +62,8 @@ def levels(
     -------
     DataFrame or None
         Index: the figures; `before`, `now`, `ratio`, `p` (of a trend), `per_min` (its slope), `jumped` (when),
-        `creeps` (a slope explains it better than two levels), `jump_p` (the chance of such a jump).
+        `creeps` (a slope explains it better than two levels), `rise` (by how much), `jump_p` (the chance of such a
+        jump).
     """
     import pandas as pd
 
@@ -81,6 +86,7 @@ def levels(
             "per_min": 60.0 * rises.slope,
             "jumped": pd.Timestamp(jumps.at) if jumps.at else pd.NaT,
             "creeps": jumps.gradual,
+            "rise": jumps.after - jumps.before,
             "jump_p": jumps.p,
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -88,15 +94,20 @@ def levels(
     return table
 
 
+def worse(found: pd.DataFrame) -> str | None:
+    """Which of the two latencies rose more; None where neither has a past."""
+    ratios = found.loc[list(_HEIGHTS), "ratio"].dropna()
+    return str(ratios.idxmax()) if len(ratios) else None
+
+
 def symptom(rule: Mapping[str, Any] | None, found: pd.DataFrame | None) -> tuple[bool | None, str]:
     """Whether the alert is true now, and what is the case."""
     told = "latency over time could not be seen"
-    if found is not None:
-        worst = str(found.loc[list(_HEIGHTS), "ratio"].fillna(0.0).idxmax())
+    worst = None if found is None else worse(found)
+    if found is not None and worst is not None:
         row, unit = found.loc[worst], worst.rpartition("_")[2]
-        if not math.isnan(row["ratio"]):
-            times = f"{row['ratio']:.1f} times as long as before"
-            told = f"{_HEIGHTS[worst]} take {row['now']:.0f} {unit} (95th percentile), {times}"
+        times = f"{row['ratio']:,.{int(row['ratio'] < 10)}f} times as long as before"
+        told = f"{_HEIGHTS[worst]} take {figure(row['now'])} {unit} (95th percentile), {times}"
     return (None if rule is None else bool(rule["holds"])), told
 
 
@@ -136,6 +147,7 @@ def rollout(
         created=row["created"],
         changes="; ".join(changes) if changes and changes != ["nothing"] else "",
         cause=row["change_cause"],
+        taken_back=service_pods.taken_back(history),
         new_us=new,
         old_us=old,
     )
@@ -171,10 +183,12 @@ def recent_deployment(release: Mapping[str, Any], risen: pd.DataFrame, tolerance
         return [Reason(f"all pods since latency was lower are of revision {release['revision']}: no roll-out", -3.0)]
     if not changed:
         return [Reason(f"revision {release['revision']} changed nothing but the pods", -3.0)]
+    if release["taken_back"]:
+        return [Reason(f"revision {release['revision']} took back what came before it, and ran earlier", -3.0)]
     text = (
         f"a computation takes {new:.0f} us in pods of revision {release['revision']}, {old:.0f} us in those before it"
     )
-    reasons = [reason(text, new / old if old > 0 else math.nan, threshold=1.4, decisive=2.2, missing=NO_PAST)]
+    reasons = [reason(text, new / old if old > 0 else math.nan, threshold=1.4, decisive=1.75, missing=NO_PAST)]
     reasons.append(Reason(f"revision {release['revision']} changed {changed[:160]}", 0.5))
     if _known(jumped) and _known(release["begun"]):
         late = (jumped - release["begun"]).total_seconds()
@@ -224,12 +238,21 @@ def reading(risen: pd.DataFrame) -> str:
     lines = []
     for name, what in _HEIGHTS.items():
         row, unit = risen.loc[name], name.rpartition("_")[2]
-        way = "creeps" if row["creeps"] else "jumps"
-        p = row["jump_p"] if way == "jumps" else row["p"]
-        rises = f"{way} up" if p < _CHANCE and row["per_min"] > 0 else "shows no trend"
-        when = f", most at {row['jumped']:%H:%M:%S}" if _known(row["jumped"]) and way == "jumps" else ""
-        lines.append(f"Latency of {what} {rises} ({row['per_min']:+.3g} {unit} a minute, p = {p:.1g}{when}).")
+        jumps = not row["creeps"] and _known(row["jumped"])
+        p = row["jump_p"] if jumps else row["p"]
+        chance = "p < 0.001" if p < 0.001 else f"p = {p:.1g}"
+        if not p < _CHANCE:
+            lines.append(f"Latency of {what} shows no trend ({chance}).")
+        elif jumps:
+            lines.append(f"Latency of {what} jumps {_way(row['rise'])} at {row['jumped']:%H:%M:%S} ({chance}).")
+        else:
+            slope = f"{row['per_min']:+.3g} {unit} a minute"
+            lines.append(f"Latency of {what} creeps {_way(row['per_min'])} ({slope}, {chance}).")
     return "\n".join(lines)
+
+
+def _way(change: float) -> str:
+    return "up" if change > 0 else "down"
 
 
 CAUSES = (

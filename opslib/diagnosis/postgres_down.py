@@ -61,9 +61,11 @@ class Database:
     keep_days: float
 
 
+NODES = {"ready": "", "cordoned": "takes no pods", "taints": "", "cpu_free": "CPU free", "memory_free_mib": ""}
 UP = "max(pg_up) or 0 * max(max_over_time(pg_up[10m]))"  # 0 also where the exporter has stopped telling
 NO_SPACE = re.compile(r"no space left on device|disk full", re.I)
 _LAST_WORDS = re.compile(r"\b(FATAL|PANIC)\b", re.I)
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \w+ (\[\d+\] )?")
 _PANIC_FIRST = re.compile(r"\bPANIC\b")
 _WAITS = ("Unschedulable", "SchedulerError")
 _RECENT_S = 900.0  # a container that ended so lately and is not ready is crashing
@@ -137,7 +139,7 @@ def last_words(*logs: pd.DataFrame | None) -> Facts | None:
     ends = [line for line in lines if _LAST_WORDS.search(line)]
     ends = [line for line in ends if _PANIC_FIRST.search(line)] or ends
     full = [line for line in lines if NO_SPACE.search(line)]
-    said = (full or ends or lines or [""])[-1]
+    said = _STAMP.sub("", (full or ends or lines or [""])[-1])
     return Facts(line=" ".join(said.split())[-240:], no_space=len(full), lines=len(lines)).seen_in(marks(*seen))
 
 
@@ -194,7 +196,7 @@ def symptom(
     if server is not None and server["full"]:
         return False, f"PostgreSQL is there, but takes no more connections: see api-error-rate{told}"
     if server is not None:
-        return True, f"PostgreSQL cannot be reached: {server['why']}{told}"
+        return True, f"PostgreSQL cannot be reached ({server['why']}){told}"
     if rule is not None:
         return bool(rule["holds"]), f"PostgreSQL {'cannot' if rule['holds'] else 'can'} be reached by its exporter"
     return None, "whether PostgreSQL answers could not be seen"

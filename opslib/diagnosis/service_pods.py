@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MATERIAL = 0.003  # of the memory, that it has to grow by in the recent stretch
 _LEVEL = 1.5  # load that is so many times what it was, or the other way round, is another load
+_FEW = 20  # points over time, of which less tells no before and now
 NO_PAST = "what the pods held before"
 _BUCKETS = 'sum by (pod, le) (rate(derivatives_greeks_latency_seconds_bucket{platform="$platform"}[$window]))'
 _COUNT = 'sum by (pod) (rate(derivatives_greeks_latency_seconds_count{platform="$platform"}[$window]))'
@@ -44,6 +45,13 @@ OVER_TIME: dict[str, str] = {
     "the quickest computations over time": FIGURES["quick_us"],
     "computations a second over time": f"sum({_COUNT})",
 }
+# What a reader is shown of `by_pod` and of `growth`: columns and their headings.
+SERVING = {"card": "on a card (1: yes)", "rate": "asked [1/s]", "quick_us": "quickest tenth [us]",
+           "p95_us": "95th percentile [us]", "queue": "waiting", "models": "models ready", "memory_mb": "",
+           "node": ""}  # fmt: skip
+HELD = {"first_mb": "at first [MB]", "now_mb": "now [MB]", "mb_per_min": "grows by [MB/min]",
+        "minutes_left": "at its limit in [min]", "sessions_first": "sessions at first",
+        "sessions_now": "sessions now"}  # fmt: skip
 MEDIAN = {"each pod's median over time": FIGURES["p50_us"]}
 
 
@@ -164,6 +172,26 @@ def level_since(load: pd.DataFrame | None) -> Any:
     now = float(values.iloc[-max(1, len(values) // 20) :].median())
     other = values[(values < now / _LEVEL) | (values > now * _LEVEL)]
     return other.index[-1] if len(other) else None
+
+
+def times_as_many(load: pd.DataFrame | None) -> float:
+    """How many times as much is asked now as in the first quarter of what is seen; nan where that is too little."""
+    if load is None or not len(load.columns):
+        return math.nan
+    values = load.iloc[:, 0].dropna()
+    if len(values) < _FEW:
+        return math.nan
+    before, now = (float(part.median()) for part in (values.iloc[: len(values) // 4], values.iloc[-3:]))
+    return now / before if before > 0 else math.nan
+
+
+def taken_back(history: pd.DataFrame) -> bool:
+    """Whether the revision that runs ran before the one it took the place of: whoever did that took a change back."""
+    current = history[history["current"]]
+    earlier = history[history["revision"] < current["revision"].max()] if len(current) else current
+    if not len(earlier):
+        return False
+    return bool(earlier.sort_values("revision")["created"].iloc[-1] > current["created"].iloc[0])
 
 
 def growth(
@@ -288,15 +316,6 @@ def cpu_use(top: pd.DataFrame | None, pods: pd.DataFrame | None, began: Any = No
     return CpuUse(middle(used["cpu_of_limit"]), until, lags, evidence_of(top))
 
 
-def times_as_many(load: pd.DataFrame | None) -> float:
-    """How many times as much is asked now as usually; nan where it is not seen."""
-    if load is None or not len(load.columns):
-        return math.nan
-    values = load.iloc[:, 0].dropna()
-    usual = float(values.median()) if len(values) else 0.0
-    return float(values.iloc[-1]) / usual if usual > 0 else math.nan
-
-
 def more_pods(
     workload: str, workloads: pd.DataFrame | None, autoscalers: pd.DataFrame | None, scale_to: int
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -342,7 +361,7 @@ def leaks(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
     """
     known = held.dropna(subset=["mb_per_min"]) if len(held) else held
     if not len(known):
-        return [Reason("no pod has worked under an even load for long enough to tell", -0.5)]
+        return [Reason("no pod has worked under an even load for long enough to have kept much", -0.5)]
     worst = known.iloc[0]
     rises = float(worst["mb_per_min"]) if worst["p"] < 0.01 and worst["grown"] > _MATERIAL else 0.0
     share = rises * horizon_min / float(worst["now_mb"])

@@ -49,12 +49,16 @@ class Step:
         The first value of the new level; None where there are too few values.
     p : float
         Probability of such a change by chance; 1 where there are too few values.
+    before, after : float
+        Levels of both sides [unit].
     gradual : bool
         A slope explains the change better than a jump does.
     """
 
     at: dt.datetime | None
     p: float
+    before: float
+    after: float
     gradual: bool
 
 
@@ -72,10 +76,10 @@ def step(series: pd.Series[float], engine: Any) -> Step:
     """Find where the level of a series changed most by `engine.change_point`."""
     _, values = _known(series)
     if len(values) < 2 * _LEAST:
-        return Step(None, 1.0, gradual=False)
+        return Step(None, 1.0, math.nan, math.nan, gradual=False)
     found = engine.change_point(values)
     at: Any = series.dropna().index[found.index]
-    return Step(at.to_pydatetime(), found.p_value, found.gradual)
+    return Step(at.to_pydatetime(), found.p_value, found.before, found.after, found.gradual)
 
 
 def together(one: pd.Series[float], other: pd.Series[float]) -> float:

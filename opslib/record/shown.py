@@ -8,6 +8,8 @@ from typing import Any
 
 from opslib import figures
 
+_TOLD = ("measure", "unit", "before", "after", "limit", "rows")  # of a preview: in a line of their own
+
 
 class Context:
     """The run that the notebook is part of.
@@ -64,6 +66,18 @@ class Plan(dict[str, Any]):
         """What would be done, in one line."""
         return "; ".join(str(action.get("summary") or action["action"]) for action in self.actions)
 
+    @property
+    def authority(self) -> str:
+        """Who may approve it at least: the highest authority of its actions."""
+        return max((str(action.get("authority")) for action in self.actions), default="L1")
+
+    @property
+    def shows(self) -> str:
+        """When its effect is there at the latest."""
+        spans = [action.get("effect_within_s") for action in self.actions]
+        known = [float(span) for span in spans if isinstance(span, int | float)]
+        return f"within {_span(max(known))}" if known else "at a time that is not known"
+
     def __repr__(self) -> str:
         """The plan in a few lines."""
         lines = [f"plan {self.hash[:12]}: {self.state}, expires {_clock(self.get('expires_at'))}"]
@@ -93,7 +107,7 @@ class Plan(dict[str, Any]):
                 "Undo": _undo(action),
             }
             if not preview.get("rows"):
-                facts["Preview"] = _facts(preview)
+                facts["Preview"] = _facts({name: value for name, value in preview.items() if name not in _TOLD})
             rows = "".join(
                 f"<tr><th style='text-align:left;white-space:nowrap'>{escape(name)}</th>"
                 f"<td style='text-align:left'>{escape(text)}</td></tr>"
@@ -114,7 +128,7 @@ def _changes(preview: dict[str, Any]) -> str:
     heads += [f"<th {right}>{escape(name)}</th>" for name in table.pairs]
     lines = []
     for plain, pairs in table.rows:
-        cells = [f"<td {left}>{escape(text)}</td>" for text in plain]
+        cells = [f"<td {left}>{escape(_short(text))}</td>" for text in plain]
         cells += [f"<td {right}>{escape(now)} → <b>{escape(after)}</b></td>" for now, after in pairs]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
@@ -132,6 +146,14 @@ def _facts(value: Any) -> str:
     return "" if value is None else figures.figure(value)
 
 
+def _short(text: str) -> str:
+    """A time to the second; every other text as it is."""
+    try:
+        return f"{dt.datetime.fromisoformat(text):%H:%M:%S}" if len(text) > len("2026-01-05T12:00") else text
+    except ValueError:
+        return text
+
+
 def _clock(value: Any) -> str:
     """The time of day of an RFC 3339 text."""
     try:
@@ -143,7 +165,11 @@ def _clock(value: Any) -> str:
 
 def _seconds(action: dict[str, Any]) -> str:
     within = action.get("effect_within_s")
-    return f"{within:g} s" if isinstance(within, int | float) else "an unknown time"
+    return _span(within) if isinstance(within, int | float) else "an unknown time"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _undo(action: dict[str, Any]) -> str:

@@ -32,9 +32,11 @@ _STYLES = frozenset({
     "background-color", "color", "font-style", "font-weight", "text-align", "text-decoration", "white-space",
 })  # fmt: skip
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+")
+_CALLED = {"injected-parameters": "parameters of this run", "parameters": "parameters and what they mean"}
 _HEADING = re.compile(r"h[1-6]")
 _NUMBER = re.compile(r"\d{1,4}")
 _AMOUNT = re.compile(r"-?\d+(?:\.\d+)?")
+_MESSAGE = "message"  # the cell that drafts the message: what is the case, what is proposed, when more is told
 _WITH_CONTENT = re.compile(r"<(script|style|title|template|noscript|iframe)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 
 
@@ -63,6 +65,7 @@ def render(notebook: NotebookNode, title: str = "") -> str:
         "title": " ".join(str(part) for part in (runbook.get("id"), title) if part),
         "state": str(run.get("state") or "not run"),
         "facts": facts,
+        "short": _message(notebook),
         "style": (_TEMPLATES / "notebook.css").read_text("utf-8"),
     }
     body, _ = exporter().from_notebook_node(shown, resources={"page": page})
@@ -144,7 +147,9 @@ def _shown(notebook: NotebookNode) -> NotebookNode:
         note = f"{took:.2f} s" if isinstance(took, float | int) else ""
         note = note if status == "succeeded" else status.replace("-", " ")
         fresh.metadata["runbook"] = NotebookNode(status=status, note=note)
-        fresh.metadata["tags"] = [tag for tag in cell.metadata.get("tags", []) if tag == "runbook-banner"]
+        tags = cell.metadata.get("tags", [])
+        fresh.metadata["tags"] = [tag for tag in tags if tag == "runbook-banner"]
+        fresh.metadata["called"] = next((name for tag, name in _CALLED.items() if tag in tags), "code")
         if cell.cell_type == "code":
             fresh["execution_count"] = None
             fresh["outputs"] = [_output(output) for output in cell.get("outputs", [])]
@@ -176,6 +181,13 @@ def _short(text: object) -> str:
     if len(whole) <= _LONGEST_TEXT:
         return whole
     return f"{whole[:_LONGEST_TEXT]}\n[{len(whole) - _LONGEST_TEXT:,} characters more are in the notebook]"
+
+
+def _message(notebook: NotebookNode) -> str:
+    """What the last cell of a runbook says in short; empty where it did not come to that."""
+    said = [cell for cell in notebook.cells if cell.get("id") == _MESSAGE and cell.cell_type == "code"]
+    streams = [output for cell in said for output in cell.get("outputs", []) if output.output_type == "stream"]
+    return _short("".join(str(output.text) for output in streams if output.name == "stdout")).strip()
 
 
 def _moment(value: object) -> str:

@@ -66,9 +66,7 @@ plan"""),
 | when | who | what |
 |---|---|---|
 | now | L1, on call | have the plan approved; see that the alert ends |"""),
-    ("code", "message", """state = "confirmed" if verdict.confirmed else "not confirmed"
-print(f"[{ops.context.incident}] $title on {platform}, {state}. {verdict.summary}")
-print(f"Proposed: {'nothing' if plan is None else plan.summary}.")"""),
+    ("code", "message", """print(case.message("$title", plan, update="in 15 minutes"))"""),
 )  # fmt: skip
 MOST_CAUSES = 6
 

@@ -82,6 +82,17 @@ def test_errors_that_began_before_the_release_are_not_of_it() -> None:
     assert restarted.diagnose()[0].causes[0].likelihood < 0.96
 
 
+def test_what_took_a_release_back_is_not_blamed() -> None:
+    facts = broken("bad-deployment")
+    facts.revisions[0] = (
+        facts.revisions[1][0] + 60.0,
+        "env RELEASE '2.4.3' -> '2.4.0'",
+    )  # made earlier, and back again
+    verdict = facts.diagnose()[0]
+    assert verdict.cause == "none-of-these", verdict
+    assert "took back what came before it" in verdict.causes[0].because
+
+
 def test_a_release_that_cannot_reach_the_database_is_a_bad_one() -> None:
     facts = Facts().fails("Database connection failed", 50.0, "Database connection failed: password authentication")
     facts.revisions.insert(0, (52.0, "env POSTGRES_URL changed"))

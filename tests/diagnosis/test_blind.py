@@ -28,7 +28,7 @@ class Blind:
         self.unseen: list[str] = []
         self.concluded: list[Verdict] = []
         self.proposed: list[Any] = []
-        self.context = SimpleNamespace(incident="INC-2026-000001")
+        self.context = SimpleNamespace(incident="INC-2026-000001", platform="derivatives")
 
     def __getattr__(self, system: str) -> Any:
         class System:
@@ -60,7 +60,8 @@ class Blind:
         self.concluded.append(verdict)
 
     def propose(self, steps: Any, *, reason: str = "") -> None:
-        self.proposed.append((steps, reason))
+        if steps:
+            self.proposed.append((steps, reason))
 
 
 @pytest.mark.parametrize("systems", [True, False])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from opslib.diagnosis import Cause, Diagnosis, Reason, Verdict, reason
 from opslib.diagnosis.causes import BOUND
+from opslib.record.shown import Plan
 
 WET = Cause(
     "wet", "Is it wet?", lambda water: [reason(f"{water} mm of water", water, threshold=1, decisive=3)], "dry it"
@@ -66,6 +67,27 @@ def test_two_causes_may_hold() -> None:
     both.examine("hot", heat=100.0)
     both.examine("wet", water=5.0)
     assert [item.likelihood > 0.5 for item in both.verdict().causes] == [True, True]
+    told = "hot (87 %), because 100.0 degrees; and wet (87 %), because 5.0 mm of water."
+    assert both.verdict().summary == f"Something is wrong: {told}"
+
+
+def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_when_more_is_told() -> None:
+    wet = case(["the heat (no thermometer)"])
+    wet.ops.context = SimpleNamespace(incident="INC-1", platform="cellar")  # type: ignore[attr-defined]
+    wet.confirm(True, "water is on the floor")
+    wet.examine("hot", heat=None)
+    wet.examine("wet", water=5.0)
+    actions = [
+        {"summary": "pump", "authority": "L1", "effect_within_s": 60.0},
+        {"summary": "close the tap", "authority": "L2", "effect_within_s": 300},
+    ]
+    assert wet.message("Wet", Plan({"actions": actions}), update="in 15 minutes").splitlines() == [
+        "[INC-1] Wet on cellar, confirmed. Water is on the floor: wet (87 %), because 5.0 mm of water.",
+        "Not seen: the heat (no thermometer).",
+        "Proposed: pump; close the tap. L2 decides; it shows within 5 min.",
+        "Next update in 15 minutes.",
+    ]
+    assert "Proposed: nothing.\n" in wet.message("Wet", None, update="in 15 minutes")
 
 
 def test_nothing_that_fits_is_none_of_these() -> None:

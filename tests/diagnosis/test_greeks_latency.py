@@ -158,7 +158,7 @@ def test_more_that_is_asked_than_usual_speaks_for_a_high_load() -> None:
     world.asked = [*noisy(24.0, 0.04, seconds=170), *noisy(120.0, 0.04, seconds=10)]
     more = diagnose(world).causes[0]
     assert (more.key, more.likelihood > alike) == ("high-load", True)
-    assert "times as much is asked as usual" in more.because
+    assert "times as many computations are asked for as before" in more.because
 
 
 def test_memory_that_rises_with_the_load_is_no_leak() -> None:

@@ -224,6 +224,21 @@ def test_a_jump_long_after_the_roll_out_is_not_of_it() -> None:
     assert case.diagnose().cause == "none-of-these", case.diagnose()
 
 
+def test_a_release_whose_pods_are_as_quick_as_those_before_is_not_blamed_for_its_moment() -> None:
+    case = released(Case())
+    for pod in case.pods.values():
+        pod.median = noisy(23.0, 0.05)[-24:]
+    assert case.diagnose().cause == "none-of-these", case.diagnose()
+
+
+def test_what_took_a_change_back_is_not_taken_back() -> None:
+    case = released(Case())
+    case.rollouts[0] = (4, True, 7200.0, "api: env RELEASE '2.4.0' -> '2.3.1'")  # as made two hours ago
+    assert "recent-deployment" not in likely(case.diagnose())
+    case.rollouts[0] = (4, True, 50.0, "api: env RELEASE '2.4.0' -> '2.4.5'")
+    assert likely(case.diagnose()) == {"recent-deployment"}
+
+
 def test_a_release_of_yesterday_is_not_blamed() -> None:
     case = leaking(Case())
     case.rollouts[0] = (4, True, 86_400.0, "api: env RELEASE '2.4.0' -> '2.4.5'")
@@ -254,7 +269,8 @@ def test_what_the_tests_say_is_told_in_words() -> None:
     assert "Latency of Greeks creeps up (+" in told
     jumped = released(Case()).risen()
     assert jumped is not None
-    assert "jumps up" in latency_degrading.reading(jumped)
+    assert "Latency of Greeks jumps up at 11:59:2" in latency_degrading.reading(jumped)
+    assert "Latency of whole requests shows no trend (p = " in latency_degrading.reading(jumped)
     assert abs((jumped.at["greeks_us", "jumped"] - (NOW - pd.Timedelta(seconds=38))).total_seconds()) < 5
 
 

@@ -46,3 +46,36 @@ def test_the_past_is_grey_and_a_threshold_may_be_a_floor() -> None:
 def test_nothing_seen_is_an_empty_picture() -> None:
     assert pictures.over_time(pd.DataFrame(index=TIMES[:0]), quantity="x [1]", threshold=1.0).axes
     assert pictures.over_time(pd.Series([1.0], index=TIMES[:1], name="x"), quantity="x [1]").axes
+
+
+def test_a_small_change_looks_small_and_a_loss_is_seen_whole() -> None:
+    flat = pictures.over_time(pd.DataFrame({"MB": [215.2, 215.7]}, index=TIMES[:2]), quantity="memory [MB]")
+    low, high = flat.axes[0].get_ylim()
+    assert 0 < low < high
+    assert 0.5 / (high - low) < 0.05
+    leak = pictures.over_time(pd.DataFrame({"MB": [215.0, 228.0]}, index=TIMES[:2]), quantity="memory [MB]")
+    low, high = leak.axes[0].get_ylim()
+    assert 13 / (high - low) > 0.3
+    assert (
+        pictures.over_time(pd.DataFrame({"us": [60.0, 190.0]}, index=TIMES[:2]), quantity="us").axes[0].get_ylim()[0]
+        == 0
+    )
+    loss = pictures.over_time(
+        pd.DataFrame({"book": [5e4, -2e5]}, index=TIMES[:2]), quantity="profit [USD]", threshold=-1e5
+    )
+    assert loss.axes[0].get_ylim()[0] < -2e5
+    assert "alert above -100,000" in words(loss)
+
+
+def test_marks_that_would_meet_stand_above_each_other_and_the_youngest_alert_is_marked() -> None:
+    changes = {"revision 4": TIMES[9], "revision 2": TIMES[2]}
+    series = pd.DataFrame({"A": range(10)}, index=TIMES)
+    figure = pictures.over_time(series, quantity="x [1]", alert_at=TIMES[9] + dt.timedelta(seconds=5), changes=changes)
+    heights = {text.get_text(): text.xyann[1] for text in figure.axes[0].texts}
+    assert heights["revision 4"] == heights["revision 2"] < heights["alert"]
+
+
+def test_a_line_breaks_where_nothing_was_told() -> None:
+    series = pd.DataFrame({"errors": [0.0, 0.1, None, None, None, None, None, None, 5.0, 9.0]}, index=TIMES)
+    figure = pictures.over_time(series, quantity="requests that fail [%]")
+    assert sum(value != value for value in figure.axes[0].lines[0].get_ydata()) == 1

@@ -101,6 +101,7 @@ def test_hostile_text_is_harmless_wherever_it_stands(text: str) -> None:
         ],
     )
     raw = v4.new_raw_cell(text, metadata={"raw_mimetype": "text/html"})
+    cell["id"] = "message"  # what it says stands above as well
     harmless(
         page(v4.new_markdown_cell(text), cell, raw, runbook={"title": text}, run={"state": text, "incident": text})
     )
@@ -128,6 +129,16 @@ def test_page_reads_well() -> None:
     assert tree.find(".//img").attrib["src"] == "data:image/png;base64,aGVsbG8="
     assert "0.25 s" in text
     assert {"INC-1", "succeeded"} <= {(element.text or "").strip() for element in tree.iter("span")}
+
+
+def test_what_the_last_cell_says_in_short_is_on_the_first_screen() -> None:
+    said = v4.new_output("stream", name="stdout", text="Proposed: <b>nothing</b>.\n")
+    nodes = [v4.new_markdown_cell("# Title"), v4.new_code_cell("print()", id="message", outputs=[said])]
+    short = page(*nodes).find(".//section")
+    assert "".join(short.itertext()) == "In shortProposed: <b>nothing</b>."
+    assert short.attrib["class"] == "short"
+    nodes[1]["outputs"] = []
+    assert "In short" not in "".join(page(*nodes).itertext())
 
 
 def test_page_names_no_address() -> None:

@@ -1,0 +1,59 @@
+"""A table is for reading: units in headings, the digits that count, times without a date, a dash for nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from opslib import tables
+
+TIMES = pd.to_datetime(["2026-01-05T12:00:00.025Z", "2026-01-05T12:01:30Z"], format="ISO8601")
+
+
+def test_figures_have_the_digits_that_count_and_their_unit_above() -> None:
+    table = tables.shown(pd.DataFrame({"p95_us": [76.408123, 1034.9], "share": [0.00012345, 0.5]}, index=["a", "b"]))
+    assert table.headings == ("", "p95 [us]", "share")
+    assert table.rows == (("a", "76.4", "0.00012"), ("b", "1,035", "0.5"))
+    assert table.numeric == (False, True, True)
+
+
+def test_what_is_not_there_is_a_dash() -> None:
+    frame = pd.DataFrame({"x": [1.0, math.nan], "why": [None, "OOMKilled"], "at": [TIMES[0], pd.NaT], "left": math.inf})
+    assert tables.shown(frame).rows == (("1", "–", "12:00:00", "–"), ("–", "OOMKilled", "–", "–"))
+
+
+def test_times_have_a_date_only_where_it_differs() -> None:
+    same, other = pd.DataFrame({"at": TIMES}), pd.DataFrame({"at": [TIMES[0], TIMES[1] + pd.Timedelta(days=1)]})
+    assert [row[0] for row in tables.shown(same).rows] == ["12:00:00", "12:01:30"]
+    assert [row[0] for row in tables.shown(other).rows] == ["2026-01-05 12:00", "2026-01-06 12:01"]
+
+
+def test_the_columns_asked_for_are_shown_in_their_order_and_words() -> None:
+    frame = pd.DataFrame(
+        {"ready": [True], "node": ["node-1"], "uid": ["x"]}, index=pd.Index(["postgres-0"], name="pod")
+    )
+    table = tables.shown(frame, {"node": "", "ready": "takes requests", "gone": "not there"})
+    assert table.headings == ("pod", "node", "takes requests")
+    assert table.rows == (("postgres-0", "node-1", "yes"),)
+
+
+def test_an_index_that_only_counts_is_not_shown() -> None:
+    assert tables.shown(pd.DataFrame({"a": [1]}, index=[7])).headings == ("a",)
+    assert tables.shown(pd.DataFrame({"a": [1]}, index=[7]).rename_axis("revision")).rows == (("7", "1"),)
+
+
+def test_an_empty_table_has_its_headings() -> None:
+    assert tables.shown(pd.DataFrame({"a": []})).rows == ()
+    assert tables.shown(pd.DataFrame()).rows == ()
+
+
+def test_hostile_text_stays_text_and_long_text_is_cut() -> None:
+    page = tables.shown(pd.DataFrame({"<b>": ["<script>alert(1)</script>", "x" * 500]}))._repr_html_()
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "x" * 161 not in page
+
+
+def test_as_text_the_columns_stand_below_each_other() -> None:
+    assert repr(tables.shown(pd.DataFrame({"n": [1, 100], "what": ["a", "b"]}))) == "  n  what\n  1  a\n100  b"
