@@ -52,7 +52,7 @@ class Step:
     before, after : float
         Levels of both sides [unit].
     gradual : bool
-        A slope explains the change better than a jump does.
+        It took more than a quarter of what is seen: a slope, no jump.
     """
 
     at: dt.datetime | None
@@ -79,7 +79,7 @@ def step(series: pd.Series[float], engine: Any) -> Step:
         return Step(None, 1.0, math.nan, math.nan, gradual=False)
     found = engine.change_point(values)
     at: Any = series.dropna().index[found.index]
-    return Step(at.to_pydatetime(), found.p_value, found.before, found.after, found.gradual)
+    return Step(at.to_pydatetime(), found.p_value, found.before, found.after, found.rise > len(values) / 4)
 
 
 def together(one: pd.Series[float], other: pd.Series[float]) -> float:
