@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -121,6 +122,9 @@ class ChangePoint:
 def change_point(series: ArrayLike) -> ChangePoint:
     """Return the one most likely change of level (Pettitt's rank test [2]_), robust against outliers.
 
+    The test's own place lies towards the middle where the new level is young, or the old one drifts; so the place is
+    where both sides are closest to their medians.
+
     Parameters
     ----------
     series : array_like, shape (n,)
@@ -150,9 +154,8 @@ def change_point(series: ArrayLike) -> ChangePoint:
     if size < _LEAST_FOR_CHANGE:
         raise TooFewObservations(size, _LEAST_FOR_CHANGE, "a change point")
     statistic = 2.0 * np.cumsum(_mid_ranks(values)) - np.arange(1, size + 1) * (size + 1.0)
-    last = int(np.argmax(np.abs(statistic[:-1])))
-    strength = float(abs(statistic[last]))
-    index = last + 1
+    strength = float(np.abs(statistic[:-1]).max())
+    index = int(np.argmin(_scatter(values)[:-1] + _scatter(values[::-1])[-2::-1])) + 1
     before = float(np.median(values[:index]))
     tail = values[index:]
     around = np.concatenate([values[:index] - before, tail - np.median(tail)])
@@ -329,6 +332,24 @@ def _mid_ranks(values: FloatArray) -> FloatArray:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2.0)[inverse])
+
+
+def _scatter(values: FloatArray) -> FloatArray:
+    """Sum of the distances from the median, of the first 1, 2, ... n values."""
+    found = np.empty(values.size)
+    below: list[float] = []  # the smaller half, negated
+    above: list[float] = []
+    low = high = 0.0
+    for place, value in enumerate(values.tolist()):
+        moved = -heapq.heappushpop(below, -value)
+        heapq.heappush(above, moved)
+        low, high = low + value - moved, high + moved
+        if len(above) > len(below):
+            moved = heapq.heappop(above)
+            heapq.heappush(below, -moved)
+            low, high = low + moved, high - moved
+        found[place] = high - low - below[0] * (len(below) - len(above))
+    return found
 
 
 def _shape(values: FloatArray, before: float, after: float) -> tuple[bool, int]:

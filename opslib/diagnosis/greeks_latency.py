@@ -137,16 +137,14 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
     return [*reasons, reason(text, theirs / others, threshold=2.0, decisive=4.0)]
 
 
-def high_load(pods: pd.DataFrame, busy: float, times: float) -> list[Reason]:
+def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float) -> list[Reason]:
     """More is asked than the pods can compute: requests wait for each other.
 
     What the pods use of their CPU is a mean over some time; a load of a moment ago shows in the requests alone.
     """
     deepest = float(pods["queue"].max())
     text = f"up to {deepest:.0f} requests wait in one pod"
-    reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE)]
-    text = f"the pods use {busy:.0%} of the CPU that they may use"
-    reasons.append(reason(text, busy, threshold=0.7, decisive=0.95, missing=NO_CPU))
+    reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
     if times > _MORE:
         text = f"{times:.1f} times as many computations are asked for as before"
         reasons.append(reason(text, times, threshold=_MORE, decisive=2.5))
@@ -226,6 +224,7 @@ def fixes(
     pods: pd.DataFrame | None,
     nodes: pd.DataFrame | None,
     workloads: pd.DataFrame | None,
+    autoscalers: pd.DataFrame | None,
     scale_to: int,
 ) -> list[tuple[str, dict[str, Any]]]:
     """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
@@ -236,7 +235,7 @@ def fixes(
         That hold, the most likely first.
     workload : str
         `deployment/NAME`.
-    pods, nodes, workloads : DataFrame or None
+    pods, nodes, workloads, autoscalers : DataFrame or None
         As seen.
     scale_to : int
         How many pods carry a high load.
@@ -248,9 +247,7 @@ def fixes(
             off = [str(name) for name, row in pods.iterrows() if row["card"] == 0.0 and row["node"]]
             found += [("kubernetes.delete-pod", {"pod": name}) for name in sorted(off)[:_MOST_PODS]]
         elif cause == "high-load":
-            desired = 0 if workloads is None or workload not in workloads.index else workloads.at[workload, "desired"]
-            if int(desired) < scale_to:
-                found.append(("kubernetes.scale", {"workload": workload, "replicas": scale_to}))
+            found += service_pods.more_pods(workload, workloads, autoscalers, scale_to)
         elif cause in ("model-not-cached", "memory-leak") and restart not in found:
             found.append(restart)
     if restart in found:  # it replaces every pod, those without a card too

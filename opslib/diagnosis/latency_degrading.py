@@ -43,13 +43,17 @@ _CHANCE = 0.01
 _HEIGHTS = {"greeks_us": "Greeks", "requests_ms": "whole requests"}
 
 
-def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before_span_s: float) -> pd.DataFrame | None:
+def levels(
+    series: pd.DataFrame | None, engine: Any, *, now_s: float, before_s: float, before_span_s: float
+) -> pd.DataFrame | None:
     """Each figure before and now, whether it rises, and when it jumped.
 
     Parameters
     ----------
     series : DataFrame or None
         Columns of `SERIES` over time.
+    engine : module
+        `engine`, for its tests of a series.
     now_s, before_s, before_span_s : float
         Now is the mean of the last `now_s`; before is that of `before_span_s`, ending `before_s` ago; as the alert's
         rule has it [s].
@@ -57,8 +61,8 @@ def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before
     Returns
     -------
     DataFrame or None
-        Index: the figures; `before`, `now`, `ratio`, `p` (of a trend), `per_min` (its slope), `jumped` (when), `jump`
-        (above 0: two levels explain it better than a slope), `rise` (by how much), `jump_p` (the chance of such a
+        Index: the figures; `before`, `now`, `ratio`, `p` (of a trend), `per_min` (its slope), `jumped` (when),
+        `creeps` (a slope explains it better than two levels), `rise` (by how much), `jump_p` (the chance of such a
         jump).
     """
     import pandas as pd
@@ -73,7 +77,7 @@ def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before
         then = then[then.index > end - pd.Timedelta(seconds=before_s + before_span_s)]
         before, now = float(then.mean()), float(values[values.index > end - pd.Timedelta(seconds=now_s)].mean())
         since = values[values.index > end - pd.Timedelta(seconds=before_s + before_span_s)]
-        rises, jumps = trend(since), step(since)
+        rises, jumps = trend(since, engine), step(since, engine)
         rows[name] = {
             "before": before,
             "now": now,
@@ -81,7 +85,7 @@ def levels(series: pd.DataFrame | None, *, now_s: float, before_s: float, before
             "p": rises.p,
             "per_min": 60.0 * rises.slope,
             "jumped": pd.Timestamp(jumps.at) if jumps.at else pd.NaT,
-            "jump": jumps.explains,
+            "creeps": jumps.gradual,
             "rise": jumps.after - jumps.before,
             "jump_p": jumps.p,
         }
@@ -199,17 +203,14 @@ def _known(moment: Any) -> bool:
     return moment is not None and moment == moment
 
 
-def load_growth(risen: pd.DataFrame, busy: float) -> list[Reason]:
+def load_growth(risen: pd.DataFrame, cpu: service_pods.CpuUse) -> list[Reason]:
     """More is asked than before, and requests wait for each other."""
     rate, queue = risen.loc["rate"], risen.loc["queue"]
     text = f"{rate['now']:.0f} requests a second, {rate['ratio']:.1f} times as many as before"
     reasons = [reason(text, float(rate["ratio"]), threshold=1.5, decisive=2.5, missing=NO_PAST)]
     text = f"up to {queue['now']:.0f} wait in one pod (before: {queue['before']:.0f})"
     reasons.append(reason(text, float(queue["now"]), threshold=4.0, decisive=10.0, missing=NO_QUEUE))
-    if not math.isnan(busy):
-        text = f"the pods use {busy:.0%} of the CPU that they may use"
-        reasons.append(reason(text, busy, threshold=0.7, decisive=0.95))
-    return reasons
+    return reasons if math.isnan(cpu.share) else [*reasons, cpu.reason()]
 
 
 def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:
@@ -237,7 +238,7 @@ def reading(risen: pd.DataFrame) -> str:
     lines = []
     for name, what in _HEIGHTS.items():
         row, unit = risen.loc[name], name.rpartition("_")[2]
-        jumps = row["jump"] > 0 and _known(row["jumped"])
+        jumps = not row["creeps"] and _known(row["jumped"])
         p = row["jump_p"] if jumps else row["p"]
         chance = "p < 0.001" if p < 0.001 else f"p = {p:.1g}"
         if not p < _CHANCE:
@@ -287,6 +288,7 @@ def fixes(
     *,
     workload: str,
     workloads: pd.DataFrame | None,
+    autoscalers: pd.DataFrame | None,
     grown: pd.DataFrame | None,
     index: Mapping[str, Any] | None,
     scale_to: int,
@@ -299,7 +301,7 @@ def fixes(
         That hold, the most likely first.
     workload : str
         `deployment/NAME`.
-    workloads, grown : DataFrame or None
+    workloads, autoscalers, grown : DataFrame or None
         As seen: the cluster's, and of `tables`.
     index : mapping or None
         Of `index_for`: `table` and `columns` of an index that would answer the slow statement alone.
@@ -313,9 +315,7 @@ def fixes(
         elif cause == "memory-leak" and "recent-deployment" not in causes:  # rolling back replaces the pods as well
             found.append(("kubernetes.restart", {"workload": workload}))
         elif cause == "load-growth":
-            desired = 0 if workloads is None or workload not in workloads.index else workloads.at[workload, "desired"]
-            if int(desired) < scale_to:
-                found.append(("kubernetes.scale", {"workload": workload, "replicas": scale_to}))
+            found += service_pods.more_pods(workload, workloads, autoscalers, scale_to)
         elif cause == "data-growth" and grown is not None and len(grown):
             table = grown_tables.culprit(grown)
             if index is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opslib.diagnosis.causes import Reason, evidence_of, reason
 from opslib.diagnosis.trends import together, trend
@@ -200,6 +200,7 @@ def growth(
     quick: pd.DataFrame | None,
     load: pd.DataFrame | None,
     serving: Sequence[str] | None,
+    engine: Any,
     *,
     warm_up_s: float,
     recent_s: float,
@@ -215,6 +216,8 @@ def growth(
         Over time, one column: what is asked of all pods [1/s]. Only since it is level does growth count.
     serving : sequence of str or None
         Pods that count; None for all.
+    engine : module
+        `engine`, for its test of a trend.
     warm_up_s : float
         A pod's first seconds, and those after its load changed, in which it fills its memory anyway [s].
     recent_s : float
@@ -242,7 +245,7 @@ def growth(
             continue
         held = held[held.index >= held.index[0] + pd.Timedelta(seconds=warm_up_s)] if len(held) else held
         recent = held[held.index >= held.index[-1] - pd.Timedelta(seconds=recent_s)] if len(held) else held
-        found = trend(recent)
+        found = trend(recent, engine)
         kept = _beside(sessions, str(pod), held.index).dropna()
         grown = found.last / found.first - 1.0 if found.first > 0 else math.nan
         left = (limit_mb - float(held.iloc[-1])) / (60.0 * found.slope) if found.rises and len(held) else math.inf
@@ -264,11 +267,69 @@ def growth(
     return table
 
 
-def busy(top: pd.DataFrame | None, pods: pd.DataFrame | None) -> float:
-    """What the pods use of the CPU that they may use, the median pod; nan where it is not seen."""
+class CpuUse(NamedTuple):
+    """What the pods use of the CPU that they may use.
+
+    Attributes
+    ----------
+    share : float
+        The median pod; nan where it is not seen.
+    until : Timestamp or None
+        When it was measured, as a mean over the seconds before.
+    lags : bool
+        Most of those seconds lie before the alert: it may be more by now.
+    evidence : tuple of str
+    """
+
+    share: float
+    until: Any = None
+    lags: bool = False
+    evidence: tuple[str, ...] = ()
+
+    def reason(self, missing: str = "") -> Reason:
+        """Whether the pods are short of CPU; what was measured before the alert cannot speak against it."""
+        text = f"the pods use {self.share:.0%} of the CPU that they may use"
+        if self.lags:
+            text = f"the pods used {self.share:.0%} of the CPU that they may use, mostly before the alert"
+        found = reason(text, self.share, threshold=0.7, decisive=0.95, missing=missing)
+        return Reason(text, max(0.0, found.weight), found.missing) if self.lags else found
+
+
+def cpu_use(top: pd.DataFrame | None, pods: pd.DataFrame | None, began: Any = None) -> CpuUse:
+    """What the pods use of the CPU that they may use.
+
+    Parameters
+    ----------
+    top, pods : DataFrame or None
+        The cluster's.
+    began : Timestamp or None
+        When the alert fired.
+    """
+    import pandas as pd
+
     if top is None or pods is None:
-        return math.nan
-    return middle(top["cpu_of_limit"].reindex(pods.index))
+        return CpuUse(math.nan)
+    used = top.reindex(pods.index)
+    until = used["time"].max()
+    window = pd.to_timedelta(used["window"], errors="coerce").max()
+    lags = began is not None and bool(until - window / 2 < began)  # no time and no window: taken for fresh
+    return CpuUse(middle(used["cpu_of_limit"]), until, lags, evidence_of(top))
+
+
+def more_pods(
+    workload: str, workloads: pd.DataFrame | None, autoscalers: pd.DataFrame | None, scale_to: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """The step that gives a workload more pods; none where it has as many.
+
+    An autoscaler would take back what is scaled by hand: where there is one, the least that it may choose is raised.
+    """
+    if autoscalers is not None and (autoscalers["workload"] == workload).any():
+        row = autoscalers[autoscalers["workload"] == workload].iloc[0]
+        bounds = {"least": scale_to, "most": max(scale_to, int(row["most"]))}
+        step = ("kubernetes.set-autoscaler", {"autoscaler": str(row.name), **bounds})
+        return [step] if int(row["least"]) < scale_to else []
+    desired = 0 if workloads is None or workload not in workloads.index else int(workloads.at[workload, "desired"])
+    return [("kubernetes.scale", {"workload": workload, "replicas": scale_to})] if desired < scale_to else []
 
 
 def middle(values: pd.Series[float]) -> float:

@@ -1,15 +1,4 @@
-"""Whether a series rises, since when, and whether it crept or jumped: rank tests, which outliers do not move.
-
-References
-----------
-.. [1] H. B. Mann, "Nonparametric tests against trend", Econometrica 13 (1945), doi:10.2307/1907187.
-.. [2] P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", J. Am. Stat. Assoc. 63 (1968),
-   doi:10.1080/01621459.1968.10480934.
-.. [3] A. N. Pettitt, "A non-parametric approach to the change-point problem", Appl. Stat. 28 (1979),
-   doi:10.2307/2346729.
-.. [4] G. V. Bayley and J. M. Hammersley, "The 'effective' number of independent observations in an autocorrelated time
-   series", Suppl. J. R. Stat. Soc. 8 (1946), doi:10.2307/2983560.
-"""
+"""Trend and jump of a series over time, by the tests of `engine`, which the notebook hands over; gaps are left out."""
 
 from __future__ import annotations
 
@@ -21,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-_LEAST = 6  # values that a test needs
-_MOST = 400  # values that are compared pair by pair; of more, as many means are taken
-_MOST_ALIKE = 0.6  # beyond, what is alike in neighbours is the shape of the rise itself
-_SETTLED = 5  # values that each side of a step has at least
+_LEAST = 6  # values that a trend needs; two series in common; either side of a step
+_MOST = 400  # of them, that are compared pair by pair
 
 
 @dataclass(frozen=True)
@@ -34,19 +21,15 @@ class Trend:
     Attributes
     ----------
     slope : float
-        Median of the slopes between all pairs of values (Theil and Sen) [unit/s]; nan where there are too few values.
+        [unit/s]; nan where there are too few values.
     p : float
-        Probability of so much order, up or down, without a trend (Mann and Kendall, for as many values as are
-        independent); 1 where there are too few.
-    tau : float
-        Kendall's: 1 where every later value is higher, -1 where every later one is lower.
+        Probability of so strong a trend, up or down, without one; 1 where there are too few values.
     first, last : float
         The line at both ends [unit].
     """
 
     slope: float
     p: float
-    tau: float
     first: float
     last: float
 
@@ -65,90 +48,38 @@ class Step:
     at : datetime or None
         The first value of the new level; None where there are too few values.
     p : float
-        Probability of such a change by chance, approximately (Pettitt); 1 where there are too few values.
+        Probability of such a change by chance; 1 where there are too few values.
     before, after : float
-        Medians of both sides [unit].
-    explains : float
-        Share of the variance that two levels explain, less the share that a straight line explains: above 0 a jump,
-        below 0 a slope.
+        Levels of both sides [unit].
+    gradual : bool
+        It took more than a quarter of what is seen: a slope, no jump.
     """
 
     at: dt.datetime | None
     p: float
     before: float
     after: float
-    explains: float
-
-    @property
-    def ratio(self) -> float:
-        """After over before; nan where there was nothing before."""
-        return self.after / self.before if self.before > 0 else math.nan
+    gradual: bool
 
 
-def trend(series: pd.Series[float]) -> Trend:
-    """Test a series for a trend.
-
-    Parameters
-    ----------
-    series : Series
-        Indexed by time; gaps are left out.
-    """
-    import numpy as np
-
-    seconds, values = _prepared(series)
-    n = len(values)
-    if n < _LEAST:
-        return Trend(math.nan, 1.0, math.nan, math.nan, math.nan)
-    above, right = np.triu_indices(n, 1)
-    rise, run = values[right] - values[above], seconds[right] - seconds[above]
-    slope = float(np.median(rise / run))
-    middle = float(np.median(values - slope * seconds))
-    score = float(np.sign(rise).sum())
-    ties = np.unique(values, return_counts=True)[1]
-    variance = (n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18.0
-    variance *= _dependence(values - slope * seconds)
-    z = 0.0 if variance <= 0 else (score - math.copysign(1.0, score) if score else 0.0) / math.sqrt(variance)
-    tau = score / (n * (n - 1) / 2)
-    return Trend(
-        slope,
-        math.erfc(abs(z) / math.sqrt(2.0)),
-        tau,
-        middle + slope * float(seconds[0]),
-        middle + slope * float(seconds[-1]),
-    )
+def trend(series: pd.Series[float], engine: Any) -> Trend:
+    """Test a series for a trend by `engine.trend`."""
+    seconds, values = _known(series)
+    if len(values) < _LEAST:
+        return Trend(math.nan, 1.0, math.nan, math.nan)
+    found = engine.trend(values, times=seconds)
+    last = found.intercept + found.slope * float(seconds[-1])
+    return Trend(found.slope, found.p_value, found.intercept, last)
 
 
-def step(series: pd.Series[float]) -> Step:
-    """Find where the level of a series changed most: the two sides are closest to their medians there.
-
-    Pettitt's own place is that of most ranks, which lies towards the middle where the new level is young.
-
-    Parameters
-    ----------
-    series : Series
-        Indexed by time; gaps are left out.
-    """
-    import numpy as np
-    import pandas as pd
-
-    seconds, values = _prepared(series)
-    n = len(values)
-    if n < 2 * _SETTLED:
-        return Step(None, 1.0, math.nan, math.nan, math.nan)
-    ranks = pd.Series(values).rank().to_numpy()
-    places = np.arange(1, n)
-    statistic = 2.0 * np.cumsum(ranks)[:-1] - places * (n + 1)
-    inner = np.abs(statistic[_SETTLED - 1 : n - _SETTLED])
-    place = min(range(_SETTLED, n - _SETTLED + 1), key=lambda at: _apart(values[:at]) + _apart(values[at:]))
-    p = min(1.0, 2.0 * math.exp(-6.0 * float(inner.max()) ** 2 / (n**3 + n**2)))
-    whole = float(((values - values.mean()) ** 2).sum())
-    before, after = values[:place], values[place:]
-    left = float(((before - before.mean()) ** 2).sum() + ((after - after.mean()) ** 2).sum())
-    line = np.polyval(np.polyfit(seconds, values, 1), seconds)
-    off = float(((values - line) ** 2).sum())
-    at = (_begin(series) + pd.Timedelta(seconds=float(seconds[place]))).to_pydatetime()
-    explains = (off - left) / whole if whole > 0 else 0.0
-    return Step(at, p, float(np.median(before)), float(np.median(after)), explains)
+def step(series: pd.Series[float], engine: Any) -> Step:
+    """Find where the level of a series changed most by `engine.change_point`."""
+    _, values = _known(series)
+    if len(values) < 2 * _LEAST:
+        return Step(None, 1.0, math.nan, math.nan, gradual=False)
+    found = engine.change_point(values)
+    at: Any = series.dropna().index[found.index]
+    return Step(at.to_pydatetime(), found.p_value, found.before, found.after, found.rise > len(values) / 4)
 
 
 def together(one: pd.Series[float], other: pd.Series[float]) -> float:
@@ -165,41 +96,10 @@ def together(one: pd.Series[float], other: pd.Series[float]) -> float:
     return float((signs[:, 0] * signs[:, 1]).sum()) / untied if untied else math.nan
 
 
-def _begin(series: pd.Series[float]) -> Any:
-    return series.dropna().index[0]
-
-
-def _prepared(series: pd.Series[float]) -> tuple[Any, Any]:
-    """Seconds since the first value, and the values; where there are very many, means of neighbours."""
-    import numpy as np
-
+def _known(series: pd.Series[float]) -> tuple[Any, Any]:
+    """Seconds since the first value, and the values."""
     known = series.dropna()
-    if not len(known):
-        return np.empty(0), np.empty(0)
     index: Any = known.index
-    seconds = (index - index[0]).total_seconds().to_numpy(float)
-    values = known.to_numpy(float)
-    if len(values) > _MOST:
-        parts = np.array_split(np.arange(len(values)), _MOST)
-        seconds = np.array([seconds[part].mean() for part in parts])
-        values = np.array([values[part].mean() for part in parts])
-    return seconds, values
-
-
-def _apart(values: Any) -> float:
-    """How far values are from their median, all together."""
-    import numpy as np
-
-    return float(np.abs(values - np.median(values)).sum())
-
-
-def _dependence(rest: Any) -> float:
-    """By how much neighbours that are alike make a variance larger than that of as many independent values."""
-    import numpy as np
-
-    centred = rest - rest.mean()
-    whole = float((centred**2).sum())
-    if whole <= 0:
-        return 1.0
-    alike = min(max(float(np.sum(centred[1:] * centred[:-1])) / whole, 0.0), _MOST_ALIKE)
-    return (1.0 + alike) / (1.0 - alike)
+    return (index - index[0]).total_seconds().to_numpy(float) if len(known) else known.to_numpy(float), known.to_numpy(
+        float
+    )

@@ -53,8 +53,8 @@ class Demand:
 
     clients: int = 12
     think_s: float = 0.7
-    options: int = 2
-    ladder: int = 8
+    options: int = 1
+    ladder: int = 6
     large_share: float = 0.0
     large_options: int = 0
     sessions: str = "kept"

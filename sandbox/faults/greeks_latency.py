@@ -15,16 +15,17 @@ _API = "deployment/derivatives-api"
 
 
 def gpu_unavailable(access: Access, rng: random.Random, progress: Progress) -> None:
-    """The node of the card takes no pods for a while; those of the service are deleted, and run elsewhere."""
+    """The node of the card takes no pods for a moment; those of the service are deleted, and run elsewhere."""
     kube = access.kube
     nodes = [pod["spec"]["nodeName"] for pod in kube.pods("derivatives-api")]
     progress("moving the pods of the service to another node")
     kube("cordon", rng.choice(nodes))
     try:
         kube("delete", "pod", "-l", "app=derivatives-api", "--wait=true", "--grace-period=2")
-        kube("rollout", "status", _API, "--timeout=240s")
+        kube("wait", "pod", "-l", "app=derivatives-api", "--for=condition=PodScheduled", "--timeout=60s")
     finally:
         kube("uncordon", *set(nodes))
+    kube("rollout", "status", _API, "--timeout=240s")
 
 
 def high_load(access: Access, rng: random.Random, _progress: Progress) -> None:

@@ -21,7 +21,7 @@ _ROWS = 50_000
 def recent_deployment(access: Access, rng: random.Random, progress: Progress) -> None:
     """A release that averages Greeks over several spots."""
     progress("rolling out a release")
-    deploy(access, Release(f"2.4.{rng.randint(1, 9)}", smoothing=rng.randint(26, 36)), "Greeks smoothed near strikes")
+    deploy(access, Release(f"2.4.{rng.randint(1, 9)}", smoothing=rng.randint(44, 60)), "Greeks smoothed near strikes")
 
 
 def load_growth(access: Access, rng: random.Random, progress: Progress) -> None:

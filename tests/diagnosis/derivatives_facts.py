@@ -67,6 +67,7 @@ class World:
         self.cpu_of_limit = 0.45
         self.nodes_cordoned: set[str] = set()
         self.desired = 2
+        self.autoscalers: pd.DataFrame | None = None
         self.asked = noisy(24.0, 0.04, seed=9)
 
     def each(self, **figures: Any) -> World:
@@ -115,7 +116,8 @@ class World:
 
     def top(self) -> pd.DataFrame:
         """What the pods use."""
-        return pd.DataFrame({"cpu_of_limit": [self.cpu_of_limit] * len(self.pods)}, index=list(self.pods))
+        used = {"cpu_of_limit": self.cpu_of_limit, "window": "15s", "time": NOW - pd.Timedelta(seconds=4)}
+        return pd.DataFrame([used] * len(self.pods), index=list(self.pods))
 
     def workloads(self) -> pd.DataFrame:
         """What the cluster tells of the workload."""

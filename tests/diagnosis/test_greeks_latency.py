@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import engine
 from engine import european
 from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, service_pods
 from tests.diagnosis.derivatives_facts import WORKLOAD, World, noisy, ramp
@@ -30,23 +31,25 @@ STATS = {
 }  # fmt: skip
 
 
-def diagnose(world: World, p95: float | None = 180.0, *, seen: bool = True, lines: float = 0.0) -> Verdict:
-    """The verdict of the playbook; `seen`: whether Prometheus answers."""
+def diagnose(
+    world: World, p95: float | None = 180.0, *, seen: bool = True, lines: float = 0.0, began: pd.Timestamp | None = None
+) -> Verdict:
+    """The verdict of the playbook; `seen`: whether Prometheus answers; `began`: when the alert fired."""
     case = Diagnosis(SimpleNamespace(unseen=[]), greeks_latency.CAUSES)
     rule = None if p95 is None or not seen else {"value": p95, "holds": p95 > 100}
     value, whose = greeks_latency.latest(rule, STATS)
     case.confirm(None if value is None else value > 100, f"{value} us ({whose})")
     pods = service_pods.by_pod(world.figures() if seen else None, STATS, world.listed(), world.nodes())
     case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
-    busy = service_pods.busy(world.top(), world.listed())
-    times = service_pods.times_as_many(world.load() if seen else None)
-    case.examine("high-load", pods=pods, busy=busy, times=times)
+    cpu = service_pods.cpu_use(world.top(), world.listed(), began)
+    times = service_pods.times_as_many(world.load()) if seen else float("nan")
+    case.examine("high-load", pods=pods, cpu=cpu, times=times)
     case.examine("model-not-cached", pods=pods, total=12, lines=lines)
     held = None
     if seen:
         given = [world.series(name) for name in ("memory", "sessions", "quick")]
         stretch = {"warm_up_s": 15.0, "recent_s": 30.0, "limit_mb": 470.0}
-        held = service_pods.growth(*given, world.load(), list(world.pods), **stretch)
+        held = service_pods.growth(*given, world.load(), list(world.pods), engine, **stretch)
     case.examine("memory-leak", held=held, horizon_min=60.0)
     return case.verdict()
 
@@ -142,14 +145,20 @@ def test_memory_that_rose_and_is_level_again_is_no_leak() -> None:
     assert likely(diagnose(world)) == {"high-load"}
 
 
-def test_a_load_of_a_moment_ago_shows_in_the_requests_before_it_shows_in_the_cpu() -> None:
+def test_cpu_that_was_measured_before_the_alert_does_not_speak_against_a_high_load() -> None:
     world = crowded(World())
-    world.cpu_of_limit = 0.3  # the mean of a while
-    assert diagnose(world).cause == "none-of-these"
-    world.asked = [*noisy(24.0, 0.04, seconds=170), *noisy(126.0, 0.04, seconds=10)]
-    verdict = diagnose(world)
-    assert likely(verdict) == {"high-load"}
-    assert "times as many computations are asked for as before" in verdict.causes[0].because
+    world.cpu_of_limit, measured = 0.3, world.top()["time"].max()
+    assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=50))) == set()
+    assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=2))) == {"high-load"}
+
+
+def test_more_that_is_asked_than_usual_speaks_for_a_high_load() -> None:
+    world = crowded(World())
+    alike = diagnose(world).causes[0].likelihood
+    world.asked = [*noisy(24.0, 0.04, seconds=170), *noisy(120.0, 0.04, seconds=10)]
+    more = diagnose(world).causes[0]
+    assert (more.key, more.likelihood > alike) == ("high-load", True)
+    assert "times as many computations are asked for as before" in more.because
 
 
 def test_memory_that_rises_with_the_load_is_no_leak() -> None:
@@ -184,7 +193,7 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     pods = service_pods.by_pod(None, {}, None, None)
     for key, facts in {
         "gpu-unavailable": {"pods": pods, "usual_us": 15.0},
-        "high-load": {"pods": pods, "busy": float("nan"), "times": float("nan")},
+        "high-load": {"pods": pods, "cpu": service_pods.CpuUse(float("nan")), "times": float("nan")},
         "model-not-cached": {"pods": pods, "total": 12, "lines": float("nan")},
         "memory-leak": {"held": None, "horizon_min": 60.0},
     }.items():
@@ -196,7 +205,7 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
 
 def fixes(world: World, *causes: str) -> list[Any]:
     pods = service_pods.by_pod(world.figures(), None, world.listed(), world.nodes())
-    seen = {"pods": pods, "nodes": world.nodes(), "workloads": world.workloads()}
+    seen = {"pods": pods, "nodes": world.nodes(), "workloads": world.workloads(), "autoscalers": world.autoscalers}
     return greeks_latency.fixes(causes, workload=WORKLOAD, scale_to=10, **seen)
 
 
@@ -205,6 +214,12 @@ def test_each_cause_has_the_seeds_fix_and_no_more() -> None:
     deleted = [("kubernetes.delete-pod", {"pod": next(name for name in one.pods if name.endswith("bbbbb"))})]
     assert fixes(one, "gpu-unavailable") == deleted
     assert fixes(World(), "high-load") == [("kubernetes.scale", {"workload": WORKLOAD, "replicas": 10})]
+    world = World()
+    world.autoscalers = pd.DataFrame({"workload": [WORKLOAD], "least": [2], "most": [8]}, index=["hpa"])
+    step = ("kubernetes.set-autoscaler", {"autoscaler": "hpa", "least": 10, "most": 10})
+    assert fixes(world, "high-load") == [step]
+    world.autoscalers["least"] = 12
+    assert fixes(world, "high-load") == []
     restart = [("kubernetes.restart", {"workload": WORKLOAD})]
     assert fixes(World(), "model-not-cached") == restart
     assert fixes(World(), "memory-leak", "model-not-cached") == restart

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import engine
 from opslib.diagnosis import Diagnosis, Verdict, grown_tables, latency_degrading, service_pods
 from tests.diagnosis.derivatives_facts import (
     BEFORE,
@@ -73,7 +74,7 @@ class Case(World):
 
     def risen(self) -> pd.DataFrame | None:
         windows = {"now_s": 15.0, "before_s": 60.0, "before_span_s": 30.0}
-        return latency_degrading.levels(self.series_of_the_whole() if self.seen else None, **windows)
+        return latency_degrading.levels(self.series_of_the_whole() if self.seen else None, engine, **windows)
 
     def grown(self) -> pd.DataFrame | None:
         inserted = pd.DataFrame({"value": over_time(sum(np.asarray(values, float) for values in self.rows.values()))})
@@ -92,13 +93,13 @@ class Case(World):
         if self.seen:
             given = [self.series(name) for name in ("memory", "sessions", "quick")]
             stretch = {"warm_up_s": 15.0, "recent_s": 30.0, "limit_mb": 470.0}
-            held = service_pods.growth(*given, self.load(), list(self.pods), **stretch)
+            held = service_pods.growth(*given, self.load(), list(self.pods), engine, **stretch)
         case.examine("memory-leak", held=held, horizon_min=60.0)
         medians = self.series("median") if self.seen else None
         release = latency_degrading.rollout(self.history(), self.listed(), medians, workload=WORKLOAD, warm_up_s=15.0)
         case.examine("recent-deployment", release=release, risen=risen, tolerance_s=60.0)
-        busy = service_pods.busy(self.top(), self.listed())
-        case.examine("load-growth", risen=risen, busy=busy)
+        cpu = service_pods.cpu_use(self.top(), self.listed())
+        case.examine("load-growth", risen=risen, cpu=cpu)
         case.examine("data-growth", risen=risen, grown=self.grown())
         return case.verdict()
 
@@ -275,9 +276,9 @@ def test_what_the_tests_say_is_told_in_words() -> None:
 
 def test_an_empty_answer_is_no_level() -> None:
     windows = {"now_s": 15.0, "before_s": 60.0, "before_span_s": 30.0}
-    assert latency_degrading.levels(pd.DataFrame(), **windows) is None
+    assert latency_degrading.levels(pd.DataFrame(), engine, **windows) is None
     short = pd.DataFrame({"greeks_us": over_time([40.0, 50.0])})
-    found = latency_degrading.levels(short, **windows)
+    found = latency_degrading.levels(short, engine, **windows)
     assert found is not None
     assert math.isnan(found.at["greeks_us", "ratio"])
 
@@ -322,7 +323,7 @@ def test_an_index_is_built_only_where_there_is_room_for_certain(capsys: pytest.C
 
 
 def fixes(case: Case, *causes: str, index: dict[str, Any] | None = None) -> list[Any]:
-    seen = {"workloads": case.workloads(), "grown": case.grown(), "index": index}
+    seen = {"workloads": case.workloads(), "autoscalers": case.autoscalers, "grown": case.grown(), "index": index}
     return latency_degrading.fixes(causes, workload=WORKLOAD, scale_to=10, **seen)
 
 

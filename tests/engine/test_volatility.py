@@ -71,6 +71,16 @@ def test_a_slow_rise_is_told_from_a_step() -> None:
     assert found.after > 2.0
 
 
+@pytest.mark.parametrize("young", [5, 8, 55])
+def test_a_young_level_is_not_drawn_to_the_middle(young: int) -> None:
+    rng = np.random.default_rng(young)
+    off = [
+        abs(change_point(np.r_[rng.normal(20, 1, 60 - young), rng.normal(26, 1.5, young)]).index - (60 - young))
+        for _ in range(50)
+    ]
+    assert np.median(off) <= 1
+
+
 def test_outliers_do_not_move_the_change_point() -> None:
     series = np.random.default_rng(6).normal(1.0, 0.05, 100)
     series[70:] += 1.0
@@ -89,7 +99,7 @@ def test_a_constant_series_has_no_change() -> None:
     assert (found.p_value, found.gradual, found.rise) == (1.0, False, 0)
 
 
-def test_the_statistic_is_that_of_pettitt() -> None:
+def test_the_statistic_is_that_of_pettitt_and_the_place_where_both_sides_are_closest_to_their_medians() -> None:
     series = np.random.default_rng(9).standard_normal(40)
     series[25:] += 1.0
     literal = [
@@ -97,7 +107,9 @@ def test_the_statistic_is_that_of_pettitt() -> None:
         for split in range(1, 40)
     ]
     found = change_point(series)
-    assert found.index == int(np.argmax(literal)) + 1
+    sides = [[series[:split], series[split:]] for split in range(1, 40)]
+    scatter = [sum(float(np.abs(side - np.median(side)).sum()) for side in pair) for pair in sides]
+    assert found.index == int(np.argmin(scatter)) + 1
     assert found.p_value == pytest.approx(min(1.0, 2 * math.exp(-6 * max(literal) ** 2 / (40**3 + 40**2))))
 
 

@@ -10,7 +10,6 @@ import signal
 import sys
 from pathlib import Path
 
-from engine.pricing import european
 from sandbox.derivatives.service import release
 from sandbox.derivatives.service.application import Application
 from sandbox.derivatives.service.cache import Cache
@@ -32,7 +31,6 @@ async def main() -> None:
     card = Card(Path(setting["CARD"]), float(setting["GPU_MEMORY_MIB"]))
     if not card.there:
         _log.warning("no CUDA device found: Greeks are computed on the CPU")
-    european(100.0, 100.0, 0.5, 0.0, 0.0, 0.2, "call")
     cache = Cache(setting["REDIS_URL"], chosen)
     store = Store(setting["POSTGRES_URL"])
     application = Application(chosen, models, card, cache, store, int(setting.get("GREEKS_BATCH", "0")))
@@ -41,6 +39,7 @@ async def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     await store.open()
+    await application.warm()
     watching = asyncio.create_task(application.watch())
     server = await serve(application.handle, setting.get("HOST", "0.0.0.0"), int(setting.get("PORT", "8080")))  # noqa: S104
     gc.collect()

@@ -28,6 +28,8 @@ __all__ = ["Application"]
 
 _WORKSPACE_MIB = 2.0  # memory of the card that one option takes
 _LOOK_S = 1.0
+_USUAL = 10  # options of a request
+_ROUNDS = 100
 _log = logging.getLogger("api")
 _LABELS: dict[type[Exception], tuple[str, int]] = {
     OutOfMemory: ("CUDA out of memory", 503),
@@ -62,6 +64,19 @@ class Application:
         self._counted: dict[Counter, int] = {}
         self._started = time.monotonic()
         self._background: set[asyncio.Task[None]] = set()
+
+    async def warm(self) -> None:
+        """Compute the usual until it is quick, with the card's memory for it held: the first request is as the next."""
+        self._market = await self._cache.market(list(UNDERLYINGS)) or {}
+        if self._models.missing:
+            return  # what has to be fitted first is not quick
+        options = [Option(name, "call", quote.spot, 30) for name, quote in self._market.items()]
+        usual = (options * _USUAL)[:_USUAL]
+        try:
+            for _ in range(_ROUNDS):
+                self._compute("", "", usual)
+        except (OutOfMemory, PricingFailed) as error:
+            _log.warning("started without having computed: %s", error)
 
     async def handle(self, request: Request) -> Answer:
         """Answer a request; what fails is counted by its label and told in the log."""

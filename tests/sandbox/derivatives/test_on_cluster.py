@@ -77,7 +77,7 @@ def test_a_second_up_finds_the_first(home: Settings) -> None:
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_fault_shows_and_is_healed(home: Settings, access: Access, name: str) -> None:
-    shown = faults.break_(home, name, seed=3)
+    shown = faults.break_(home, name, seed=3, decoys=5)
     assert shown["shows"]
     for kind in ("pods", "deployments", "statefulsets", "events", "configmaps"):
         said = access.kube("get", kind, "-o", "json").lower()
