@@ -22,15 +22,16 @@ class Golden:
         return self.fault.partition("/")[2] if self.fault else None
 
 
-# By runbook: its platform, and the causes of which there is a record beside the healthy one.
-_RECORDS = {
-    "var-breach": ("crypto", ("after-model-switch", "all-symbols", "single-symbol", "stale-volatility")),
-    "greeks-latency": ("derivatives", ("gpu-unavailable",)),
-    "api-error-rate": ("derivatives", ("bad-deployment",)),
-    "postgres-down": ("derivatives", ("pod-crash",)),
+# By runbook: its platform, and the causes of which there is a record; None: of the healthy platform.
+_RECORDS: dict[str, tuple[str, tuple[str | None, ...]]] = {
+    "var-breach": ("crypto", (None, "after-model-switch", "all-symbols", "single-symbol", "stale-volatility")),
+    "greeks-latency": ("derivatives", (None, "gpu-unavailable")),
+    "api-error-rate": ("derivatives", (None, "bad-deployment")),
+    "postgres-down": ("derivatives", (None, "pod-crash")),
+    "latency-degrading": ("derivatives", ("memory-leak",)),
 }
 GOLDEN = {
     f"{runbook}-{cause or 'healthy'}": Golden(runbook, platform, f"{runbook}/{cause}" if cause else None)
     for runbook, (platform, causes) in _RECORDS.items()
-    for cause in (None, *causes)
+    for cause in causes
 }
