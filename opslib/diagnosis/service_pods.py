@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opslib.diagnosis.causes import Reason, evidence_of, reason
 from opslib.diagnosis.trends import chance, together, trend
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -288,9 +289,9 @@ class CpuUse(NamedTuple):
 
     def reason(self, missing: str = "") -> Reason:
         """Whether the pods are short of CPU; what was measured before the alert cannot speak against it."""
-        text = f"the pods use {self.share:.0%} of the CPU that they may use"
+        text = f"the pods use {percent(self.share)} of the CPU that they may use"
         if self.lags:
-            text = f"the pods used {self.share:.0%} of the CPU that they may use, mostly before the alert"
+            text = f"the pods used {percent(self.share)} of the CPU that they may use, mostly before the alert"
         found = reason(text, self.share, threshold=0.7, decisive=0.95, missing=missing)
         return Reason(text, max(0.0, found.weight), found.missing) if self.lags else found
 
