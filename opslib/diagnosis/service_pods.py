@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opslib.ops import Ops
 
 _MATERIAL = 0.003  # of the memory, that it has to grow by in the recent stretch
+_CHANCE = 0.05  # of a trend without one: how fast and how far it rises is weighed by itself
 _LEVEL = 1.5  # load that is so many times what it was, or the other way round, is another load
 _FEW = 20  # points over time, of which less tells no before and now
 NO_PAST = "what the pods held before"
@@ -364,7 +365,7 @@ def leaks(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
     if not len(known):
         return [Reason("no pod has worked under an even load for long enough to have kept much", -0.5)]
     worst = known.iloc[0]
-    rises = float(worst["mb_per_min"]) if worst["p"] < 0.01 and worst["grown"] > _MATERIAL else 0.0
+    rises = float(worst["mb_per_min"]) if worst["p"] < _CHANCE and worst["grown"] > _MATERIAL else 0.0
     share = rises * horizon_min / float(worst["now_mb"])
     tested = chance(float(worst["p"]))
     text = f"memory of {known.index[0]} grows by {worst['mb_per_min']:.2g} MB a minute (trend test: {tested})"
