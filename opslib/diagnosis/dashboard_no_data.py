@@ -53,6 +53,9 @@ def held(census: pd.DataFrame | None, series: pd.DataFrame | None, now: dt.datet
     return Held(keys, points, age_s, marks)
 
 
+PANELS = {"title": "panel", "points": "", "datasource": "", "url": "leads to", "error": ""}  # of `table`, as shown
+
+
 def table(panels: Mapping[str, Any], sources: Sequence[Mapping[str, Any]] | None) -> pd.DataFrame:
     """The panels: `title`, `points`, `datasource`, `url` it leads to, `queries`, `error`."""
     import pandas as pd
@@ -89,7 +92,7 @@ def writer_down(held: Held, writer: Mapping[str, Any], now: dt.datetime, stale_s
     """Nothing is written any more: the series are there, and stand still."""
     last_s = now.timestamp() - float(writer.get("last_write_ms") or 0) / 1000.0
     reasons = [
-        reason(f"the writer wrote {min(last_s, 1e6):.0f} s ago", last_s, threshold=stale_s, decisive=2 * stale_s)
+        reason(f"the writer last wrote {min(last_s, 1e6):.0f} s ago", last_s, threshold=stale_s, decisive=2 * stale_s)
     ]
     if held.points:
         text = f"the newest point in Redis is {held.age_s:.0f} s old"
