@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -34,8 +33,8 @@ class Servers:
 
 def available() -> tuple[str, str] | None:
     """Paths of the binaries of Prometheus and Alertmanager, or None where one is missing."""
-    prometheus = _which("prometheus")
-    alertmanager = _which("prometheus-alertmanager") or _which("alertmanager")
+    prometheus = processes.which("prometheus")
+    alertmanager = processes.which("prometheus-alertmanager") or processes.which("alertmanager")
     return (prometheus, alertmanager) if prometheus and alertmanager else None
 
 
@@ -159,7 +158,3 @@ def write(folder: Path, name: str, document: dict[str, Any]) -> Path:
     path = folder / name
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
-
-
-def _which(name: str) -> str | None:
-    return shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")
