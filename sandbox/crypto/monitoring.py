@@ -14,7 +14,8 @@ import httpx
 import yaml
 
 from opslib.settings import PROJECT
-from sandbox import processes
+from sandbox import history, processes
+from sandbox.crypto.history import healthy
 from sandbox.errors import StartFailed
 
 __all__ = ["Servers", "alertmanager_configuration", "available", "launch", "start", "write"]
@@ -82,16 +83,19 @@ def start(
         ],
         running,
     )
-    target = alertmanager.removeprefix("http://")
+    scraped = _prometheus(api, alertmanager.removeprefix("http://"))
+    configuration = write(folder, "prometheus.yml", scraped)
+    yesterday = healthy(time.time(), scraped["scrape_configs"][0])
+    history.backfill(yesterday, folder / "prometheus", history.promtool())
     prometheus = launch(
         "prometheus",
         folder,
         logs,
         lambda port: [
             binaries[0],
-            f"--config.file={write(folder, 'prometheus.yml', _prometheus(api, target))}",
+            f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'prometheus'}",
-            "--storage.tsdb.retention.time=1d",
+            "--storage.tsdb.retention.time=2d",
             f"--web.listen-address=127.0.0.1:{port}",
         ],
         running,
