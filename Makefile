@@ -45,8 +45,9 @@ packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 gameday: .venv/ready packages  ## every fault of the sandbox, and a score of what the playbooks named; ONLY='var-breach/*' for some
 	@$(BIN)/runbook gameday $(if $(ONLY),--only '$(ONLY)')
 
-golden: .venv/ready  ## the golden records of tests/golden anew, after a change of what playbooks show
-	@$(BIN)/python -m tests.golden
+golden: .venv/ready  ## the golden records of tests/golden anew; RENEW=1 keeps their evidence, after a change of words
+	@$(BIN)/python -m tests.golden $(if $(RENEW),--renew)
+	@$(BIN)/ruff format --quiet tests/golden
 
 bench: .venv/ready  ## figures against peers, which it installs
 	@$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r bench/requirements.lock

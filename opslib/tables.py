@@ -111,7 +111,7 @@ def _cell(value: Any, form: str) -> str:
     plain = value.item() if hasattr(value, "item") else value
     if isinstance(plain, float) and plain.is_integer() and abs(plain) < 1e6:
         plain = int(plain)  # a column of counts in which something is missing
-    text = figures.figure(plain)
+    text = figures.figure(plain) or _NOTHING
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

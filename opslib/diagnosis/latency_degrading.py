@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis import grown_tables, service_pods
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
-from opslib.diagnosis.trends import step, trend
+from opslib.diagnosis.trends import chance, step, trend
 from opslib.figures import figure
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ NO_STATEMENTS = "what the statements take"
 _RESTARTED = "restarted at"
 _QUICK_MS = 15.0  # a statement that takes less does not make a request slow
 _CHANCE = 0.01
+_ROSE = 1.4  # times as long as before
 _HEIGHTS = {"greeks_us": "Greeks", "requests_ms": "whole requests"}
 
 
@@ -221,7 +222,7 @@ def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:
     first = grown.loc[name]
     taken = float(first["mean_ms"])
     if math.isnan(taken) or taken < _QUICK_MS:
-        return [Reason(f"no slow statement reads a table that grew ({name} grew most)", -3.0)]
+        return [Reason("no statement on a table that grew is slow", -3.0)]
     text = f"{name} has {first['rows']:,.0f} rows, {first['ratio']:.1f} times as many as before"
     reasons = [reason(text, float(first["ratio"]), threshold=1.5, decisive=2.0, missing=NO_ROWS)]
     if first["ratio"] > grown_tables.GROWN:
@@ -238,16 +239,16 @@ def reading(risen: pd.DataFrame) -> str:
     lines = []
     for name, what in _HEIGHTS.items():
         row, unit = risen.loc[name], name.rpartition("_")[2]
-        jumps = not row["creeps"] and _known(row["jumped"])
-        p = row["jump_p"] if jumps else row["p"]
-        chance = "p < 0.001" if p < 0.001 else f"p = {p:.1g}"
-        if not p < _CHANCE:
-            lines.append(f"Latency of {what} shows no trend ({chance}).")
-        elif jumps:
-            lines.append(f"Latency of {what} jumps {_way(row['rise'])} at {row['jumped']:%H:%M:%S} ({chance}).")
+        jumps = _known(row["jumped"]) and row["jump_p"] < _CHANCE
+        if jumps and not (row["creeps"] and row["p"] < _CHANCE):
+            told = f"jumps {_way(row['rise'])} at {row['jumped']:%H:%M:%S} ({chance(row['jump_p'])})"
+        elif row["p"] < _CHANCE:
+            told = f"creeps {_way(row['per_min'])} ({row['per_min']:+.3g} {unit} a minute, {chance(row['p'])})"
+        elif row["ratio"] > _ROSE:
+            told = "rose; whether it crept or jumped cannot be told from what is seen"
         else:
-            slope = f"{row['per_min']:+.3g} {unit} a minute"
-            lines.append(f"Latency of {what} creeps {_way(row['per_min'])} ({slope}, {chance}).")
+            told = f"shows no trend ({chance(row['p'])})"
+        lines.append(f"Latency of {what} {told}.")
     return "\n".join(lines)
 
 

@@ -68,6 +68,7 @@ _LAST_WORDS = re.compile(r"\b(FATAL|PANIC)\b", re.I)
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \w+ (\[\d+\] )?")
 _PANIC_FIRST = re.compile(r"\bPANIC\b")
 _WAITS = ("Unschedulable", "SchedulerError")
+_COMES_UP_S = 30.0  # a container that runs for less may be about to answer
 _RECENT_S = 900.0  # a container that ended so lately and is not ready is crashing
 
 
@@ -87,13 +88,13 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
     Facts
         `pods`, `pod`, `status`, `message`, `ready`, `node`, `age_s` [s], `restarts`, `container`, `state`, `reason`,
         `last_reason`, `exit_code`, `ended_s` (ago [s]), `started`: whether the server
-        has ever run, `runs`: whether it does now.
+        has ever run, `runs`: whether it does now, and `up_s`: since when [s].
     """
     if pods is None:
         return None
     facts = Facts(pods=len(pods), pod="", status="", message="", ready=False, node="", age_s=math.nan, restarts=0)
     facts |= {"container": "", "state": "", "reason": "", "last_reason": "", "exit_code": math.nan}
-    facts |= {"ended_s": math.nan, "started": False, "runs": False}
+    facts |= {"ended_s": math.nan, "started": False, "runs": False, "up_s": math.nan}
     facts.seen_in(marks(pods, containers))
     if not len(pods):
         return facts
@@ -107,7 +108,9 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
     if own is not None and len(own):
         ran = own["state"].isin(["running", "terminated"]) | own["last_reason"].notna()
         facts["started"] = facts["started"] or bool((ran & ~_prepared(own)).any())
-        facts["runs"] = bool((~own["prepares"] & (own["state"] == "running")).any())
+        running = own[~own["prepares"] & (own["state"] == "running")]
+        facts["runs"] = bool(len(running))
+        facts["up_s"] = _ago(running["since"].max(), now) if len(running) and "since" in running else math.nan
         worst = own[~own["ready"] & (own["state"] != "running") & ~_prepared(own)]
         one = (worst if len(worst) else own[~own["prepares"]]).iloc[0]
         facts |= {key: text_of(one, key) for key in ("container", "state", "reason")}
@@ -173,6 +176,7 @@ def symptom(
     rule: Mapping[str, Any] | None,
     volume: Mapping[str, Any] | None,
     headroom_mib: float,
+    pod: Mapping[str, Any] | None = None,
 ) -> tuple[bool | None, str]:
     """Whether there is no database that takes writes, and what shows it.
 
@@ -186,6 +190,8 @@ def symptom(
         As `volume` tells.
     headroom_mib : float
         What has to be free for writes to succeed [MiB].
+    pod : mapping or None
+        As `pod_state` tells.
     """
     told = "" if rule is None else f"; the alert's condition {'holds' if rule['holds'] else 'does not hold'}"
     if server is not None and server["answers"]:
@@ -196,6 +202,8 @@ def symptom(
     if server is not None and server["full"]:
         return False, f"PostgreSQL is there, but takes no more connections: see api-error-rate{told}"
     if server is not None:
+        if pod is not None and pod["up_s"] < _COMES_UP_S:
+            told += f"; its container runs since {pod['up_s']:.0f} s, and may be coming up: look again before all else"
         return True, f"PostgreSQL cannot be reached ({server['why']}){told}"
     if rule is not None:
         return bool(rule["holds"]), f"PostgreSQL {'cannot' if rule['holds'] else 'can'} be reached by its exporter"
@@ -210,7 +218,7 @@ def pod_unschedulable(pod: Mapping[str, Any]) -> list[Reason]:
         return [Reason(f"{pod['pod']} has a node: {pod['node']}", -3.0)]
     reasons = [Reason(f"{pod['pod']} has had no node for {pod['age_s']:.0f} s", 1.5)]
     if pod["status"] in _WAITS:
-        reasons.append(Reason(f"the scheduler says: {pod['message']}", 2.5))
+        reasons.append(Reason(f"the scheduler says: {pod['message'].rstrip('.')}", 2.5))
     return reasons
 
 
@@ -303,7 +311,8 @@ def changes_of(changes: pd.DataFrame | None, name: str, since: dt.datetime) -> d
     if changes is None:
         return {}
     own = changes[(changes["kind"] == "statefulset") & (changes["name"] == name) & changes["time"].notna()]
-    return {str(row.what)[:30]: row.time.to_pydatetime() for row in own.itertuples() if row.time >= since}
+    own = own[own["what"].str.startswith("revision") & (own["time"] >= since)]
+    return {str(row.what)[:30]: row.time.to_pydatetime() for row in own.itertuples()}
 
 
 def fixes(

@@ -11,7 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opslib.diagnosis.causes import Reason, evidence_of, reason
-from opslib.diagnosis.trends import together, trend
+from opslib.diagnosis.trends import chance, together, trend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -365,9 +365,8 @@ def leaks(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
     worst = known.iloc[0]
     rises = float(worst["mb_per_min"]) if worst["p"] < 0.01 and worst["grown"] > _MATERIAL else 0.0
     share = rises * horizon_min / float(worst["now_mb"])
-    text = (
-        f"memory of {known.index[0]} grows by {worst['mb_per_min']:.2g} MB a minute (trend test: p = {worst['p']:.1g})"
-    )
+    tested = chance(float(worst["p"]))
+    text = f"memory of {known.index[0]} grows by {worst['mb_per_min']:.2g} MB a minute (trend test: {tested})"
     reasons = [reason(text, share, threshold=0.3, decisive=1.2)]
     if math.isfinite(worst["minutes_left"]):
         text = f"at this rate it is at its limit in {worst['minutes_left']:,.0f} min"

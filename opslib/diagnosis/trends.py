@@ -63,6 +63,11 @@ class Step:
     gradual: bool
 
 
+def chance(p: float) -> str:
+    """A probability for a reader, who needs no more than its first digit."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.1g}"
+
+
 def trend(series: pd.Series[float], engine: Any) -> Trend:
     """Test a series for a trend by `engine.trend`."""
     seconds, values = _known(series)

@@ -50,6 +50,8 @@ class Replayed:
     unused : list of str
         Evidence that was not asked for.
     took_s : float
+    notebook : NotebookNode
+        As it was executed now.
     """
 
     archived: ArchivedRun
@@ -62,6 +64,7 @@ class Replayed:
     missing: list[str]
     unused: list[str]
     took_s: float
+    notebook: NotebookNode
 
     @property
     def same_plans(self) -> bool:
@@ -97,7 +100,7 @@ def replay(settings: Settings, archived: ArchivedRun, *, stop: Stop | None = Non
         begun = time.monotonic()
         state, error = _execute(settings, session, again, bounds, stop)
         found = [(index, named(before, index), difference) for index, _, difference in comparison.cells(before, again)]
-        return _told(archived, session, state, error, found, time.monotonic() - begun)
+        return _told(archived, session, again, (state, error), found, time.monotonic() - begun)
 
 
 def backtest(settings: Settings, archived: ArchivedRun, *, stop: Stop | None = None) -> Replayed:
@@ -116,7 +119,7 @@ def backtest(settings: Settings, archived: ArchivedRun, *, stop: Stop | None = N
     with closing(ReplaySession(settings, archived, resolved, other=True)) as session:
         begun = time.monotonic()
         state, error = _execute(settings, session, notebook, bounds, stop)
-        return _told(archived, session, state, error, [], time.monotonic() - begun)
+        return _told(archived, session, notebook, (state, error), [], time.monotonic() - begun)
 
 
 def _execute(
@@ -147,16 +150,16 @@ def _execute(
 def _told(
     archived: ArchivedRun,
     session: ReplaySession,
-    state: str,
-    error: str,
+    notebook: NotebookNode,
+    ended: tuple[str, str],
     cells: list[tuple[int, str, Difference | None]],
     took_s: float,
 ) -> Replayed:
     planned = [proposal.actions for proposal in archived.proposals]
     return Replayed(
         archived=archived,
-        state=state,
-        error=error,
+        state=ended[0],
+        error=ended[1],
         verdict=session.verdict,
         differences=[*comparison.differences(_bare(archived.verdict), _bare(session.verdict))],
         cells=cells,
@@ -164,6 +167,7 @@ def _told(
         missing=session.answers.missing,
         unused=sorted({body["id"] for body in archived.answers.values()} - session.answers.used),
         took_s=round(took_s, 3),
+        notebook=notebook,
     )
 
 

@@ -40,7 +40,7 @@ class Facts:
         }  # fmt: skip
         self.container: dict[str, Any] = {
             "state": "running", "reason": None, "exit_code": math.nan, "last_reason": None, "last_exit_code": math.nan,
-            "last_finished": pd.NaT, "ready": True,
+            "last_finished": pd.NaT, "ready": True, "since": ago(86_400.0),
         }  # fmt: skip
         self.log: list[str] | None = ["LOG:  database system is ready to accept connections"]
         self.used = 0.3
@@ -94,7 +94,7 @@ class Facts:
         pod = postgres_down.pod_state(*self.frames(), NOW)
         disk = postgres_down.volume(self.df()) if pod is not None and pod["runs"] else None
         rule = None if self.rule is None else {"holds": self.rule}
-        case.confirm(*postgres_down.symptom(self.server, rule, disk, 32.0))
+        case.confirm(*postgres_down.symptom(self.server, rule, disk, 32.0, pod))
         words = None
         if pod is not None and pod["started"] and self.log is not None:
             words = postgres_down.last_words(None, pd.DataFrame({"line": self.log}))
@@ -278,3 +278,20 @@ def test_a_change_counts_where_it_was_made_lately_and_can_be_taken_back() -> Non
     assert postgres_down.changes_of(changes, "postgres", NOW - dt.timedelta(seconds=90)) == {
         "revision 3: args changed": ago(60.0).to_pydatetime()
     }
+
+
+def test_a_server_that_started_a_moment_ago_may_be_coming_up() -> None:
+    facts = Facts().down()
+    assert "coming up" not in facts.diagnose()[0].summary
+    facts.container |= {"since": ago(2.0), "ready": False}
+    assert facts.pod is not None
+    facts.pod["ready"] = False
+    told = facts.diagnose()[0].summary
+    assert "its container runs since 2 s, and may be coming up: look again before all else. None of the known" in told
+
+
+def test_the_last_words_come_without_the_time_stamp_of_the_log() -> None:
+    line = '2026-11-28 20:43:38.134 UTC [1] FATAL:  could not write lock file "postmaster.pid": No space left on device'
+    words = postgres_down.last_words(pd.DataFrame({"line": [line]}))
+    assert words is not None
+    assert words["line"] == 'FATAL: could not write lock file "postmaster.pid": No space left on device'

@@ -22,10 +22,16 @@ class Golden:
         return self.fault.partition("/")[2] if self.fault else None
 
 
+# By runbook: its platform, and the causes of which there is a record; None: of the healthy platform.
+_RECORDS: dict[str, tuple[str, tuple[str | None, ...]]] = {
+    "var-breach": ("crypto", (None, "after-model-switch", "all-symbols", "single-symbol", "stale-volatility")),
+    "greeks-latency": ("derivatives", (None, "gpu-unavailable")),
+    "api-error-rate": ("derivatives", (None, "bad-deployment")),
+    "postgres-down": ("derivatives", (None, "pod-crash")),
+    "latency-degrading": ("derivatives", ("memory-leak",)),
+}
 GOLDEN = {
-    "var-breach-healthy": Golden("var-breach", "crypto", None),
-    **{
-        f"var-breach-{cause}": Golden("var-breach", "crypto", f"var-breach/{cause}")
-        for cause in ("after-model-switch", "all-symbols", "single-symbol", "stale-volatility")
-    },
+    f"{runbook}-{cause or 'healthy'}": Golden(runbook, platform, f"{runbook}/{cause}" if cause else None)
+    for runbook, (platform, causes) in _RECORDS.items()
+    for cause in causes
 }

@@ -2,41 +2,70 @@
 
 Each is the record of one real run on the sandbox: its executed notebook, its journal and its evidence. Pictures are
 replaced by one point, since they are compared by their presence alone.
+
+`--renew` keeps the evidence, and what today's playbooks show on it becomes what is expected: after a change of words.
+`--of FOLDER` takes one from the folder of an incident of the sandbox, such as one of a game day.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from opslib import store
+from opslib.record.archive import EVIDENCE, JOURNAL
+from opslib.record.archived import ArchivedRun, journal_of, runs_in
 from opslib.record.client import environment
+from opslib.runs import replaying
+from opslib.runs.formats import nbformat
 from opslib.settings import Settings
 from sandbox import faults, platforms
-from tests.golden import FOLDER, GOLDEN
+from tests.golden import FOLDER, GOLDEN, Golden
 
 POINT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="  # 1 x 1, PNG
 SEED = 7
+SHOWS_S = 120.0
+"""How long the alert's own condition may take to hold, or to be over, once the platform is as it should be [s]."""
 
 
-def main(names: list[str]) -> None:
+def main(arguments: list[str]) -> None:
+    """Make, take or renew some records."""
+    parser = argparse.ArgumentParser(prog="python -m tests.golden", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*GOLDEN, []], metavar="NAME")
+    parser.add_argument("--renew", action="store_true", help="only what is expected, on the evidence that there is")
+    parser.add_argument("--of", type=Path, metavar="FOLDER", help="take the one record from an incident's folder")
+    asked = parser.parse_args(arguments)
+    wanted = {name: golden for name, golden in GOLDEN.items() if not asked.names or name in asked.names}
+    if asked.of is not None and len(asked.names) != 1:
+        parser.error("with --of, name the one record that is taken")
+    if asked.of is not None:
+        keep(asked.names[0], run_of(asked.of, GOLDEN[asked.names[0]]))
+    elif not asked.renew:
+        make(wanted)
+    if asked.of is not None or asked.renew:
+        for name in wanted:
+            renew(name)
+
+
+def make(wanted: dict[str, Golden]) -> None:
     """Run each playbook on the platform as it should find it, and keep the records."""
     with tempfile.TemporaryDirectory() as place:
         settings = Settings(home=Path(place) / "home")
-        wanted = {name: golden for name, golden in GOLDEN.items() if not names or name in names}
         try:
             for platform in {golden.platform for golden in wanted.values()}:
-                platforms.find(platform).up(settings, progress=say, monitored=False)
+                platforms.find(platform).up(settings, progress=say, monitored=platform != "crypto")
             for name, golden in wanted.items():
                 platforms.find(golden.platform).heal(settings, progress=say)
                 if golden.fault:
                     faults.break_(settings, golden.fault, seed=SEED, progress=say)
-                keep(name, Path(run(settings, golden.runbook, golden.platform)["record"]))
+                keep(name, run_of(Path(run(settings, golden)["record"]).parent, golden))
         finally:
             for platform in platforms.PLATFORMS.values():
                 platform.down(settings, progress=say)
@@ -44,29 +73,80 @@ def main(names: list[str]) -> None:
             shutil.rmtree(settings.runtime, ignore_errors=True)
 
 
-def run(settings: Settings, runbook: str, platform: str) -> dict[str, Any]:
-    """Run a runbook by hand."""
-    command = [str(Path(sys.executable).with_name("runbook")), "run", runbook, "--platform", platform, "--json"]
-    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
+def run(settings: Settings, golden: Golden) -> dict[str, Any]:
+    """Run a runbook by hand, until its alert is as true as it should be."""
+    runbook = str(Path(sys.executable).with_name("runbook"))
+    command = [runbook, "run", golden.runbook, "--platform", golden.platform, "--json"]
+    deadline = time.monotonic() + SHOWS_S
+    while True:
+        done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        if found["verdict"]["confirmed"] is (golden.fault is not None) or time.monotonic() > deadline:
+            return found
+
+
+def run_of(folder: Path, golden: Golden) -> ArchivedRun:
+    """The run of an incident that is what a golden record should be."""
+    for one in runs_in(folder):
+        if one.facts["runbook"] == golden.runbook and one.verdict and one.verdict["cause"] == golden.cause:
+            return one
+    raise SystemExit(f"{folder} has no run of {golden.runbook} that names {golden.cause or 'no cause'}")
+
+
+def keep(name: str, run: ArchivedRun) -> None:
+    """Copy what a replay needs of a run."""
+    target = FOLDER / name
+    shutil.rmtree(target, ignore_errors=True)
+    (target / EVIDENCE).mkdir(parents=True)
+    for entry in run.answers.values():
+        shutil.copy(run.folder / entry["file"], target / entry["file"])
+    lines = (json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in told(run))
+    (target / JOURNAL).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    write(target / run.notebook.name, json.loads(run.notebook.read_text("utf-8")))
+
+
+def told(run: ArchivedRun) -> list[dict[str, Any]]:
+    """What the journal tells of a run, as far as its end; what comes after it, or is of another run, is left out."""
+    found = []
+    for entry in journal_of(run.folder):
+        own = entry["body"].get("run") == run.facts["run"]
+        if own or "run" not in entry["body"]:
+            found.append(entry)
+        if own and entry["kind"] == "run-ended":
+            break
     return found
 
 
-def keep(name: str, record: Path) -> None:
-    """Copy what a replay needs of a record."""
-    target = FOLDER / name
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(record.parent / "evidence", target / "evidence")
-    shutil.copy(record.parent / "journal.jsonl", target)
-    notebook = json.loads(record.read_text("utf-8"))
+def renew(name: str) -> None:
+    """Let today's playbook run on the evidence; what it shows is what is expected from now on."""
+    (run,) = runs_in(FOLDER / name)
+    with tempfile.TemporaryDirectory() as place:
+        settings = Settings(home=Path(place) / "home")
+        settings.make_home()
+        again = replaying.backtest(settings, run)
+    if again.missing or again.state != "succeeded":
+        raise SystemExit(f"{name}: today's playbook asks for more than the record holds: make it anew. {again.error}")
+    notebook = json.loads(run.notebook.read_text("utf-8"))
+    notebook["cells"] = [lasting(cell) for cell in json.loads(nbformat.writes(again.notebook))["cells"]]
+    write(run.notebook, notebook)
+    size = sum(path.stat().st_size for path in (FOLDER / name).rglob("*") if path.is_file())
+    say(f"{name} is renewed, {size:,} bytes")
+
+
+def lasting(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell without what differs from one execution to the next."""
+    tags, status = cell["metadata"].get("tags", []), cell["metadata"]["runbook"]["status"]
+    cell["metadata"] = {"runbook": {"status": status}, "tags": tags}
+    return cell | {"id": "injected-parameters"} if "injected-parameters" in tags else cell
+
+
+def write(path: Path, notebook: dict[str, Any]) -> None:
+    """A notebook with its pictures replaced."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output["data"]["image/png"] = POINT
-    (target / record.name).write_text(
-        json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8"
-    )
-    say(f"{name} is kept, {sum(path.stat().st_size for path in target.rglob('*') if path.is_file()):,} bytes")
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
 
 
 def say(message: str) -> None:

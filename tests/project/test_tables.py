@@ -19,7 +19,7 @@ def test_figures_have_the_digits_that_count_and_their_unit_above() -> None:
 
 
 def test_what_is_not_there_is_a_dash() -> None:
-    frame = pd.DataFrame({"x": [1.0, math.nan], "why": [None, "OOMKilled"], "at": [TIMES[0], pd.NaT], "left": math.inf})
+    frame = pd.DataFrame({"x": [1.0, math.nan], "why": ["", "OOMKilled"], "at": [TIMES[0], pd.NaT], "left": math.inf})
     assert tables.shown(frame).rows == (("1", "–", "12:00:00", "–"), ("–", "OOMKilled", "–", "–"))
 
 
