@@ -362,6 +362,8 @@ def _linear(
     level = open_unit("confidence", confidence)
     days = positive("horizon", horizon)
     scale = days / positive("interval", interval)
+    if symbols is not None and not hasattr(symbols, "__len__"):
+        raise InvalidInput("symbols", f"is of type {type(symbols).__name__}; must be a sequence of names")
     names = tuple(symbols) if symbols is not None else tuple(str(place) for place in range(positions.size))
     if len(names) != positions.size:
         raise InvalidInput("symbols", f"has {len(names)} names for {positions.size} exposures")

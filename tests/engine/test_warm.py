@@ -129,6 +129,28 @@ def test_what_one_process_compiled_the_next_one_loads() -> None:
     assert threads == 1
 
 
+def test_it_leaves_python_as_it_was() -> None:
+    script = """
+import gc, json, sys
+import engine
+engine.warm()
+loaded = [name in sys.modules for name in ("scipy.linalg", "scipy.linalg.cython_blas")]
+light = [gc.isenabled(), gc.get_freeze_count(), *loaded]
+import numba, numpy
+product = numba.njit(lambda a, b: a @ b)(numpy.eye(2), numpy.full((2, 2), 3.0)).tolist()
+import scipy.linalg
+gc.disable()
+engine.warm()
+print(json.dumps([light, product, scipy.linalg.cython_blas.__name__, gc.isenabled()]))
+"""
+    light, product, name, enabled = ran(script)
+    assert light == [True, 0, False, False]
+    # numba found BLAS none the less
+    assert product == [[3.0, 3.0], [3.0, 3.0]]
+    assert name == "scipy.linalg.cython_blas"
+    assert not enabled
+
+
 def test_each_function_has_one_signature() -> None:
     warm()
     european([90.0, 110.0], 100.0, [0.5, 1.0], 0.0, 0.0, 0.2, [1, -1])
