@@ -278,8 +278,13 @@ def expected_shortfall(
 ) -> RiskMeasure:
     """Return the mean loss over the worst 1 - `confidence` of outcomes.
 
-    Parameters, errors and validity are those of `value_at_risk`. The methods with scenarios use the coherent estimator
-    of Acerbi and Tasche [2]_, so it is subadditive also where the tail is a fraction of an observation.
+    The methods with scenarios use the coherent estimator of Acerbi and Tasche [2]_, so it is subadditive also where the
+    tail is a fraction of an observation. Errors and validity are those of `value_at_risk`.
+
+    Parameters
+    ----------
+    exposures, returns, scenarios, covariance, interval, horizon, confidence, method, decay, symbols
+        As for `value_at_risk`; and so are `n_scenarios`, `seed`, `device` and `client`.
 
     Returns
     -------

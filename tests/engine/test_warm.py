@@ -63,6 +63,7 @@ heston_greeks(*contract, *model)
 quotes = 100.0, np.linspace(80.0, 120.0, 20), np.repeat([0.25, 1.0], 10), 0.05, 0.03, "call"
 calibrate_heston(*quotes, fixed(heston_price(*quotes, *model)))
 american(100, fixed([90.0, 100.0]), 1.0, 0.05, 0.03, 0.25, "put")
+american(100, fixed([90.0, 100.0]), 1.0, [-0.01, -0.02], -0.04, 0.25, "put", tolerance=1e-3)
 for market in (GBM(100.0, 0.02, 0.0, 0.2), Heston(100.0, 0.02, 0.0, *model)):
     for payoff in (European(100.0, 1.0, "call"), Asian(100.0, 1.0, "put", n_fixings=4)):
         monte_carlo(payoff, market, 2048, 1)
