@@ -34,6 +34,11 @@ def exact(value: Any) -> str:
     return figure(value)
 
 
+def percent(share: float, places: int = 0) -> str:
+    """A share of one as per cent."""
+    return f"{100 * share:.{places}f} %"
+
+
 def amount(value: float) -> str:
     """A sum of money without its currency: `846 k`, `2.31 M`."""
     for size, sign in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):

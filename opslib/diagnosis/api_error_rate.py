@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, reason
+from opslib.figures import percent
 from opslib.probes.calls_postgres import Postgres
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _said(errors: pd.DataFrame, *kinds: str) -> Reason:
     share, pct = float(there["share"].sum()), float(there["pct"].sum(min_count=1)) if len(there) else 0.0
     if not len(there) or share < 0.01:
         return Reason(f"next to no request fails for {_FOR.get(named, named)}", -3.0)
-    told = f"{pct:.2g} % of requests fail" if pct == pct else f"{share:.0%} of the errors are"
+    told = f"{pct:.2g} % of requests fail" if pct == pct else f"{percent(share)} of the errors are"
     text = f"{told} for {_FOR.get(named, named)}"
     value, whole = (pct, limit) if pct == pct else (share, 0.5)
     return reason(text, min(value, 0.6 * whole), threshold=0.1 * whole, decisive=0.6 * whole)
@@ -178,7 +179,10 @@ def bad_deployment(rollout: Mapping[str, Any], after_s: float) -> list[Reason]:
     left = rollout["unexplained"]
     reasons = [
         reason(
-            f"{left:.0%} of the errors have no other explanation: {rollout['says']}", left, threshold=0.3, decisive=0.7
+            f"{percent(left)} of the errors have no other explanation: {rollout['says']}",
+            left,
+            threshold=0.3,
+            decisive=0.7,
         )
     ]
     if left < 0.05:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.cache_miss_rate_seen import Rates, Traffic, asked, info, names, rates, shape, told, traffic
 from opslib.diagnosis.causes import Cause, Reason, reason
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,22 +57,22 @@ def memory_full(memory: Mapping[str, Any], rates: Rates) -> list[Reason]:
     if not limit:
         return [Reason("Redis has no limit of memory", -3.0)]
     share, policy = used / limit, str(memory.get("policy") or "")
-    text = f"memory in use is {share:.0%} of its limit of {limit / 1e6:,.1f} MB"
+    text = f"memory in use is {percent(share)} of its limit of {limit / 1e6:,.1f} MB"
     reasons = [reason(text, share, threshold=0.85, decisive=0.97)]
     if policy == "noeviction" and share > 0.97:
         return [*reasons, Reason("nothing may be evicted, so writes are refused", 2.5)]
     out = rates.share(rates.evicted)
-    text = f"{rates.evicted:.0f} keys a second are evicted, {min(out, 1):.0%} of what is written"
+    text = f"{rates.evicted:.0f} keys a second are evicted, {percent(min(out, 1))} of what is written"
     return [*reasons, reason(text, out, threshold=0.15, decisive=0.5, missing=NO_BALANCE)]
 
 
 def cold_after_restart(uptime_s: float, rates: Rates) -> list[Reason]:
     """Redis began empty not long ago, and fills."""
     due = 1.0 - math.exp(-uptime_s / rates.again_s)
-    text = f"Redis started {uptime_s:,.0f} s ago: had it begun empty and filled, {due:.0%} would be found by now"
+    text = f"Redis started {uptime_s:,.0f} s ago: had it begun empty and filled, {percent(due)} would be found by now"
     reasons = [reason(text, due - rates.hit_pct / 100.0, threshold=0.35, decisive=0.05)]
     stays = 1.0 - rates.share(rates.evicted + rates.ended)
-    text = f"{max(0.0, min(stays, 1.0)):.0%} of what is written stays"
+    text = f"{percent(max(0.0, min(stays, 1.0)))} of what is written stays"
     reasons.append(_capped(reason(text, stays, threshold=_STAYS, decisive=0.7, missing=NO_BALANCE)))
     if not stays < _STAYS:  # else what is lacking is removed, and not yet to come
         part = rates.keys / rates.usual_keys if rates.usual_keys > 0 else math.nan
@@ -90,9 +91,12 @@ def keys_expiring(names: pd.DataFrame, rates: Rates) -> list[Reason]:
     reasons = [reason(text, ratio, threshold=0.6, decisive=0.25, missing=NO_RATES)]
     timed = _timed(names)
     if timed > 0.3:
-        return [*reasons, Reason(f"but {timed:.0%} of the names in use hold a time: however long they lived", -3.0)]
+        return [
+            *reasons,
+            Reason(f"but {percent(timed)} of the names in use hold a time: however long they lived", -3.0),
+        ]
     out = rates.share(rates.ended)
-    text = f"{rates.ended:.0f} keys a second end, {min(out, 1):.0%} of what is written"
+    text = f"{rates.ended:.0f} keys a second end, {percent(min(out, 1))} of what is written"
     return [*reasons, reason(text, out, threshold=0.3, decisive=0.7, missing=NO_BALANCE)]
 
 
@@ -103,7 +107,7 @@ def key_pattern_changed(names: pd.DataFrame, rates: Rates, documented: Sequence[
     reasons = []
     if documented:
         strange = float(used["fresh"][[_plain(one) not in documented for one in used.index]].sum())
-        text = f"{strange:.0%} of the names in use are not as documented ({in_use})"
+        text = f"{percent(strange)} of the names in use are not as documented ({in_use})"
         reasons.append(reason(text, strange if len(used) else math.nan, threshold=0.3, decisive=0.7, missing=NO_IDLE))
     if names["idle_s"].isna().all():
         reasons.append(reason("", math.nan, threshold=0.0, decisive=1.0, missing=NO_IDLE))
@@ -111,7 +115,7 @@ def key_pattern_changed(names: pd.DataFrame, rates: Rates, documented: Sequence[
         due = rates.lookups * names.attrs["sampled"] * names["share"] * (names["idle_s"].fillna(0.0) - _TICK_S)
         left = names[due > 10.0]
         share = float(left["share"].sum())
-        text = f"{share:.0%} of the keys have names that are asked for no more"
+        text = f"{percent(share)} of the keys have names that are asked for no more"
         if len(left):
             first = left.index[0]
             text += f": of {first} none in {left['idle_s'].iloc[0]:.0f} s, where {due[first]:.0f} were due"
@@ -119,7 +123,7 @@ def key_pattern_changed(names: pd.DataFrame, rates: Rates, documented: Sequence[
     timed = _timed(names)
     if timed > 0.3:
         reasons.append(
-            Reason(f"{timed:.0%} of the names in use hold the time of their writing: none is found again", 2.0)
+            Reason(f"{percent(timed)} of the names in use hold the time of their writing: none is found again", 2.0)
         )
     return reasons
 

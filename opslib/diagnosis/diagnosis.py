@@ -140,4 +140,7 @@ class Diagnosis:
         if verdict.unseen:
             lines.append(f"Not seen: {'; '.join(verdict.unseen)}.")
         told = "nothing" if plan is None else f"{plan.summary}. {plan.authority} decides; it shows {plan.shows}"
-        return "\n".join([*lines, f"Proposed: {told}.", f"Next update {update}."])
+        lines.append(f"Proposed: {told}.")
+        if plan is not None:
+            lines.append(f"Stays at risk: {plan.risk}.")
+        return "\n".join([*lines, f"Next update {update}."])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from opslib.diagnosis import service_pods
 from opslib.diagnosis.causes import Cause, Reason, reason
 from opslib.errors import ProbeError
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +128,7 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
     whole = float(pods["rate"].sum())
     share = float(off["rate"].sum()) / whole if whole > 0 else len(off) / len(pods)
     nodes = ", ".join(sorted({str(node) for node in off["node"].dropna()})) or "not known where"
-    text = f"{len(off)} of {len(pods)} pods have no card ({nodes}), and compute {share:.0%} of the Greeks"
+    text = f"{len(off)} of {len(pods)} pods have no card ({nodes}), and compute {percent(share)} of the Greeks"
     reasons = [reason(text, share, threshold=0.03, decisive=0.15)]
     figure = "quick_us" if off["quick_us"].notna().any() else "p50_us"
     theirs = service_pods.middle(off[figure])
@@ -160,7 +161,7 @@ def model_not_cached(pods: pd.DataFrame, total: int, lines: float) -> list[Reaso
     reasons = [reason(text, most / total, threshold=0.04, decisive=0.25, missing=NO_MODELS)]
     rate, loads = float(pods["rate"].sum()), float(pods["loads"].sum(min_count=1))
     if rate > 0 and not math.isnan(loads):
-        text = f"{loads / rate:.1%} of the computations made a model ready first"
+        text = f"{percent(loads / rate, 1)} of the computations made a model ready first"
         reasons.append(reason(text, loads / rate, threshold=0.01, decisive=0.05))
     if lines > 0:
         reasons.append(Reason("the log tells of models that were not there at the start", 1.0))

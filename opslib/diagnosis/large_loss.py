@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
 from opslib.diagnosis.large_loss_book import Valuation, holdings, market, revalued
 from opslib.diagnosis.large_loss_seen import Hedger, figures, hedger, served
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,7 +199,7 @@ def stale_market_data(market: pd.DataFrame, stale_s: float) -> list[Reason]:
     basis = old["basis"][old["future_age_s"] <= stale_s].abs() if len(old) else market["basis"].abs()
     apart = float(basis.median())
     whose = "their" if len(old) else "the"
-    text = f"{whose} futures are {apart:.1%} away from them"
+    text = f"{whose} futures are {percent(apart, 1)} away from them"
     return [*reasons, reason(text, apart, threshold=0.01, decisive=0.03, missing="the futures")]
 
 
@@ -275,7 +276,9 @@ def _real(valuation: Valuation, market: pd.DataFrame, limit_usd: float, stale_s:
     reasons.append(_half(reason(text, moved, threshold=1.0, decisive=3.0, missing=NO_ENTRY)))
     stale = float((market["age_s"] > stale_s).mean())
     if stale > _MUCH_STALE:
-        reasons.append(Reason(f"but {stale:.0%} of the spots stand still: the hedger works with what is past", -3.0))
+        reasons.append(
+            Reason(f"but {percent(stale)} of the spots stand still: the hedger works with what is past", -3.0)
+        )
     return reasons
 
 

@@ -140,7 +140,7 @@ def rollout(
     newest = mine.sort_values("created")["revision"].iloc[-1] if len(mine) else None
     begun = mine.loc[mine["revision"] == newest, "created"].min() if len(mine) else None
     changes = [one for one in str(row["changes"]).split("; ") if one and not one.startswith(_RESTARTED)]
-    new, old = _sides(medians, workload, str(newest), warm_up_s)
+    new, old = _sides(medians, workload, str(newest), warm_up_s, begun)
     return service_pods.Facts(
         [mark for fact in (history, pods, medians) for mark in evidence_of(fact)],
         revision=int(row["revision"]),
@@ -154,20 +154,31 @@ def rollout(
     )
 
 
-def _sides(medians: pd.DataFrame | None, workload: str, newest: str, warm_up_s: float) -> tuple[float, float]:
-    """The median computation in pods of the newest revision and in those of earlier ones [us]; nan where not seen."""
+def _sides(
+    medians: pd.DataFrame | None, workload: str, newest: str, warm_up_s: float, begun: Any
+) -> tuple[float, float]:
+    """The median computation in pods of the newest revision and in those that it replaced [us]; nan where not seen.
+
+    Pods that had ended before it began are another story: of what was replaced, the last that there was counts.
+    """
     import pandas as pd
 
     name = workload.partition("/")[2]
-    sides: dict[bool, list[float]] = {True: [], False: []}
+    sides: dict[bool, list[tuple[Any, float]]] = {True: [], False: []}
     for pod in medians.columns if medians is not None else ():
         values = medians[pod].dropna() if medians is not None else pd.Series(dtype=float)
         if not str(pod).startswith(f"{name}-") or not len(values):
             continue
         settled = values[values.index >= values.index[0] + pd.Timedelta(seconds=warm_up_s)]
         if len(settled):
-            sides[str(pod).startswith(f"{name}-{newest}-")].append(float(settled.median()))
-    new, old = (service_pods.middle(pd.Series(sides[side], dtype=float)) for side in (True, False))
+            side = str(pod).startswith(f"{name}-{newest}-")
+            sides[side].append((values.index[-1], float(settled.median())))
+    last = max((end for end, _ in sides[False]), default=None)
+    if last is not None and begun is not None:
+        sides[False] = [(end, value) for end, value in sides[False] if end >= min(begun, last)]
+    new, old = (
+        service_pods.middle(pd.Series([value for _, value in sides[side]], dtype=float)) for side in (True, False)
+    )
     return new, old
 
 

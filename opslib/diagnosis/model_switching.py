@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, reason
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,9 +174,14 @@ def two_model_flip(pattern: pd.DataFrame, routing: pd.DataFrame) -> list[Reason]
     told = f"{narrow.replace('_', ' ')} is {force:g} and should be {wanted:g}"
     return [
         *_enough(pattern),
-        reason(f"{returns:.0%} of the switches go back to the model before", returns, threshold=UNSURE, decisive=0.9),
         reason(
-            f"{pairs:.0%} of a symbol's switches are between the same two models", pairs, threshold=UNSURE, decisive=0.9
+            f"{percent(returns)} of the switches go back to the model before", returns, threshold=UNSURE, decisive=0.9
+        ),
+        reason(
+            f"{percent(pairs)} of a symbol's switches are between the same two models",
+            pairs,
+            threshold=UNSURE,
+            decisive=0.9,
         ),
         Reason(f"{busy} symbol{'s' if busy != 1 else ''} switched more than once", 0.5 if busy > 1 else -2.5),
         reason(told, margin, threshold=0.5, decisive=0.2),
@@ -192,10 +198,12 @@ def random_across_all(pattern: pd.DataFrame, liquidity: pd.DataFrame) -> list[Re
     share = float(shares.median())
     return [
         *_enough(pattern),
-        reason(f"the switches spread over {breadth:.0%} of the symbols", breadth, threshold=0.5, decisive=1.0),
-        reason(f"only {returns:.0%} of them go back to the model before", returns, threshold=UNSURE, decisive=0.58),
+        reason(f"the switches spread over {percent(breadth)} of the symbols", breadth, threshold=0.5, decisive=1.0),
         reason(
-            f"volume is {share:.1%} of the usual",
+            f"only {percent(returns)} of them go back to the model before", returns, threshold=UNSURE, decisive=0.58
+        ),
+        reason(
+            f"volume is {percent(share, 1)} of the usual",
             math.log10(max(share, 1e-6)),
             threshold=math.log10(0.4),
             decisive=math.log10(0.2),
@@ -238,7 +246,7 @@ def same_symbol_oscillation(pattern: pd.DataFrame, routing: pd.DataFrame) -> lis
     return [
         *_enough(pattern),
         reason(
-            f"{share:.0%} of the switches are those of {top}",
+            f"{percent(share)} of the switches are those of {top}",
             share,
             threshold=ONE_OF_MANY,
             decisive=0.85,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, reason
 from opslib.diagnosis.database import Facts, marks, text_of
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,7 +258,7 @@ def disk_full(space: Mapping[str, Any]) -> list[Reason]:
     ]
     free, used = space["free_mib"], space["used"]
     if used == used or lacks != lacks:
-        text = f"{used:.0%} of its volume are used, {free:,.0f} MiB are free"
+        text = f"{percent(used)} of its volume are used, {free:,.0f} MiB are free"
         reasons.append(reason(text, used, threshold=0.93, decisive=0.98, missing="how full its volume is"))
     return reasons
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,17 +174,19 @@ def memory_swapping(memory: Mapping[str, Any], blocked: pd.DataFrame, own: Mappi
     evicting = float(blocked["share"].get("eviction-cycle", 0.0))
     rate = float((server_of(own) or {}).get("evicted_per_s", float("nan")))
     reasons = [
-        reason(f"memory in use is {full:.0%} of {of}", full, threshold=0.75, decisive=0.95),
+        reason(f"memory in use is {percent(full)} of {of}", full, threshold=0.75, decisive=0.95),
         reason(f"{rate:.1f} keys a second are evicted", rate, threshold=0.2, decisive=1.0, missing=NO_INFO),
         reason(
-            f"evictions kept everybody waiting for {evicting:.1%} of the last minute",
+            f"evictions kept everybody waiting for {percent(evicting, 1)} of the last minute",
             evicting,
             threshold=0.004,
             decisive=0.02,
         ),
     ]
     if used > 20e6 and resident < 0.9 * used:
-        reasons.append(Reason(f"{1 - resident / used:.0%} of the data are not in memory: they are swapped out", 2.5))
+        reasons.append(
+            Reason(f"{percent(1 - resident / used)} of the data are not in memory: they are swapped out", 2.5)
+        )
     return reasons
 
 
@@ -194,13 +197,15 @@ def slow_commands(own: Mapping[str, Any], slow: pd.DataFrame) -> list[Reason]:
     if logged > 0.001:
         first = slow.iloc[0]
         who = first["client"] or "a client without a name"
-        text = f"{first['command']} {first['key']} of {who} is first in the slow log, {logged:.1%} of the last minute"
+        of_minute = f"{percent(logged, 1)} of the last minute"
+        text = f"{first['command']} {first['key']} of {who} is first in the slow log, {of_minute}"
     reasons = [reason(text, logged / waited, threshold=0.01, decisive=0.04)]
     if server is None:
         return [*reasons, reason("", float("nan"), threshold=0.0, decisive=1.0, missing=NO_INFO)]
     share = sum(float(one["share"]) for one in server["slow"])
     verbs = ", ".join(f"{one['command']} ({one['mean_ms']:.0f} ms each)" for one in server["slow"][:3])
-    text = f"commands of 2 ms and more, {verbs or 'of which there are none'}, keep all waiting {share:.1%} of the time"
+    which = verbs or "of which there are none"
+    text = f"commands of 2 ms and more, {which}, keep all waiting {percent(share, 1)} of the time"
     if waited > _STARVED:
         text += f" (but they mostly wait for a CPU themselves: they take {waited:.0f} times as long as they work)"
     return [reason(text, share / waited, threshold=0.02, decisive=0.06), *reasons]
@@ -219,9 +224,9 @@ def network(calls: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
     server = server_of(own)
     busy = float("nan") if server is None else float(server["cpu_share"])
     if busy > _BUSY:
-        text = f"Redis itself is busy for {busy:.0%} of the time: calls wait for their turn there"
+        text = f"Redis itself is busy for {percent(busy)} of the time: calls wait for their turn there"
         return [*reasons, Reason(text, -3.0)]
-    text = f"though Redis is busy for {busy:.0%} of the time only"
+    text = f"though Redis is busy for {percent(busy)} of the time only"
     reasons.append(reason(text, busy, threshold=_BUSY, decisive=-2 * _BUSY, missing=NO_INFO))
     mine = float(own["p50_ms"])
     if mine < typical / 3:

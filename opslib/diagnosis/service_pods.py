@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opslib.diagnosis.causes import Reason, evidence_of, reason
 from opslib.diagnosis.trends import chance, together, trend
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from opslib.ops import Ops
 
 _MATERIAL = 0.003  # of the memory, that it has to grow by in the recent stretch
+_CHANCE = 0.05  # of a trend without one: how fast and how far it rises is weighed by itself
 _LEVEL = 1.5  # load that is so many times what it was, or the other way round, is another load
 _FEW = 20  # points over time, of which less tells no before and now
 NO_PAST = "what the pods held before"
@@ -288,9 +290,9 @@ class CpuUse(NamedTuple):
 
     def reason(self, missing: str = "") -> Reason:
         """Whether the pods are short of CPU; what was measured before the alert cannot speak against it."""
-        text = f"the pods use {self.share:.0%} of the CPU that they may use"
+        text = f"the pods use {percent(self.share)} of the CPU that they may use"
         if self.lags:
-            text = f"the pods used {self.share:.0%} of the CPU that they may use, mostly before the alert"
+            text = f"the pods used {percent(self.share)} of the CPU that they may use, mostly before the alert"
         found = reason(text, self.share, threshold=0.7, decisive=0.95, missing=missing)
         return Reason(text, max(0.0, found.weight), found.missing) if self.lags else found
 
@@ -363,7 +365,7 @@ def leaks(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
     if not len(known):
         return [Reason("no pod has worked under an even load for long enough to have kept much", -0.5)]
     worst = known.iloc[0]
-    rises = float(worst["mb_per_min"]) if worst["p"] < 0.01 and worst["grown"] > _MATERIAL else 0.0
+    rises = float(worst["mb_per_min"]) if worst["p"] < _CHANCE and worst["grown"] > _MATERIAL else 0.0
     share = rises * horizon_min / float(worst["now_mb"])
     tested = chance(float(worst["p"]))
     text = f"memory of {known.index[0]} grows by {worst['mb_per_min']:.2g} MB a minute (trend test: {tested})"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, reason
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,7 +214,7 @@ def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
     reasons = [
         reason(
             f"position of {top} is {rise.at[top, 'position_x']:.2f} times what it was, the others' {others:.2f} times, "
-            f"and {share:.0%} of the book",
+            f"and {percent(share)} of the book",
             excess,
             threshold=1.4,
             decisive=1.8,
@@ -248,7 +249,9 @@ def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
             decisive=1.8,
             missing=NO_BASELINE,
         ),
-        reason(f"it rose for {lifted:.0%} of the symbols", lifted, threshold=0.55, decisive=0.9, missing=NO_BASELINE),
+        reason(
+            f"it rose for {percent(lifted)} of the symbols", lifted, threshold=0.55, decisive=0.9, missing=NO_BASELINE
+        ),
         reason(
             f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)", age, threshold=stale_after, decisive=0
         ),

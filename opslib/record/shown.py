@@ -72,6 +72,12 @@ class Plan(dict[str, Any]):
         return max((str(action.get("authority")) for action in self.actions), default="L1")
 
     @property
+    def risk(self) -> str:
+        """What stays at risk with it, or is lost by it."""
+        risks = [str(action.get("residual_risk") or "") for action in self.actions]
+        return "; ".join(dict.fromkeys(risk for risk in risks if risk)) or "nothing known"
+
+    @property
     def shows(self) -> str:
         """When its effect is there at the latest."""
         spans = [action.get("effect_within_s") for action in self.actions]

@@ -78,13 +78,14 @@ def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_when_more_i
     wet.examine("hot", heat=None)
     wet.examine("wet", water=5.0)
     actions = [
-        {"summary": "pump", "authority": "L1", "effect_within_s": 60.0},
-        {"summary": "close the tap", "authority": "L2", "effect_within_s": 300},
+        {"summary": "pump", "authority": "L1", "effect_within_s": 60.0, "residual_risk": "mud"},
+        {"summary": "close the tap", "authority": "L2", "effect_within_s": 300, "residual_risk": "mud"},
     ]
     assert wet.message("Wet", Plan({"actions": actions}), update="in 15 minutes").splitlines() == [
         "[INC-1] Wet on cellar, confirmed. Water is on the floor: wet (87 %), because 5.0 mm of water.",
         "Not seen: the heat (no thermometer).",
         "Proposed: pump; close the tap. L2 decides; it shows within 5 min.",
+        "Stays at risk: mud.",
         "Next update in 15 minutes.",
     ]
     assert "Proposed: nothing.\n" in wet.message("Wet", None, update="in 15 minutes")

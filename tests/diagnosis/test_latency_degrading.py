@@ -231,6 +231,16 @@ def test_a_release_whose_pods_are_as_quick_as_those_before_is_not_blamed_for_its
     assert case.diagnose().cause == "none-of-these", case.diagnose()
 
 
+def test_pods_that_had_ended_before_the_roll_out_are_not_what_it_is_held_against() -> None:
+    case = released(Case())
+    medians = case.series("median")
+    for end in ("eeeee", "fffff"):  # slow, and gone long before
+        medians[f"{NAME}-{BEFORE}-{end}"] = over_time(np.r_[noisy(250.0)[:60], np.full(30, np.nan)])
+    release = latency_degrading.rollout(case.history(), case.listed(), medians, workload=WORKLOAD, warm_up_s=15.0)
+    assert release is not None
+    assert release["old_us"] < 30.0 < 90.0 < release["new_us"]
+
+
 def test_what_took_a_change_back_is_not_taken_back() -> None:
     case = released(Case())
     case.rollouts[0] = (4, True, 7200.0, "api: env RELEASE '2.4.0' -> '2.3.1'")  # as made two hours ago

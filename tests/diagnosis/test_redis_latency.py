@@ -182,7 +182,7 @@ def test_commands_that_wait_for_a_cpu_are_not_slow() -> None:
 def test_a_slow_path_of_the_platform_alone_is_the_network() -> None:
     verdict = Facts().slow(14.0, 9.0, here=False).diagnose()
     assert verdict.cause == "network"
-    assert "though Redis is busy for 2% of the time only" in verdict.causes[0].because
+    assert "though Redis is busy for 2 % of the time only" in verdict.causes[0].because
 
 
 def test_one_slow_command_and_idle_connections_are_noise() -> None:
