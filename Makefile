@@ -16,7 +16,7 @@ setup: .venv/ready  ## the environment, from the lock file
 	@echo "Setting up the environment from requirements.lock (once)..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@install -D -m 644 opslib/jupyter/kernelspec/kernel.json .venv/share/jupyter/kernels/runbook/kernel.json  # editable installs leave it out
 	@echo "Compiling the engine for this machine (once)..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,15 +13,20 @@ from engine.errors import InvalidInput, NotFinite
 FloatArray = NDArray[np.float64]
 
 
-def finite_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArray:
-    """Return `values` as a float64 array of the stated number of dimensions, all of them finite."""
+def numeric(argument: str, values: Any) -> FloatArray:
+    """Return `values` as a float64 array."""
     try:
         given = np.asarray(values)
-        if given.dtype.kind == "c":
-            raise TypeError("these are complex")
-        array = np.asarray(given, dtype=np.float64)
+        if given.dtype.kind not in "biufO":
+            raise TypeError(f"dtype is {given.dtype}")
+        return np.asarray(given, dtype=np.float64)
     except (OverflowError, TypeError, ValueError) as problem:
         raise InvalidInput(argument, f"must hold numbers only ({problem})") from problem
+
+
+def finite_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArray:
+    """Return `values` as a float64 array of the stated number of dimensions, all of them finite."""
+    array = numeric(argument, values)
     if array.ndim != dimensions:
         raise InvalidInput(argument, f"must have {dimensions} dimension(s), has {array.ndim}")
     if array.size == 0:
@@ -54,8 +60,22 @@ def positive_array(argument: str, values: ArrayLike, dimensions: int) -> FloatAr
     return array
 
 
-def _number(argument: str, value: float) -> float:
+def number(argument: str, value: Any, *, least: float | None = None, above: float | None = None) -> float:
+    """Return `value` as a finite float, at least `least` and above `above` where these are given."""
+    found = _number(argument, value)
+    if not math.isfinite(found):
+        raise NotFinite(argument, f"is {found}; must be finite")
+    if least is not None and found < least:
+        raise InvalidInput(argument, f"is {found}; must be at least {least:g}")
+    if above is not None and found <= above:
+        raise InvalidInput(argument, f"is {found}; must be above {above:g}")
+    return found
+
+
+def _number(argument: str, value: Any) -> float:
     try:
+        if isinstance(value, (str, bytes, bool)):
+            raise TypeError
         return float(value)
     except (OverflowError, TypeError, ValueError):
         raise InvalidInput(argument, f"is {value!r}; must be a number") from None
@@ -63,18 +83,18 @@ def _number(argument: str, value: float) -> float:
 
 def positive(argument: str, value: float) -> float:
     """Return `value` as a finite float above zero."""
-    number = _number(argument, value)
-    if not math.isfinite(number) or number <= 0.0:
+    found = _number(argument, value)
+    if not math.isfinite(found) or found <= 0.0:
         raise InvalidInput(argument, f"is {value}; must be a finite number above 0")
-    return number
+    return found
 
 
 def open_unit(argument: str, value: float) -> float:
     """Return `value` as a float strictly between 0 and 1."""
-    number = _number(argument, value)
-    if not 0.0 < number < 1.0:
+    found = _number(argument, value)
+    if not 0.0 < found < 1.0:
         raise InvalidInput(argument, f"is {value}; must lie strictly between 0 and 1")
-    return number
+    return found
 
 
 def covariance_matrix(values: ArrayLike | None, n_symbols: int) -> FloatArray:

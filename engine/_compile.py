@@ -16,7 +16,11 @@ into its key::
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
+import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,26 @@ __all__ = [
 ]
 
 _Function = Callable[..., Any]
+
+
+def _start_numba() -> None:
+    """Let numba find BLAS, as it does when it starts, in the one module of scipy; all of `scipy.linalg` takes 0.1 s."""
+    name = "scipy.linalg.cython_blas"
+    scipy = importlib.util.find_spec("scipy")
+    if name in sys.modules or scipy is None or not scipy.submodule_search_locations:
+        return
+    found = PathFinder.find_spec(name, [str(Path(place, "linalg")) for place in scipy.submodule_search_locations])
+    if found is None or found.loader is None:
+        return
+    sys.modules[name] = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(sys.modules[name])
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[name]  # whoever imports it comes by the package around it
+
+
+_start_numba()
 
 # no `reassoc`: rounding by a large constant has to survive; no `nnan`: nan marks what is left to the careful formulas
 FAST = {"contract", "nsz", "arcp"}

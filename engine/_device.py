@@ -95,7 +95,7 @@ def require_card() -> None:
 
 def choose(place: str, *arguments: Any) -> Literal["main memory", "to a card", "on a card"]:
     """Return where to compute: where the data lies, unless the caller wants it elsewhere."""
-    if place not in _PLACES:
+    if not isinstance(place, str) or place not in _PLACES:
         raise InvalidInput("device", f"is {place!r}; must be one of {', '.join(_PLACES)}")
     there = any(hasattr(argument, "__cuda_array_interface__") for argument in arguments)
     if there and place == "cpu":

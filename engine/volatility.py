@@ -201,7 +201,12 @@ class Trend:
 
 
 def trend(
-    series: ArrayLike, interval: float = 1.0, *, times: ArrayLike | None = None, confidence: float = 0.95
+    series: ArrayLike,
+    interval: float = 1.0,
+    *,
+    times: ArrayLike | None = None,
+    confidence: float = 0.95,
+    most_correlated: float = 0.98,
 ) -> Trend:
     """Return the Theil-Sen slope of a series with Sen's confidence interval [3]_.
 
@@ -215,6 +220,9 @@ def trend(
         Increasing; in place of `interval` where values are not evenly spaced.
     confidence : float
         Strictly between 0 and 1.
+    most_correlated : float
+        Strictly between 0 and 1: the most serial correlation that is allowed for. Where a rise is not straight, its own
+        shape makes neighbours alike, and a lower value keeps it from being taken for chance.
 
     Returns
     -------
@@ -223,7 +231,7 @@ def trend(
     Raises
     ------
     InvalidInput
-        A nan, an interval not above 0, times that do not increase, a confidence outside (0, 1).
+        A nan, an interval not above 0, times that do not increase, a confidence or correlation outside (0, 1).
     TooFewObservations
         Fewer than 4 values.
 
@@ -242,7 +250,7 @@ def trend(
     """
     values = finite_array("series", series, 1)
     step = positive("interval", interval)
-    level = open_unit("confidence", confidence)
+    level, most = open_unit("confidence", confidence), open_unit("most_correlated", most_correlated)
     if values.size < _LEAST_FOR_TREND:
         raise TooFewObservations(int(values.size), _LEAST_FOR_TREND, "a trend")
     clock = evenly(step, values.size) if times is None else increasing("times", times, values.size)
@@ -257,7 +265,7 @@ def trend(
     pairs = slopes.size
     slope = float(np.median(slopes))
     residuals = values - slope * clock
-    correlation = _serial_correlation(residuals)
+    correlation = min(_serial_correlation(residuals), most)
     deviation = math.sqrt(_kendall_variance(values) * _inflation(size, correlation))
     spread = NormalDist().inv_cdf(0.5 + level / 2.0) * deviation
     lowest = max(math.floor((pairs - spread) / 2.0), 0)

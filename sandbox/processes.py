@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["alive", "free_port", "spawn", "started", "stop"]
+__all__ = ["alive", "free_port", "spawn", "started", "stop", "which"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -99,3 +100,8 @@ def _reap(pids: Iterable[int]) -> None:
             os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             continue
+
+
+def which(name: str) -> str | None:
+    """Path of a server's or tool's program, also where PATH is short; None where there is none."""
+    return shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")

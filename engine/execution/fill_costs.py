@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, number
 from engine.errors import InvalidInput
 from engine.execution._frames import as_of, numbers, reject, sides, symbols, times
 
@@ -109,8 +109,7 @@ def slippage(fills: Any, quotes: Any, *, max_age: float | None = None) -> Slippa
     >>> round(cost.slippage_cost, 6), round(cost.slippage, 6), round(cost.shortfall_cost, 6)
     (2.0, 20.0, 3.0)
     """
-    if max_age is not None and not (math.isfinite(max_age) and max_age >= 0.0):
-        raise InvalidInput("max_age", f"is {max_age}; must be at least 0")
+    oldest = math.inf if max_age is None else number("max_age", max_age, least=0.0)
     moments, sign = times("fills", fills), sides("fills", fills)
     quantity = numbers("fills", fills, "quantity", above=0.0)
     price = numbers("fills", fills, "price", above=0.0)
@@ -129,9 +128,8 @@ def slippage(fills: Any, quotes: Any, *, max_age: float | None = None) -> Slippa
     reason = np.full(len(fills), "", dtype=object)
     reason[at_decision < 0] = _NO_DECISION
     reason[at_fill < 0] = _NO_QUOTE
-    if max_age is not None:
-        old = np.maximum(age, _seconds(decided, known, at_decision)) > max_age
-        reason[old & (reason == "")] = _STALE
+    old = np.maximum(age, _seconds(decided, known, at_decision)) > oldest
+    reason[old & (reason == "")] = _STALE
     priced = reason == ""
     mid_then = np.where(priced, _found(mids, at_decision), np.nan)
     mid_now = np.where(priced, mid, np.nan)

@@ -14,13 +14,12 @@ References
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine._checks import FloatArray, open_unit
+from engine._checks import FloatArray, number, open_unit
 from engine.errors import InvalidInput, TooFewObservations
 from engine.execution._frames import as_of, column, numbers, reject, sides, symbols, times
 from engine.execution.fill_costs import mids_of
@@ -124,8 +123,7 @@ def calibrate_impact(fills: Any, *, confidence: float = 0.95, exponent: float = 
     (2.5e-07, 2.5e-06, 0.01)
     """
     level = open_unit("confidence", confidence)
-    if not (math.isfinite(exponent) and exponent > 0.0):
-        raise InvalidInput("exponent", f"is {exponent}; must be above 0")
+    power = number("exponent", exponent, above=0.0)
     if isinstance(lags, bool) or not isinstance(lags, (int, np.integer)) or lags < 0:
         raise InvalidInput("lags", f"is {lags!r}; must be a whole number of at least 0")
     sign = sides("fills", fills)
@@ -140,14 +138,14 @@ def calibrate_impact(fills: Any, *, confidence: float = 0.95, exponent: float = 
         spread = spread * numbers("fills", fills, "volatility", above=0.0)
     moved = sign * (after - before)
     paid = sign * (price - before) - 0.5 * moved
-    rate = (quantity / duration) ** exponent
+    rate = (quantity / duration) ** power
     if np.ptp(rate) <= 1e-9 * rate.max():
         raise InvalidInput(
             "fills", "trade at one rate throughout: fixed cost and temporary impact cannot be told apart"
         )
     (permanent,) = _regress(quantity[:, None], moved, spread, level, int(lags))
     fixed, temporary = _regress(np.column_stack([np.ones_like(rate), rate]), paid, spread, level, int(lags))
-    return ImpactFit(permanent, temporary, fixed, level, float(exponent), int(sign.size))
+    return ImpactFit(permanent, temporary, fixed, level, power, int(sign.size))
 
 
 def _regress(design: FloatArray, response: FloatArray, spread: FloatArray, level: float, lags: int) -> list[Estimate]:
@@ -218,10 +216,7 @@ def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY) 
     """
     from pandas import DataFrame
 
-    if not (math.isfinite(settle) and settle >= 0.0):
-        raise InvalidInput("settle", f"is {settle}; must be at least 0")
-    if not (math.isfinite(day) and day > 0.0):
-        raise InvalidInput("day", f"is {day}; must be above 0")
+    wait, length_of_day = number("settle", settle, least=0.0), number("day", day, above=0.0)
     moments = times("fills", fills)
     table = DataFrame(
         {
@@ -249,7 +244,7 @@ def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY) 
     mids, wanted = mids_of(quotes), found["symbol"].to_numpy()
     begun, over = found["begun"].to_numpy(), found["over"].to_numpy()
     dated = over.dtype.kind == "M"
-    end = over + (np.timedelta64(round(settle * 1e9), "ns") if dated else settle)
+    end = over + (np.timedelta64(round(wait * 1e9), "ns") if dated else wait)
     first = as_of(begun, wanted, known, names, "quotes['time']")
     last = as_of(end, wanted, known, names, "quotes['time']")
     length = (over - begun) / np.timedelta64(1, "s") if dated else over - begun
@@ -260,7 +255,7 @@ def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY) 
         {
             "side": found["side"].to_numpy(),
             "quantity": found["quantity"].to_numpy(),
-            "duration": length / day,
+            "duration": length / length_of_day,
             "before": mids[first],
             "price": (found["paid"] / found["quantity"]).to_numpy(),
             "after": mids[last],

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, number
 from engine.errors import InvalidInput
 from engine.execution._frames import as_of, by_code, codes_of, in_order, numbers, sides, symbols, times
 
@@ -55,10 +55,9 @@ class Sweep:
     latency: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.participation <= 1.0:
-            raise InvalidInput("participation", f"is {self.participation}; must be above 0 and at most 1")
-        if not (math.isfinite(self.latency) and self.latency >= 0.0):
-            raise InvalidInput("latency", f"is {self.latency}; must be at least 0")
+        if number("participation", self.participation, above=0.0) > 1.0:
+            raise InvalidInput("participation", f"is {self.participation}; must be at most 1")
+        number("latency", self.latency, least=0.0)
 
     def take(self, quantity: float, prices: FloatArray, available: FloatArray) -> FloatArray:  # noqa: ARG002
         """Return how much of each level is taken, best level first.
@@ -166,9 +165,9 @@ def replay(trades: Any, book_snapshots: Any, model: FillModel | None = None) -> 
     quantity = numbers("trades", trades, "quantity", above=0.0)
     price = numbers("trades", trades, "price", above=0.0)
     limit = _limits(trades, sign)
+    known, books, row_of = _snapshots(book_snapshots)
     if ("symbol" in trades.columns) != ("symbol" in book_snapshots.columns):
         raise InvalidInput("book_snapshots", "and trades must both have a column 'symbol', or neither")
-    known, books, row_of = _snapshots(book_snapshots)
     arrival = moments + (np.timedelta64(round(latency * 1e9), "ns") if moments.dtype.kind == "M" else latency)
     rows = as_of(arrival, symbols("trades", trades), known, row_of[1], "book_snapshots['time']")
     made: dict[int, _Book] = {}

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, number
 from engine.errors import InvalidInput, NotFinite
 
 __all__ = ["Trajectory", "optimal_trajectory", "urgency"]
 
+_MOST = 10_000_000
 _AT_ONCE = 1e4  # urgency times period from which the whole position goes in the first
 
 
@@ -96,8 +97,8 @@ def optimal_trajectory(
     >>> round(plan.expected_cost), round(plan.cost_std)
     (911227, 603431)
     """
-    size = _number("shares", shares)
-    spread = _number("fixed_cost", fixed_cost, least=0.0)
+    size = number("shares", shares)
+    spread = number("fixed_cost", fixed_cost, least=0.0)
     pressed = _per_period(horizon, n_periods, volatility, permanent, temporary, risk_aversion)
     period = float(horizon) / n_periods
     left = np.arange(n_periods, -1.0, -1.0)
@@ -112,13 +113,14 @@ def optimal_trajectory(
         holdings = size * shares_left
         holdings[-1] = 0.0
         trades = -np.diff(holdings)
-        effective = temporary - 0.5 * permanent * period
+        lasting = float(permanent)
+        effective = float(temporary) - 0.5 * lasting * period
         cost = (
-            0.5 * permanent * size * size
+            0.5 * lasting * size * size
             + spread * float(np.abs(trades).sum())
             + effective / period * float(trades @ trades)
         )
-        deviation = volatility * math.sqrt(period) * float(np.sqrt(holdings[1:] @ holdings[1:]))
+        deviation = float(volatility) * math.sqrt(period) * float(np.sqrt(holdings[1:] @ holdings[1:]))
     if not (math.isfinite(cost) and math.isfinite(deviation)):
         raise NotFinite("shares", f"is {shares}; the cost overflows")
     return Trajectory(holdings, float(cost), deviation)
@@ -153,7 +155,7 @@ def urgency(
     0.607076
     """
     pressed = _per_period(horizon, n_periods, volatility, permanent, temporary, risk_aversion, bounded=False)
-    return pressed * n_periods / horizon
+    return pressed * n_periods / float(horizon)
 
 
 def _per_period(
@@ -167,13 +169,15 @@ def _per_period(
     bounded: bool = True,
 ) -> float:
     """Check all arguments but two, and return urgency times period."""
-    if isinstance(n_periods, bool) or not isinstance(n_periods, (int, np.integer)) or n_periods < 1:
-        raise InvalidInput("n_periods", f"is {n_periods!r}; must be a whole number of at least 1")
-    period = _number("horizon", horizon, above=0.0) / n_periods
-    spread = _number("volatility", volatility, least=0.0)
-    lasting = _number("permanent", permanent, least=0.0)
-    passing = _number("temporary", temporary, above=0.0)
-    aversion = _number("risk_aversion", risk_aversion, least=0.0)
+    if isinstance(n_periods, bool) or not isinstance(n_periods, (int, np.integer)) or not 1 <= n_periods <= _MOST:
+        raise InvalidInput("n_periods", f"is {n_periods!r}; must be a whole number from 1 to {_MOST:,}")
+    period = number("horizon", horizon, above=0.0) / n_periods
+    if period == 0.0:
+        raise InvalidInput("horizon", f"is {horizon}; too short to be cut into {n_periods} periods")
+    spread = number("volatility", volatility, least=0.0)
+    lasting = number("permanent", permanent, least=0.0)
+    passing = number("temporary", temporary, above=0.0)
+    aversion = number("risk_aversion", risk_aversion, least=0.0)
     effective = passing - 0.5 * lasting * period
     if effective <= 0.0:
         raise InvalidInput(
@@ -187,19 +191,3 @@ def _per_period(
         return _AT_ONCE if bounded else math.inf
     pressed = math.log1p(u + math.sqrt(u) * math.sqrt(u + 2.0))
     return min(pressed, _AT_ONCE) if bounded else pressed
-
-
-def _number(name: str, value: Any, *, least: float | None = None, above: float | None = None) -> float:
-    if isinstance(value, (str, bytes, bool)):
-        raise InvalidInput(name, f"is {value!r}; must be a number")
-    try:
-        number = float(value)
-    except (OverflowError, TypeError, ValueError) as problem:
-        raise InvalidInput(name, f"is {value!r}; must be a number") from problem
-    if not math.isfinite(number):
-        raise NotFinite(name, f"is {number}; must be finite")
-    if least is not None and number < least:
-        raise InvalidInput(name, f"is {number}; must be at least {least:g}")
-    if above is not None and number <= above:
-        raise InvalidInput(name, f"is {number}; must be above {above:g}")
-    return number

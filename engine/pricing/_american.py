@@ -28,6 +28,10 @@ class Solution(NamedTuple):
         Spot at or below which it is exercised now.
     error : float
         Estimate of that of the price.
+    last : float
+        Spot below which it is kept again.
+    exercised : bool
+        At the spot that was asked for, now.
     """
 
     premium: float
@@ -35,6 +39,8 @@ class Solution(NamedTuple):
     bend: float
     boundary: float
     error: float
+    last: float
+    exercised: bool
 
 
 def solve(
@@ -46,7 +52,7 @@ def solve(
     compiled = kernels()
     coefficients: FloatArray = np.empty(0)
     worth, change, log_limit = math.inf, 1.0, 0.0
-    best = Solution(max(1.0 - spot - european, 0.0), 0.0, 0.0, 0.0, 1.0)
+    best = Solution(max(1.0 - spot - european, 0.0), 0.0, 0.0, 0.0, 1.0, 0.0, False)
     for level in range(len(LEVELS)):
         points = grid(level)
         n = points.roots.size
@@ -70,7 +76,8 @@ def solve(
         error = max(change, _EARLIER * earlier) + (moved if moved > _UNSETTLED else 0.0)
         if math.isnan(error) or (level > 1 and error > 2.0 * best.error):
             break
-        best = Solution(*found, math.exp(logs[-1]), error + _ROUNDING)
+        boundary = math.exp(logs[-1])
+        best = Solution(*found, boundary, error + _ROUNDING, 0.0, spot <= boundary)
         # no progress: the boundary moves within less time than points can tell
         if error <= tolerance or (level > 2 and change > 0.5 * earlier):
             break

@@ -32,6 +32,8 @@ __all__ = ["AmericanKernels", "kernels", "warm"]
 _Function = Callable[..., Any]
 
 _SWEEPS = 25
+_FIRST = 4
+_POLICIES = 60
 _FAR = 30.0  # log of how far off a side may be
 _LEAST_DEPTH = 1e-9
 _SETTLED = 1e-9  # the next step would move by the square of it
@@ -55,10 +57,14 @@ class AmericanKernels(NamedTuple):
     premium : callable
         ``(log_spot, expiry, rate, dividend, volatility, log_limit, log_now, coefficients, panel, panel_weights)`` to
         the premium of early exercise and its first and second derivatives by spot.
+    march : callable
+        ``(floors, lengths, down, here, up, premium, exercised)`` marches the premium on a grid through steps of these
+        lengths, above a floor for each; the generator has three diagonals. Fills the last two.
     """
 
     boundary: _Function
     premium: _Function
+    march: _Function
 
 
 @functools.cache
@@ -321,7 +327,56 @@ def _build(source: str) -> AmericanKernels:
                 right = left + 0.5 * gap if gap > _LAST_PANEL else 0.5 * math.pi
         return value, delta, gamma
 
-    return AmericanKernels(boundary, premium)
+    @cached
+    def march(
+        floors: FloatArray,
+        lengths: FloatArray,
+        down: float,
+        here: float,
+        up: float,
+        premium: FloatArray,
+        exercised: Any,
+    ) -> None:
+        source  # noqa: B018 - part of the cache's key
+        n = premium.size
+        right, ratio, held, before = np.empty(n), np.empty(n), np.empty(n), np.zeros(n)
+        for step in range(lengths.size):
+            floor, k = floors[step + 1], lengths[step]
+            # backward differences of two steps, of one at first
+            growth = k / lengths[step - 1] if step >= _FIRST else 0.0
+            part = (1.0 + growth) / (1.0 + 2.0 * growth)
+            older = growth * growth / (1.0 + 2.0 * growth)
+            for i in range(1, n - 1):
+                right[i] = part * (1.0 + growth) * premium[i] - older * before[i]
+            k *= part
+            for _ in range(_POLICIES):
+                # one sweep each way through the three diagonals, where a node that is exercised has its floor
+                held[0] = max(floor[0], 0.0)
+                ratio[0] = 0.0
+                for i in range(1, n - 1):
+                    if exercised[i]:
+                        ratio[i], held[i] = 0.0, floor[i]
+                    else:
+                        pivot = 1.0 - k * here + k * down * ratio[i - 1]
+                        ratio[i] = -k * up / pivot
+                        held[i] = (right[i] + k * down * held[i - 1]) / pivot
+                held[n - 1] = max(floor[n - 1], 0.0)
+                for i in range(n - 2, 0, -1):
+                    held[i] -= ratio[i] * held[i + 1]
+                changed = False
+                for i in range(1, n - 1):
+                    if exercised[i]:
+                        kept = right[i] + k * (down * held[i - 1] + here * held[i] + up * held[i + 1]) <= held[i]
+                    else:
+                        kept = held[i] < floor[i]
+                    changed |= kept != exercised[i]
+                    exercised[i] = kept
+                if not changed:
+                    break
+            before[:] = premium
+            premium[:] = held
+
+    return AmericanKernels(boundary, premium, march)
 
 
 def warm() -> None:
@@ -329,3 +384,4 @@ def warm() -> None:
     from engine.pricing import american
 
     american(100.0, 100.0, 1.0, 0.05, 0.03, 0.25, "put", tolerance=1e-2)
+    kernels().march(np.zeros((2, 3)), np.ones(1), 0.0, -1.0, 0.0, np.zeros(3), np.zeros(3, np.bool_))

@@ -142,6 +142,7 @@ def calibrate_heston(
     size = math.prod(quotes.shape)
     if size == 0:
         raise InvalidInput("price", "is empty")
+    contract["strike"] = np.broadcast_to(quotes.given["strike"], quotes.shape)  # of one shape with the quotes
     options = checked("cpu", quotes.given["kind"], **contract, **dict.fromkeys(MODEL, 0.5))
     options = options._replace(shape=quotes.shape, trivial=np.abs(options.x) > 300.0)
     weight = np.broadcast_to(quotes.given["weights"], quotes.shape).reshape(-1)

@@ -150,8 +150,26 @@ def european(
         try:
             return _tuple(Greeks, _request(spot, strike, expiry, rate, dividend, volatility, SIGNS[kind]))
         except (KeyError, TypeError, ValueError):
-            pass  # below is said what is wrong, or an array of kinds is taken
-    elif device in ("auto", "cpu") and (values := floats(kind, spot, strike, expiry, rate, dividend, volatility)):
+            pass  # there is said what is wrong, or an array of kinds is taken
+    return _of_any_kind(spot, strike, expiry, rate, dividend, volatility, kind, device)
+
+
+def _of_any_kind(
+    spot: ArrayLike,
+    strike: ArrayLike,
+    expiry: ArrayLike,
+    rate: ArrayLike,
+    dividend: ArrayLike,
+    volatility: ArrayLike,
+    kind: ArrayLike,
+    device: Place,
+) -> Greeks:
+    """Return what `european` does for arguments of any kind; apart, as a short function is called sooner."""
+    if (
+        isinstance(device, str)
+        and device in ("auto", "cpu")
+        and (values := floats(kind, spot, strike, expiry, rate, dividend, volatility))
+    ):
         try:
             return _tuple(Greeks, _request(*values))
         except ValueError:

@@ -8,6 +8,8 @@ References
    doi:10.1093/rfs/3.4.547: the premium of early exercise as an integral over the boundary.
 .. [3] R. McDonald and M. Schroder, "A parity result for American options", Journal of Computational Finance 1 (1998),
    doi:10.21314/JCF.1998.010: a call is a put with spot and strike, and rate and dividend, exchanged.
+.. [4] A. Battauz, M. De Donno and A. Sbuelz, "Real options and American derivatives: the double continuation region",
+   Management Science 61 (2015), doi:10.1287/mnsc.2013.1891.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from engine._checks import FloatArray, open_unit
 from engine._device import Place, choose
 from engine.errors import InvalidInput
 from engine.pricing._american import solve
+from engine.pricing._american_between import solve as between
 from engine.pricing._batches import batch, floats, raise_first, sign_of
 from engine.pricing.closed_form import european
 
@@ -30,6 +33,8 @@ __all__ = ["American", "american"]
 
 _WORTH_THREADS = 32  # options
 _ROUNDING = 4e-16
+_RUSH, _SHORT = 1e-10, 1e-8  # rates over variance below which it is worth all but this part of what it can be
+_FAR = 1e150
 
 
 class American(NamedTuple):
@@ -48,6 +53,9 @@ class American(NamedTuple):
         there is none [currency].
     error_estimate : float or ndarray
         Of `price`: what the last refinement changed, an upper estimate [currency].
+    far_boundary : float or ndarray
+        Spot beyond which it is kept again, where there are two: below it a put, above it a call; else 0 or infinity
+        [currency].
     """
 
     price: Any
@@ -57,6 +65,7 @@ class American(NamedTuple):
     theta: Any
     boundary: Any
     error_estimate: Any
+    far_boundary: Any
 
 
 def american(
@@ -90,10 +99,7 @@ def american(
 
     Raises
     ------
-    InvalidInput
-        As `european`; and for the case of two boundaries: a put with dividend < rate < 0, a call with
-        rate < dividend < 0.
-    NotFinite
+    InvalidInput, NotFinite
         As `european`.
     DeviceMissing
         ``device="cuda"`` without a card; with one, InvalidInput.
@@ -106,6 +112,11 @@ def american(
 
     Where the points run out before `tolerance` is met, `error_estimate` says so: it is then above tolerance. This
     happens where volatility is very small beside rate and dividend. A tolerance below about 1e-13 is never met.
+
+    A put with dividend < rate < 0, and a call with rate < dividend < 0, is exercised between two boundaries only: of so
+    negative a rate one would rather hold the strike later [4]_. There the premium is solved on grids and extrapolated,
+    to some 1e-7 of the strike in a few tenths of a second, boundaries to 2 % of ``volatility * sqrt(expiry)``;
+    `error_estimate` is above a tolerance below that.
 
     Examples
     --------
@@ -124,8 +135,6 @@ def american(
         # one request: no arrays on the way; european() refuses what is no option
         option: list[Any] = list(one)
         plain = european(*option)
-        if min(one[3:5]) < 0.0:
-            _refuse_two_boundaries([np.array([value]) for value in one], ())
         return American._make(map(float, _one(option, list(plain), part)))
     options = batch(
         1,
@@ -139,22 +148,10 @@ def american(
     )
     raise_first(options.given)
     columns = [np.broadcast_to(values, options.shape).reshape(-1) for values in options.given.values()]
-    _refuse_two_boundaries(columns, options.shape)
     plain = european(*columns)
     results = np.empty((len(American._fields), options.size))
     _fill(columns, plain, results, part)
     return American._make(row.reshape(options.shape) if options.shape else float(row[0]) for row in results)
-
-
-def _refuse_two_boundaries(columns: list[FloatArray], shape: tuple[int, ...]) -> None:
-    _, _, _, rate, dividend, _, sign = columns
-    interest, paid = np.where(sign > 0.0, dividend, rate), np.where(sign > 0.0, rate, dividend)
-    twice = (paid < interest) & (interest < 0.0)
-    if twice.any():
-        first = int(np.argmax(twice))
-        index = tuple(int(place) for place in np.unravel_index(first, shape)) if shape else None
-        case = "a put with dividend < rate < 0" if sign[first] < 0.0 else "a call with rate < dividend < 0"
-        raise InvalidInput("rate", f"is {rate[first]}; {case} has two exercise boundaries, which is not covered", index)
 
 
 def _fill(columns: list[FloatArray], plain: Any, results: FloatArray, part: float) -> None:
@@ -184,28 +181,38 @@ def _one(option: list[float], plain: list[float], part: float) -> tuple[float, .
     unit, at = (spot, strike) if sign > 0.0 else (strike, spot)
     interest, paid = (dividend, rate) if sign > 0.0 else (rate, dividend)
     never = math.inf if sign > 0.0 else 0.0
-    if interest < 0.0 or (interest == 0.0 and paid >= 0.0) or unit == 0.0:
-        return price, 0.0, delta, gamma, theta, never, 0.0
+    twice = paid < interest < 0.0
+    if (interest < 0.0 and not twice) or (interest == 0.0 and paid >= 0.0) or unit == 0.0:
+        return price, 0.0, delta, gamma, theta, never, 0.0, never
+    first, last = _at_expiry(interest, paid)
     if expiry == 0.0:
-        return price, 0.0, delta, gamma, theta, _spot_of(strike, _at_expiry(interest, paid), sign), 0.0
+        return price, 0.0, delta, gamma, theta, _spot_of(strike, first, sign), 0.0, _spot_of(strike, last, sign)
     if volatility == 0.0:
         return _certain(unit, at, expiry, interest, paid, sign, plain)
+    if interest > 0.0 and volatility * volatility * _RUSH > max(interest, abs(paid), 1.0 / expiry):
+        return _restless(unit, interest, volatility, strike, sign, plain)
+    moneyness = min(at / unit, _FAR)
     # the most that exercise can gain: interest on the strike, and dividends that the holder would owe
-    most = -unit * math.expm1(-interest * expiry) + at * max(math.expm1(-paid * expiry), 0.0)
-    found = solve(at / unit, expiry, interest, paid, volatility, price / unit, part)
-    boundary = _spot_of(strike, found.boundary, sign)
+    if twice:
+        most = -unit * (interest - paid) / interest * math.expm1(-interest * expiry)
+        found = between(moneyness, expiry, interest, paid, volatility, most / unit, part)
+    else:
+        most = -unit * math.expm1(-interest * expiry) + at * max(math.expm1(-paid * expiry), 0.0)
+        found = solve(moneyness, expiry, interest, paid, volatility, price / unit, part)
+    boundary, far = _spot_of(strike, found.boundary, sign), _spot_of(strike, found.last, sign)
     payoff = max(sign * (spot - strike), 0.0)
     error = min(unit * found.error, most + _ROUNDING * (price + unit))
-    if at / unit <= found.boundary and payoff >= price:
-        return payoff, payoff - price, sign, 0.0, 0.0, boundary, error
+    if found.exercised and payoff >= price:
+        return payoff, payoff - price, sign, 0.0, 0.0, boundary, error, far
     extra, slope, bend = found.premium, found.slope, found.bend
     worth = max(price + min(max(unit * extra, 0.0), most), payoff)
     if sign > 0.0:
-        slope, bend = extra - at / unit * slope, (at / unit) ** 2 * bend
+        slope, bend = extra - moneyness * slope, moneyness * (moneyness * bend)
     delta += slope
     gamma += bend / unit
-    theta = rate * worth - (rate - dividend) * spot * delta - 0.5 * (volatility * spot) ** 2 * gamma
-    return worth, max(worth - price, 0.0), delta, gamma, theta, boundary, error
+    moved = volatility * spot
+    theta = rate * worth - (rate - dividend) * spot * delta - 0.5 * moved * (moved * gamma)
+    return worth, max(worth - price, 0.0), delta, gamma, theta, boundary, error, far
 
 
 def _certain(
@@ -213,20 +220,32 @@ def _certain(
 ) -> tuple[float, ...]:
     """Without volatility: exercised at the best time, now, at expiry or where the gain of waiting ends."""
     times = [0.0, expiry]
-    if interest > 0.0 and paid > 0.0 and interest != paid and at > 0.0:
+    if interest * paid > 0.0 and interest != paid and at > 0.0:
         times.append(min(max(math.log(paid * at / (interest * unit)) / (paid - interest), 0.0), expiry))
     worth, when = max((unit * math.exp(-interest * t) - at * math.exp(-paid * t), -t) for t in times)
     price, delta, gamma, _, theta = plain[:5]
-    boundary = _spot_of(at if sign > 0.0 else unit, _at_expiry(interest, paid), sign)
+    boundary, far = (_spot_of(at if sign > 0.0 else unit, end, sign) for end in _at_expiry(interest, paid))
     if when == -expiry or worth <= 0.0:
-        return price, 0.0, delta, gamma, theta, boundary, 0.0
+        return price, 0.0, delta, gamma, theta, boundary, 0.0, far
     slope = -math.exp(paid * when) if sign < 0.0 else math.exp(interest * when)
-    return worth, max(worth - price, 0.0), slope, 0.0, 0.0, boundary, 0.0
+    return worth, max(worth - price, 0.0), slope, 0.0, 0.0, boundary, 0.0, far
 
 
-def _at_expiry(interest: float, paid: float) -> float:
-    """Return the boundary of the put on 1 as expiry comes near."""
-    return min(1.0, interest / paid) if paid > 0.0 else 1.0
+def _restless(
+    unit: float, interest: float, volatility: float, strike: float, sign: float, plain: list[float]
+) -> tuple[float, ...]:
+    """So much volatility that it is worth all it can be: the perpetual's boundary, and what that falls short."""
+    price, delta = plain[0], 1.0 if sign > 0.0 else 0.0
+    first = 2.0 * interest / volatility / volatility
+    never = math.inf if sign > 0.0 else 0.0
+    return unit, max(unit - price, 0.0), delta, 0.0, 0.0, _spot_of(strike, first, sign), _SHORT * unit, never
+
+
+def _at_expiry(interest: float, paid: float) -> tuple[float, float]:
+    """Return the ends of the put on 1's region of exercise as expiry comes near."""
+    if interest < 0.0:
+        return 1.0, interest / paid
+    return (min(1.0, interest / paid) if paid > 0.0 else 1.0), 0.0
 
 
 def _spot_of(strike: float, boundary: float, sign: float) -> float:

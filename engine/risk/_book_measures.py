@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine._checks import FloatArray, covariance_matrix, positive
+from engine._checks import FloatArray, covariance_matrix, numeric, positive
 from engine._dask import check_client, spread
 from engine._device import Place
 from engine.errors import InvalidInput, NotFinite
@@ -182,7 +182,7 @@ def _one_time(scenarios: Scenarios) -> float:
 
 def _given(covariance: ArrayLike | None, n: int) -> FloatArray:
     """A checked covariance of n, 2n or 2n + 1 factors, as one of 2n + 1."""
-    size = len(np.atleast_1d(np.asarray(covariance)))
+    size = len(np.atleast_1d(numeric("covariance", covariance)))
     wanted = size if size in (2 * n, 2 * n + 1) else n
     matrix = np.zeros((2 * n + 1, 2 * n + 1))
     matrix[:wanted, :wanted] = covariance_matrix(covariance, wanted)

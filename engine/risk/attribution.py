@@ -174,7 +174,9 @@ def explain_pnl(
     terms = _expansion(book, first, held, passed)
     gain = book.weight * (held.greeks.price - first.greeks.price)
     last = book if after_book is None else after_book
-    traded, new_group, new_ids, underlyings = _trades(book, held, last, after, paid or {})
+    if not isinstance(last, Book):
+        raise InvalidInput("after_book", f"is of type {type(last).__name__}; must be a Book")
+    traded, new_group, new_ids, underlyings = _trades(book, held, last, after, {} if paid is None else paid)
     size = len(book) + new_ids.size
     by_position = np.zeros((len(PnlTerms._fields), size))
     by_position[:7, : len(book)] = terms

@@ -82,7 +82,7 @@ class Backtest:
 
 
 def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99) -> Backtest:
-    """Return how profit and loss compares with the value at risk that was stated for it.
+    """Return how profit and loss compares with the value at risk that was stated for it [1]_ [2]_ [4]_.
 
     Parameters
     ----------

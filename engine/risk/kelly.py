@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, covariance_matrix, finite_array, positive, positive_array
+from engine._checks import FloatArray, covariance_matrix, finite_array, number, numeric, positive, positive_array
 from engine.errors import InvalidInput
 
 __all__ = ["kelly_for_var", "kelly_fraction"]
@@ -47,7 +47,7 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
     0.25
     """
     share = positive("fraction", fraction)
-    spread = np.asarray(variance, dtype=np.float64)
+    spread = numeric("variance", variance)
     if spread.ndim == 2:
         mean = finite_array("expected_return", expected_return, 1)
         matrix = covariance_matrix(spread, mean.size)
@@ -55,7 +55,8 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
             return np.asarray(share * np.linalg.solve(matrix, mean), dtype=np.float64)
         except np.linalg.LinAlgError as problem:
             raise InvalidInput("variance", "is singular: drop a symbol that repeats another") from problem
-    mean = finite_array("expected_return", expected_return, np.ndim(expected_return))
+    mean = numeric("expected_return", expected_return)
+    mean = finite_array("expected_return", mean, mean.ndim)
     spread = positive_array("variance", spread, spread.ndim)
     if mean.ndim and spread.ndim and mean.shape != spread.shape:
         raise InvalidInput("variance", f"has shape {spread.shape}, expected_return has {mean.shape}")
@@ -98,9 +99,9 @@ def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float =
     """
     ceiling = positive("limit", limit)
     current = positive("kelly", kelly)
-    if not 0.0 <= margin < 1.0:
+    if number("margin", margin, least=0.0) >= 1.0:
         raise InvalidInput("margin", f"is {margin}; must be at least 0 and below 1")
-    worst = float(finite_array("var", np.atleast_1d(np.asarray(var)), 1).max())
+    worst = float(finite_array("var", np.atleast_1d(numeric("var", var)), 1).max())
     if worst <= 0.0:
         raise InvalidInput("var", f"has no value above 0 (largest is {worst}); there is no loss to bound")
     return current * ceiling * (1.0 - margin) / worst

@@ -278,8 +278,13 @@ def expected_shortfall(
 ) -> RiskMeasure:
     """Return the mean loss over the worst 1 - `confidence` of outcomes.
 
-    Parameters, errors and validity are those of `value_at_risk`. The methods with scenarios use the coherent estimator
-    of Acerbi and Tasche [2]_, so it is subadditive also where the tail is a fraction of an observation.
+    The methods with scenarios use the coherent estimator of Acerbi and Tasche [2]_, so it is subadditive also where the
+    tail is a fraction of an observation. Errors and validity are those of `value_at_risk`.
+
+    Parameters
+    ----------
+    exposures, returns, scenarios, covariance, interval, horizon, confidence, method, decay, symbols
+        As for `value_at_risk`; and so are `n_scenarios`, `seed`, `device` and `client`.
 
     Returns
     -------
@@ -362,6 +367,8 @@ def _linear(
     level = open_unit("confidence", confidence)
     days = positive("horizon", horizon)
     scale = days / positive("interval", interval)
+    if symbols is not None and not hasattr(symbols, "__len__"):
+        raise InvalidInput("symbols", f"is of type {type(symbols).__name__}; must be a sequence of names")
     names = tuple(symbols) if symbols is not None else tuple(str(place) for place in range(positions.size))
     if len(names) != positions.size:
         raise InvalidInput("symbols", f"has {len(names)} names for {positions.size} exposures")

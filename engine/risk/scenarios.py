@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, covariance_matrix, finite_array, positive
+from engine._checks import FloatArray, covariance_matrix, finite_array, numeric, positive
 from engine.errors import InvalidInput
 from engine.risk._linear import square_root
 
@@ -71,9 +71,7 @@ class Scenarios:
         *,
         interval: float = 1.0,
     ) -> None:
-        names = () if isinstance(underlyings, str) or np.ndim(underlyings) != 1 else tuple(map(str, underlyings))
-        if not names or len(set(names)) < len(names):
-            raise InvalidInput("underlyings", "must be a sequence of names, each once")
+        names = _names(underlyings)
         moves = finite_array("spot", spot, 2)
         if moves.shape[1] != len(names):
             raise InvalidInput("spot", f"has {moves.shape[1]} columns for {len(names)} underlyings")
@@ -187,7 +185,7 @@ class Scenarios:
         6
         """
         moves, levels = finite_array("spot", spot, 1), finite_array("volatility", volatility, 1)
-        columns = np.ones(len(underlyings))
+        columns = np.ones(len(_names(underlyings)))
         return cls(
             underlyings,
             np.repeat(moves, levels.size)[:, None] * columns,
@@ -234,8 +232,8 @@ class Scenarios:
         >>> round(float(moves.spot.std()), 3)
         0.04
         """
-        n = len(underlyings)
-        size = len(np.atleast_1d(np.asarray(covariance)))
+        n = len(_names(underlyings))
+        size = len(np.atleast_1d(numeric("covariance", covariance)))
         matrix = covariance_matrix(covariance, size if size in (2 * n, 2 * n + 1) else n)
         count = whole("n_scenarios", n_scenarios, 1)
         factor = square_root(matrix)
@@ -314,9 +312,16 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def _names(underlyings: Any) -> tuple[str, ...]:
+    names = () if isinstance(underlyings, str) or np.ndim(underlyings) != 1 else tuple(map(str, underlyings))
+    if not names or len(set(names)) < len(names):
+        raise InvalidInput("underlyings", "must be a sequence of names, each once")
+    return names
+
+
 def _rows(name: str, values: ArrayLike, size: int) -> FloatArray:
     """One number a scenario."""
-    array = finite_array(name, np.atleast_1d(np.asarray(values)), 1)
+    array = finite_array(name, np.atleast_1d(numeric(name, values)), 1)
     if array.size not in (1, size):
         raise InvalidInput(name, f"has {array.size} rows, spot has {size}")
     return np.array(np.broadcast_to(array, (size,)))

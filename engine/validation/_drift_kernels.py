@@ -107,7 +107,9 @@ def bucketed(
 def mixed(values: FloatArray, places: Any, example: FloatArray, several: Any) -> None:
     """Mark the buckets that hold another value than their example."""
     for i in range(values.size):
-        several[places[i]] |= values[i] != example[places[i]]
+        # a store to a bucket that the one before wrote would wait for it; so none where nothing is to be marked
+        if values[i] != example[places[i]]:
+            several[places[i]] = True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

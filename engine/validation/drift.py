@@ -114,7 +114,7 @@ def psi(
 
 
 def psi_from_fractions(expected: Any, actual: Any, *, floor: float = _FLOOR) -> Any:
-    """Return the population stability index of fractions that are already known.
+    """Return the population stability index of fractions that are already known [2]_.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, number
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
 from engine.validation._features import raise_for_values, sample
 
@@ -31,6 +31,9 @@ __all__ = [
     "probabilistic_sharpe_ratio",
     "sharpe_ratio",
 ]
+
+
+_MOST = 1e100
 
 
 def sharpe_ratio(returns: Any, *, risk_free: float = 0.0) -> Any:
@@ -64,22 +67,21 @@ def sharpe_ratio(returns: Any, *, risk_free: float = 0.0) -> Any:
     >>> round(sharpe_ratio([0.01, 0.03, -0.01, 0.02]), 6)
     0.731925
     """
-    if not math.isfinite(risk_free):
-        raise InvalidInput("risk_free", f"is {risk_free}; must be a finite number")
+    free = number("risk_free", risk_free)
     if hasattr(returns, "columns"):
         from pandas import Series
 
-        ratios = [_one(f"returns[{name!r}]", values, risk_free) for name, values in returns.items()]
+        ratios = [_one(f"returns[{name!r}]", values, free) for name, values in returns.items()]
         return Series(ratios, index=returns.columns, name="sharpe_ratio", dtype=float)
     try:
         values = np.asarray(returns)
     except ValueError as problem:
         raise InvalidInput("returns", f"must be an array ({problem})") from problem
     if values.ndim == 2:
-        return np.array([_one(f"returns[:, {place}]", values[:, place], risk_free) for place in range(values.shape[1])])
+        return np.array([_one(f"returns[:, {place}]", values[:, place], free) for place in range(values.shape[1])])
     if values.ndim != 1:
         raise InvalidInput("returns", f"must have 1 or 2 dimensions, has {values.ndim}")
-    return _one("returns", values, risk_free)
+    return _one("returns", values, free)
 
 
 def probabilistic_sharpe_ratio(
@@ -128,6 +130,8 @@ def probabilistic_sharpe_ratio(
         sharpe=sharpe, benchmark=benchmark, n_observations=n_observations, skewness=skewness, kurtosis=kurtosis
     )
     _reject("n_observations", count, count < 2.0, "must be at least 2")
+    for name, values in (("sharpe", ratio), ("skewness", skew)):
+        _reject(name, values, np.abs(values) > _MOST, f"must be within {_MOST:g} of 0")
     spread = 1.0 - skew * ratio + 0.25 * (tails - 1.0) * ratio * ratio
     wrong = (tails < 1.0 + skew * skew) | (spread <= 0.0)
     _reject("kurtosis", tails, wrong, "must be above 1 + skewness**2; 3 is normal, so this may be an excess")

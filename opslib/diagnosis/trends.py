@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEAST = 6  # values that a trend needs; two series in common; either side of a step
+_MOST_ALIKE = 0.6  # beyond, what is alike in neighbours is the shape of the rise itself
 _MOST = 400  # of them, that are compared pair by pair
 
 
@@ -72,7 +73,7 @@ def trend(series: pd.Series[float], engine: Any) -> Trend:
     seconds, values = _known(series)
     if len(values) < _LEAST:
         return Trend(math.nan, 1.0, math.nan, math.nan)
-    found = engine.trend(values, times=seconds)
+    found = engine.trend(values, times=seconds, most_correlated=_MOST_ALIKE)
     last = found.intercept + found.slope * float(seconds[-1])
     return Trend(found.slope, found.p_value, found.intercept, last)
 

@@ -17,7 +17,7 @@ import httpx
 import redis
 
 from opslib.settings import PROJECT, Settings
-from sandbox import processes, state
+from sandbox import history, processes, state
 from sandbox.crypto import monitoring
 from sandbox.crypto.publisher import MARKER
 from sandbox.errors import NotOurs, NotUp, StartFailed
@@ -70,6 +70,8 @@ def up(
                 return found
         _clear(settings)
         progress("starting redis-server and the crypto platform" + (" with Prometheus, Alertmanager" if wanted else ""))
+        if wanted and history.promtool() is None:
+            progress(history.LACKING)
         started = _launch(settings, webhook if wanted else None)
         progress(f"crypto runs at {started.endpoints.api}")
         return started

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,7 +14,8 @@ import httpx
 import yaml
 
 from opslib.settings import PROJECT
-from sandbox import processes
+from sandbox import history, processes
+from sandbox.crypto.history import healthy
 from sandbox.errors import StartFailed
 
 __all__ = ["Servers", "alertmanager_configuration", "available", "launch", "start", "write"]
@@ -34,8 +34,8 @@ class Servers:
 
 def available() -> tuple[str, str] | None:
     """Paths of the binaries of Prometheus and Alertmanager, or None where one is missing."""
-    prometheus = _which("prometheus")
-    alertmanager = _which("prometheus-alertmanager") or _which("alertmanager")
+    prometheus = processes.which("prometheus")
+    alertmanager = processes.which("prometheus-alertmanager") or processes.which("alertmanager")
     return (prometheus, alertmanager) if prometheus and alertmanager else None
 
 
@@ -83,16 +83,19 @@ def start(
         ],
         running,
     )
-    target = alertmanager.removeprefix("http://")
+    scraped = _prometheus(api, alertmanager.removeprefix("http://"))
+    configuration = write(folder, "prometheus.yml", scraped)
+    yesterday = healthy(time.time(), scraped["scrape_configs"][0])
+    history.backfill(yesterday, folder / "prometheus", history.promtool())
     prometheus = launch(
         "prometheus",
         folder,
         logs,
         lambda port: [
             binaries[0],
-            f"--config.file={write(folder, 'prometheus.yml', _prometheus(api, target))}",
+            f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'prometheus'}",
-            "--storage.tsdb.retention.time=1d",
+            "--storage.tsdb.retention.time=2d",
             f"--web.listen-address=127.0.0.1:{port}",
         ],
         running,
@@ -159,7 +162,3 @@ def write(folder: Path, name: str, document: dict[str, Any]) -> Path:
     path = folder / name
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
-
-
-def _which(name: str) -> str | None:
-    return shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")

@@ -16,7 +16,7 @@ from sandbox.derivatives.access import Access
 from sandbox.derivatives.kube import ready
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
-from sandbox.derivatives.setup import RELEASE
+from sandbox.derivatives.setup import EARLIER, RELEASE
 from sandbox.derivatives.sql import queries
 from sandbox.derivatives.stores import DATA
 from sandbox.errors import NotVisible
@@ -72,7 +72,7 @@ def _outside(access: Access) -> None:
     setup.demand.unlink(missing_ok=True)
     setup.exchange.write_text(f'{{"session": {time.time_ns() // 1_000_000}}}', "utf-8")
     for path in setup.releases.glob("*.json"):
-        if path.stem not in (*settle.EARLIER, RELEASE):
+        if path.stem not in (*EARLIER, RELEASE):
             path.unlink()
     write(setup.releases, Release(RELEASE))
     if len(list(setup.models.glob("*.json"))) < 12:

@@ -18,7 +18,7 @@ import psycopg
 import redis
 
 from opslib.settings import PROJECT, Settings
-from sandbox import cluster, processes, state
+from sandbox import cluster, history, processes, state
 from sandbox.crypto.lifecycle import DEFAULT_WEBHOOK
 from sandbox.crypto.monitoring import available
 from sandbox.derivatives import manifests, monitoring, settle
@@ -116,6 +116,8 @@ def _start(
     pids, starts = {}, {}
     if webhook is not None:
         progress("starting Prometheus and Alertmanager")
+        if history.promtool() is None:
+            progress(history.LACKING)
         watchers = _watch(settings, setup, running, webhook)
         pids["monitoring"], starts["monitoring"] = watchers["pid"], watchers["start"]
         endpoints = endpoints.model_copy(update={name: watchers[name] for name in ("prometheus", "alertmanager")})

@@ -22,13 +22,14 @@ import httpx
 import yaml
 
 from opslib.settings import PROJECT
-from sandbox import processes
+from sandbox import history, processes
 from sandbox.cluster.layout import NODES
 from sandbox.crypto.monitoring import alertmanager_configuration, available, launch, write
-from sandbox.derivatives.setup import NAMESPACE
+from sandbox.derivatives.history import healthy
+from sandbox.derivatives.setup import EARLIER, NAMESPACE
 from sandbox.errors import StartFailed
 
-__all__ = ["WATCHERS", "main", "prometheus_configuration", "write_targets"]
+__all__ = ["WATCHERS", "earlier", "main", "prometheus_configuration", "write_targets"]
 
 WATCHERS = "watchers.json"
 TARGETS = "targets.json"
@@ -126,13 +127,35 @@ def write_targets(client: httpx.Client, server: str, path: Path) -> None:
         temporary.replace(path)
 
 
-def _follow(folder: Path, document: dict[str, Any]) -> None:
-    """Follow the pods, for ever; while the cluster does not answer, the list stays."""
+def earlier(client: httpx.Client) -> str:
+    """Name of the ReplicaSet of the release before this one."""
+    wanted = {"labelSelector": f"app=derivatives-api,release={EARLIER[-1]}"}
+    answer = client.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets", params=wanted)
+    names = [str(one["metadata"]["name"]) for one in answer.raise_for_status().json()["items"]]
+    return names[0] if names else "derivatives-api"
+
+
+def _remember(folder: Path, document: dict[str, Any]) -> None:
+    """Give Prometheus its yesterday, with the pods of the release before."""
+    jobs = {job["job_name"]: job for job in document["scrape_configs"]}
+    with _reader(document) as client:
+        served = earlier(client)
+    history.backfill(healthy(time.time(), jobs, served, EARLIER[-1]), folder, history.promtool())
+
+
+def _reader(document: dict[str, Any]) -> httpx.Client:
+    """A client of the API server, with the identity that Prometheus has."""
     tls = document["scrape_configs"][0]["tls_config"]
     server = document["scrape_configs"][1]["static_configs"][0]["targets"][0]
     trusted = ssl.create_default_context(cafile=tls["ca_file"])
     trusted.load_cert_chain(tls["cert_file"], tls["key_file"])
-    with httpx.Client(base_url=f"https://{server}", verify=trusted, timeout=5.0, trust_env=False) as client:
+    return httpx.Client(base_url=f"https://{server}", verify=trusted, timeout=5.0, trust_env=False)
+
+
+def _follow(folder: Path, document: dict[str, Any]) -> None:
+    """Follow the pods, for ever; while the cluster does not answer, the list stays."""
+    with _reader(document) as client:
+        server = client.base_url.netloc.decode("ascii")
         while True:
             try:
                 write_targets(client, server, folder / TARGETS)
@@ -170,6 +193,7 @@ def main() -> None:
         )
         scraped = prometheus_configuration(folder, Path(given["kubeconfig"]), alertmanager.removeprefix("http://"))
         rules = write(folder, "prometheus.yml", scraped)
+        _remember(folder / "prometheus", scraped)
         prometheus = launch(
             "prometheus",
             folder,

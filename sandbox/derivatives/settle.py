@@ -17,11 +17,11 @@ from sandbox.derivatives.access import Access
 from sandbox.derivatives.kube import ready
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
-from sandbox.derivatives.setup import DATABASE, NAMESPACE, RELEASE, Setup
+from sandbox.derivatives.setup import DATABASE, EARLIER, NAMESPACE, RELEASE, Setup
 from sandbox.derivatives.sql import queries
 from sandbox.errors import CannotRun
 
-__all__ = ["EARLIER", "PORTS", "check_programs", "deploy_history", "fill", "prepare", "serving", "stores_answer"]
+__all__ = ["PORTS", "check_programs", "deploy_history", "fill", "prepare", "serving", "stores_answer"]
 
 PORTS = {"derivatives-api": 80, "postgres": 5432, "redis": 6379}
 _PROGRAMS = {
@@ -29,7 +29,6 @@ _PROGRAMS = {
     "/usr/bin/prometheus-postgres-exporter": "prometheus-postgres-exporter",
     "/usr/bin/prometheus-redis-exporter": "prometheus-redis-exporter",
 }
-EARLIER = ("2.2.0", "2.3.1")
 _WARM = "from engine.pricing import european; european(1.0, 1.0, 1.0, 0.0, 0.0, 0.2, 'call')"
 
 

@@ -7,10 +7,11 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["DATABASE", "NAMESPACE", "RELEASE", "Setup"]
+__all__ = ["DATABASE", "EARLIER", "NAMESPACE", "RELEASE", "Setup"]
 
 NAMESPACE = "derivatives"
 DATABASE = "axiom_derivatives"
+EARLIER = ("2.2.0", "2.3.1")  # releases, before the one that runs
 RELEASE = "2.4.0"
 
 

@@ -30,7 +30,7 @@ def gpu_unavailable(access: Access, rng: random.Random, progress: Progress) -> N
 
 def high_load(access: Access, rng: random.Random, _progress: Progress) -> None:
     """Many more clients, that think less."""
-    demand(access, clients=rng.randint(90, 120), think_s=round(rng.uniform(0.2, 0.3), 2))
+    demand(access, clients=rng.randint(55, 70), think_s=round(rng.uniform(0.25, 0.3), 2))
 
 
 def model_not_cached(access: Access, _rng: random.Random, progress: Progress) -> None:
@@ -50,7 +50,7 @@ def model_not_cached(access: Access, _rng: random.Random, progress: Progress) ->
 
 def new_sessions(access: Access, rng: random.Random, _progress: Progress) -> None:
     """Clients begin a session with every request and end none; the service keeps them all."""
-    demand(access, clients=rng.randint(26, 32), think_s=round(rng.uniform(0.5, 0.6), 2), sessions="new")
+    demand(access, clients=rng.randint(12, 15), think_s=round(rng.uniform(0.6, 0.7), 2), sessions="new")
 
 
 def _few_models(access: Access) -> str | None:

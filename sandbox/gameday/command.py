@@ -57,7 +57,9 @@ def gameday(
     with _progress(len(planned)) as line:
         if len(waiting) < len(planned):
             line.note(f"going on with the game day of {kept.begun_at}; --anew begins again")
-        with stage.stage(settings, sorted(set(of_platform.values())), line.tell) as desk:
+        on = sorted(set(of_platform.values()))
+        with stage.stage(settings, on, line.tell) as desk:
+            desk.forget(on)
             day = GameDay(settings, desk, kept, decoys, line.tell)
             for place, one in enumerate(waiting):
                 line.round(one.name, len(planned) - len(waiting) + place, _left_s(kept, waiting[place:]))

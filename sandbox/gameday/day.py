@@ -122,6 +122,9 @@ class GameDay:
         seen = Observed()
         try:
             self.heal(one.platforms)
+            if calm_s := score.calm_s(one.name):
+                self.say(f"leaving it in peace for {calm_s:.0f} s, that its rule compares with")
+                time.sleep(calm_s)
             broken_at = dt.datetime.now(dt.UTC)
             self.say("breaking")
             faults.break_(self.settings, one.name, seed=one.seed, decoys=self.decoys, progress=self.say)

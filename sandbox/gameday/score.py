@@ -14,7 +14,7 @@ import yaml
 
 from sandbox.gameday.rounds import Round
 
-__all__ = ["Observed", "broken", "calm", "goes_on", "needed", "summary"]
+__all__ = ["Observed", "broken", "calm", "calm_s", "goes_on", "needed", "summary"]
 
 _DONE_BADLY = ("partial", "failed")
 
@@ -166,11 +166,15 @@ def calm(
 
 @dataclass(frozen=True)
 class _Declared:
-    """What `plans.yaml` says of a fault: actions, whether its alert goes on whatever is done, alerts that it brings."""
+    """What `plans.yaml` says of a fault: actions, whether its alert goes on whatever is done, alerts that it brings.
+
+    `calm_s`: how long the platform has to be healthy before [s].
+    """
 
     actions: tuple[str, ...]
     goes_on: bool = False
     brings: tuple[str, ...] = ()
+    calm_s: float = 0.0
 
 
 @cache
@@ -180,7 +184,12 @@ def _plans() -> dict[str, _Declared]:
     found: dict[str, Any] = yaml.safe_load(text)
     whole = {name: told if isinstance(told, dict) else {"actions": told} for name, told in found.items()}
     return {
-        name: _Declared(tuple(told["actions"]), told.get("alert") == "goes-on", tuple(told.get("brings", ())))
+        name: _Declared(
+            tuple(told["actions"]),
+            told.get("alert") == "goes-on",
+            tuple(told.get("brings", ())),
+            float(told.get("calm_s", 0.0)),
+        )
         for name, told in whole.items()
     }
 
@@ -205,6 +214,12 @@ def brings(fault: str) -> tuple[str, ...]:
     """The alerts of other playbooks that this fault brings by itself: they are no harm of a plan."""
     told = _declared(fault)
     return () if told is None else told.brings
+
+
+def calm_s(fault: str) -> float:
+    """How long the platform has to be healthy before this fault, as its rule compares with that time [s]."""
+    told = _declared(fault)
+    return 0.0 if told is None else told.calm_s
 
 
 def summary(faults: Sequence[Mapping[str, Any]], healthy: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

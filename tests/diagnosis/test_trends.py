@@ -37,6 +37,11 @@ def test_memory_that_grows_in_steps_rises() -> None:
         assert trend(series(90.0 + kept), engine).rises
 
 
+def test_a_rise_that_bends_is_no_chance() -> None:
+    bends = 220.0 + 0.5 * np.arange(21) + 0.02 * np.arange(21) ** 2
+    assert trend(series(bends, every_s=1.0), engine).rises
+
+
 def test_chance_is_no_trend() -> None:
     rng = np.random.default_rng(2)
     called = sum(trend(series(rng.normal(50, 5, 40)), engine).rises for _ in range(300))

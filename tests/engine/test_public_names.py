@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +189,7 @@ MODULES = [
     for module in pkgutil.walk_packages(engine.__path__, "engine.")
     if not module.ispkg and not module.name.rpartition(".")[2].startswith("_") and module.name != "engine.errors"
 ]
+FUNCTIONS = [name for name in engine.__all__ if inspect.isroutine(inspect.unwrap(getattr(engine, name)))]
 
 
 @pytest.mark.parametrize("package", PINNED)
@@ -203,6 +206,36 @@ def test_examples_are_true(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_says_what_it_takes_gives_and_shows_it(name: str) -> None:
+    function = getattr(engine, name)
+    told = inspect.getdoc(function) or ""
+    signature = inspect.signature(function)
+    for section, wanted in (
+        ("Parameters", bool(signature.parameters)),
+        ("Returns", str(signature.return_annotation) != "None"),
+        ("Examples", True),
+    ):
+        assert not wanted or f"{section}\n{'-' * len(section)}\n" in told, section
+    listed, _, _ = told.partition("Returns\n")
+    assert all(re.search(rf"\b{parameter}\b", listed) for parameter in signature.parameters)
+    # the example calls it, and `test_examples_are_true` runs the module it stands in
+    assert re.search(rf"^(>>>|\.\.\.) .*\b{name}\(", told, re.MULTILINE)
+    assert inspect.unwrap(function).__module__ in {*MODULES, "engine._device", "engine._warm"}
+
+
+@pytest.mark.parametrize("module", ["engine._device", "engine._warm"])
+def test_examples_of_what_the_engine_itself_shows_are_true(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("path", sorted(Path(engine.__file__).parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_no_module_is_long(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 400
 
 
 def test_the_examples_of_the_guide_are_true() -> None:

@@ -113,6 +113,15 @@ def test_the_statistic_is_that_of_pettitt_and_the_place_where_both_sides_are_clo
     assert found.p_value == pytest.approx(min(1.0, 2 * math.exp(-6 * max(literal) ** 2 / (40**3 + 40**2))))
 
 
+def test_the_shape_of_a_rise_is_taken_for_chance_unless_that_is_bounded() -> None:
+    bends = 220.0 + 0.5 * np.arange(21) + 0.02 * np.arange(21) ** 2
+    whole, bounded = trend(bends), trend(bends, most_correlated=0.6)
+    assert whole.p_value > bounded.p_value
+    assert bounded.correlation == 0.6
+    with pytest.raises(InvalidInput, match="most_correlated: is 1"):
+        trend(bends, most_correlated=1.0)
+
+
 def test_trend_agrees_with_scipy() -> None:
     series = np.random.default_rng(10).normal(0.0, 1.0, 60) + 0.2 * np.arange(60)
     found = trend(series, confidence=0.9)

@@ -63,6 +63,7 @@ heston_greeks(*contract, *model)
 quotes = 100.0, np.linspace(80.0, 120.0, 20), np.repeat([0.25, 1.0], 10), 0.05, 0.03, "call"
 calibrate_heston(*quotes, fixed(heston_price(*quotes, *model)))
 american(100, fixed([90.0, 100.0]), 1.0, 0.05, 0.03, 0.25, "put")
+american(100, fixed([90.0, 100.0]), 1.0, [-0.01, -0.02], -0.04, 0.25, "put", tolerance=1e-3)
 for market in (GBM(100.0, 0.02, 0.0, 0.2), Heston(100.0, 0.02, 0.0, *model)):
     for payoff in (European(100.0, 1.0, "call"), Asian(100.0, 1.0, "put", n_fixings=4)):
         monte_carlo(payoff, market, 2048, 1)
@@ -127,6 +128,28 @@ def test_what_one_process_compiled_the_next_one_loads() -> None:
     assert loaded > 20
     # a process may fork afterwards
     assert threads == 1
+
+
+def test_it_leaves_python_as_it_was() -> None:
+    script = """
+import gc, json, sys
+import engine
+engine.warm()
+loaded = [name in sys.modules for name in ("scipy.linalg", "scipy.linalg.cython_blas")]
+light = [gc.isenabled(), gc.get_freeze_count(), *loaded]
+import numba, numpy
+product = numba.njit(lambda a, b: a @ b)(numpy.eye(2), numpy.full((2, 2), 3.0)).tolist()
+import scipy.linalg
+gc.disable()
+engine.warm()
+print(json.dumps([light, product, scipy.linalg.cython_blas.__name__, gc.isenabled()]))
+"""
+    light, product, name, enabled = ran(script)
+    assert light == [True, 0, False, False]
+    # numba found BLAS none the less
+    assert product == [[3.0, 3.0], [3.0, 3.0]]
+    assert name == "scipy.linalg.cython_blas"
+    assert not enabled
 
 
 def test_each_function_has_one_signature() -> None:

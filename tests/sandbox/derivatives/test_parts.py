@@ -108,6 +108,20 @@ def test_the_list_of_pods_for_prometheus_leaves_out_those_that_end(tmp_path) -> 
     assert '"pod": "c"' not in path.read_text("utf-8")
 
 
+def test_yesterdays_pods_are_named_after_the_release_before() -> None:
+    import httpx
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.params["labelSelector"] == "app=derivatives-api,release=2.3.1"
+        return httpx.Response(200, json={"items": items})
+
+    items = [{"metadata": {"name": "derivatives-api-6b9c7d5f48"}}]
+    with httpx.Client(base_url="http://x", transport=httpx.MockTransport(answer)) as client:
+        assert monitoring.earlier(client) == "derivatives-api-6b9c7d5f48"
+        items.clear()
+        assert monitoring.earlier(client) == "derivatives-api"
+
+
 @pytest.mark.parametrize(
     ("worn", "changed"),
     [
