@@ -141,6 +141,9 @@ class Diagnosis:
             lines.append(f"Not seen: {'; '.join(verdict.unseen)}.")
         told = "nothing" if plan is None else f"{plan.summary}. {plan.authority} decides; it shows {plan.shows}"
         lines.append(f"Proposed: {told}.")
+        holding = [self.causes[item.key].fix for item in verdict.causes if item.likelihood > 0.5]
+        if plan is None and holding:
+            lines.append(f"To do by hand: {'; '.join(holding)}.")
         if plan is not None:
             lines.append(f"Stays at risk: {plan.risk}.")
         return "\n".join([*lines, f"Next update {update}."])

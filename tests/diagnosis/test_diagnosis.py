@@ -88,7 +88,7 @@ def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_when_more_i
         "Stays at risk: mud.",
         "Next update in 15 minutes.",
     ]
-    assert "Proposed: nothing.\n" in wet.message("Wet", None, update="in 15 minutes")
+    assert "Proposed: nothing.\nTo do by hand: dry it.\n" in wet.message("Wet", None, update="in 15 minutes")
 
 
 def test_nothing_that_fits_is_none_of_these() -> None:

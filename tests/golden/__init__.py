@@ -29,6 +29,7 @@ _RECORDS: dict[str, tuple[str, tuple[str | None, ...]]] = {
     "api-error-rate": ("derivatives", (None, "bad-deployment")),
     "postgres-down": ("derivatives", (None, "pod-crash")),
     "latency-degrading": ("derivatives", ("memory-leak",)),
+    "cache-miss-rate": ("derivatives", (None, "cold-after-restart")),
 }
 GOLDEN = {
     f"{runbook}-{cause or 'healthy'}": Golden(runbook, platform, f"{runbook}/{cause}" if cause else None)
