@@ -220,7 +220,9 @@ def _connection(folder: Path) -> dict[str, Any]:
     return {**ports, **signed, "transport": "ipc", "ip": str(folder / "s"), "kernel_name": ""}
 
 
-def kernel_environment(fonts: Path | None, folder: Path, ops_socket: str | None) -> dict[str, str]:
+def kernel_environment(
+    fonts: Path | None, folder: Path, ops_socket: str | None, *, forked: bool = False
+) -> dict[str, str]:
     """All that a kernel finds in its environment.
 
     Parameters
@@ -230,12 +232,14 @@ def kernel_environment(fonts: Path | None, folder: Path, ops_socket: str | None)
     folder : Path
         The kernel's own.
     ops_socket : str or None
+    forked : bool
+        Whether it will be a fork of a process with the libraries loaded.
     """
     environment = bare_environment() | {
         "HOME": str(folder / "work"),
         "TMPDIR": str(folder / "work" / "tmp"),
         "IPYTHONDIR": str(folder / "work" / ".ipython"),
-        **caches.private(fonts, folder),
+        **caches.private(fonts, folder, code=not forked),
     }
     if ops_socket:
         environment["RUNBOOK_OPS_SOCKET"] = ops_socket

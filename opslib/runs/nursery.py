@@ -137,7 +137,7 @@ class Nursery:
 
     def _make(self, forked: bool) -> None:
         folder = kernels.new_folder(self._place.parent)
-        environment = kernels.kernel_environment(self._fonts, folder, None)
+        environment = kernels.kernel_environment(self._fonts, folder, None, forked=forked)
         control, guards = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         cot = Cot(control, folder, forked)
         if forked:
