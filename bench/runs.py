@@ -60,11 +60,11 @@ class Service:
         self.folder, self.workers = folder, workers
         self.notebook = folder / "notebooks" / "alerts" / "heavy.ipynb"
         _notebook(self.notebook, cells)
-        shutil.copytree(PROJECT / "params", folder / "params")
+        shutil.copytree(PROJECT / "params", folder / "params", ignore=shutil.ignore_patterns("platforms"))
+        (folder / "params" / "platforms").mkdir()
         (folder / "params" / "platforms" / "bench.yaml").write_text(
             "title: Bench\nenvironment: staging\nendpoints:\n  api: http://127.0.0.1:1\n"
         )
-        (folder / "params" / "platforms" / "crypto.yaml").unlink()
         routes = "routes:\n  - match: {alertname: Heavy}\n    runbook: heavy\n    target: [number]\n"
         (folder / "params" / "routes.yaml").write_text(f"{routes}default:\n  runbook: heavy\n  target: [alertname]\n")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNBOOK_")} | {
@@ -180,13 +180,14 @@ def _pss_mb(process: int) -> float:
 
 
 def _cpu_s(processes: list[int]) -> float:
+    """What they have used so far, and those of their children that have ended [s]."""
     ticks = 0
     for process in processes:
         try:
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
