@@ -278,12 +278,12 @@ def _leaks(settings: Settings, number: int, rounds: int) -> None:
 def test_nothing_is_left_of_those_that_were_used(
     settings: Settings, warm: tuple[Settings, subprocess.Popen[bytes]]
 ) -> None:
-    _leaks(settings, warm[1].pid, 10)
+    _leaks(settings, warm[1].pid, 60)
 
 
+@pytest.mark.soak
 def test_nothing_is_left_of_many(settings: Settings, warm: tuple[Settings, subprocess.Popen[bytes]]) -> None:
-    """Sixty; `LEASES=500` for as many as one likes."""
-    _leaks(settings, warm[1].pid, int(os.environ.get("LEASES", "60")))
+    _leaks(settings, warm[1].pid, 500)
 
 
 def test_kernels_that_wait_end_with_their_nursery_and_taken_ones_go_on(tmp_path: Path) -> None:
