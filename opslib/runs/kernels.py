@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import opslib
 from opslib.errors import RunbookError
 from opslib.runs import caches, descendants, landlock, leases, seccomp
-from opslib.settings import Settings
+
+if TYPE_CHECKING:
+    from opslib.settings import Settings
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 _THREADS = "4"
