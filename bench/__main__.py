@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = {"__init__", "__main__", "exact", "plots", "timing"}
+HELPERS = {"__init__", "__main__", "exact", "plots", "service", "timing"}
 
 
 def main() -> int:

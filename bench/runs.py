@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from statistics import median, quantiles
 
-import httpx
-import nbformat
-
+from bench.service import BIN, Service, serving
 from bench.timing import Row, report
-from opslib import store
-from opslib.record import journal
-from opslib.runs import descendants, leases, nursery
-from opslib.settings import PROJECT, Settings
+from opslib.runs import descendants
 
 ROUNDS = 12
-AT_ONCE = 12
-BIN = Path(sys.executable).parent
+AT_ONCE = 24
+PAIRS = 3
+IDLE_S = 30.0
+COMMAND = "papermill's command, whole"
+_PAPERMILL_S, _SETTLE_S = 120.0, 10.0
+SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "ADA-USD")
 CELLS = (
     "import pandas as pd, matplotlib.pyplot as plt, numba, numpy as np, kubernetes, psycopg, redis",
     "frame = pd.DataFrame({'x': np.arange(1000), 'y': np.arange(1000) ** 2})\nframe.describe()",
@@ -38,135 +29,6 @@ CELLS = (
 )
 
 
-def _notebook(path: Path, sources: Sequence[str]) -> None:
-    """These cells, and the parameters that every runbook has."""
-    parameters = 'platform: str = "bench"\nalert: dict = {}'
-    cells = [
-        nbformat.v4.new_code_cell(parameters, id="parameters", metadata={"tags": ["parameters"]}),
-        *(nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)),
-    ]
-    metadata = {
-        "kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"},
-        "runbook": {"id": "T01", "title": "Heavy", "kind": "alert", "trigger": ["Heavy"]},
-    }
-    path.parent.mkdir(parents=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
-
-
-class Service:
-    """`runbook serve` on a home of its own, with one runbook of these cells."""
-
-    def __init__(self, folder: Path, cells: Sequence[str] = CELLS, workers: int = 1) -> None:
-        self.folder, self.workers = folder, workers
-        self.notebook = folder / "notebooks" / "alerts" / "heavy.ipynb"
-        _notebook(self.notebook, cells)
-        shutil.copytree(PROJECT / "params", folder / "params")
-        (folder / "params" / "platforms" / "bench.yaml").write_text(
-            "title: Bench\nenvironment: staging\nendpoints:\n  api: http://127.0.0.1:1\n"
-        )
-        (folder / "params" / "platforms" / "crypto.yaml").unlink()
-        routes = "routes:\n  - match: {alertname: Heavy}\n    runbook: heavy\n    target: [number]\n"
-        (folder / "params" / "routes.yaml").write_text(f"{routes}default:\n  runbook: heavy\n  target: [alertname]\n")
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNBOOK_")} | {
-            "RUNBOOK_HOME": str(folder / "home"),
-            "RUNBOOK_PARAMS": str(folder / "params"),
-            "RUNBOOK_NOTEBOOKS": str(folder / "notebooks"),
-            "RUNBOOK_INTAKE_TOKEN": "bench-token",
-        }
-        self.settings = Settings(
-            home=folder / "home", params=folder / "params", notebooks=folder / "notebooks", database_url=None
-        )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.process: subprocess.Popen[bytes] | None = None
-        self.sent = 0
-
-    def start(self) -> None:
-        with (self.folder / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [BIN / "runbook", "serve", "--port", str(self.port), "--workers", str(self.workers)],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + 900
-        while time.monotonic() < deadline:
-            if self._ready() >= self.settings.warm_kernels:
-                return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        raise RuntimeError((self.folder / "serve.log").read_text()[-2000:])
-
-    def _ready(self) -> int:
-        try:
-            httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=1, trust_env=False).raise_for_status()
-            status = leases.place(self.settings).with_name(nursery.STATUS).read_text("ascii")
-        except (httpx.HTTPError, OSError):
-            return -1
-        return int(json.loads(status)["ready"])
-
-    def rest(self) -> None:
-        """Wait until as many kernels are ready as shall be."""
-        while self._ready() < self.settings.warm_kernels:
-            time.sleep(0.05)
-
-    def post(self) -> tuple[str, datetime]:
-        """Send an alert; the incident, and when it was sent."""
-        self.sent += 1
-        labels = {"alertname": "Heavy", "platform": "bench", "severity": "critical", "number": str(self.sent)}
-        now = datetime.now(UTC)
-        alert = {"status": "firing", "labels": labels, "annotations": {}, "startsAt": now.isoformat(), "endsAt": ""}
-        alert["endsAt"] = "0001-01-01T00:00:00Z"
-        answer = httpx.post(
-            f"http://127.0.0.1:{self.port}/api/v1/alerts",
-            json={"version": "4", "status": "firing", "receiver": "bench", "alerts": [alert]},
-            headers={"authorization": "Bearer bench-token"},
-            timeout=30,
-            trust_env=False,
-        )
-        answer.raise_for_status()
-        return str(answer.json()["incidents"][0]), now
-
-    def times(self, incident: str, sent: datetime) -> tuple[float, float]:
-        """From the POST until the first cell had run, and until the run had ended [ms]."""
-        deadline = time.monotonic() + 900
-        while time.monotonic() < deadline:
-            with store.connect(self.settings) as connection:
-                entries = journal.entries(connection, incident)
-            ended = [entry for entry in entries if entry["kind"] == "run-ended"]
-            if ended:
-                if ended[0]["body"]["state"] != "succeeded":
-                    raise RuntimeError(ended[0]["body"]["error"])
-                first = next(entry for entry in entries if entry["kind"] == "cell-ended")
-                return tuple(
-                    1000 * (datetime.fromisoformat(str(entry["at"])) - sent).total_seconds()
-                    for entry in (first, ended[0])
-                )  # type: ignore[return-value]
-            time.sleep(0.02)
-        raise RuntimeError(f"the run of {incident} did not end")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
-        store.stop(self.settings)
-
-
-@contextmanager
-def serving(cells: Sequence[str] = CELLS, workers: int = 1) -> Iterator[Service]:
-    """The service for the time of a block."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-runs-"))
-    service = Service(folder, cells, workers)
-    try:
-        service.start()
-        yield service
-    finally:
-        service.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def papermill(service: Service, number: int) -> subprocess.Popen[bytes]:
     """Papermill's own command on the same notebook, begun."""
     out = service.folder / f"out-{number}.ipynb"
@@ -174,19 +36,34 @@ def papermill(service: Service, number: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, cwd=service.folder, env=service.environment, stderr=subprocess.DEVNULL)
 
 
-def _pss_mb(process: int) -> float:
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return sum(float(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+def _ended(*processes: subprocess.Popen[bytes]) -> None:
+    for process in processes:
+        if process.wait(_PAPERMILL_S) != 0:
+            raise RuntimeError("papermill's command failed")
+
+
+def _kept_mb(what: str, *processes: int) -> float:
+    lines = [line for one in processes for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()]
+    return sum(float(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
+
+
+def _labels(number: int) -> dict[str, str]:
+    return {"alertname": "Heavy", "platform": "bench", "severity": "critical", "number": str(number)}
+
+
+def _ms(took: timedelta) -> float:
+    return 1000 * took.total_seconds()
 
 
 def _cpu_s(processes: list[int]) -> float:
+    """What they have used so far, and those of their children that have ended [s]."""
     ticks = 0
     for process in processes:
         try:
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -194,51 +71,88 @@ def _row(case: str, ours: float, peer: float, peer_name: str, unit: str, ratio: 
     return Row(case, ours, peer, peer_name, unit, ratio, None, note)
 
 
+def latency(service: Service) -> list[Row]:
+    """From a POST on, in turn with papermill's command."""
+    firsts, ends, peers = [], [], []
+    for number in range(ROUNDS):
+        service.rest()
+        incident, sent = service.post(**_labels(number))
+        cells, end = service.moments(incident)
+        begun = time.perf_counter()
+        _ended(papermill(service, number))
+        peers.append(1000 * (time.perf_counter() - begun))
+        firsts.append(_ms(cells["cell-0"] - sent))  # after those of parameters
+        ends.append(_ms(end - sent))
+    whole = median(peers)
+    first, end = median(firsts), median(ends)
+    p95 = f"p95 {quantiles(firsts, n=20, method='inclusive')[-1]:.0f}, longest {max(firsts):.0f}"
+    return [
+        _row("POST to first cell done", first, whole, COMMAND, "ms", whole / first, p95),
+        _row("POST to the run's end, five heavy cells", end, whole, COMMAND, "ms", whole / end),
+    ]
+
+
+def throughput(service: Service) -> Row:
+    """Many alerts at once, and papermill's command two at a time."""
+    service.rest()
+    posted = [service.post(**_labels(ROUNDS + number)) for number in range(AT_ONCE)]
+    last = max(service.moments(incident)[1] for incident, _ in posted)
+    ours = 60 * AT_ONCE / (last - posted[0][1]).total_seconds()
+    begun = time.perf_counter()
+    for pair in range(PAIRS):
+        _ended(*(papermill(service, ROUNDS + 2 * pair + one) for one in range(2)))
+    theirs = 60 * 2 * PAIRS / (time.perf_counter() - begun)
+    note = f"{AT_ONCE} alerts at once, one worker"
+    return _row("notebooks a minute", ours, theirs, f"{COMMAND}, two at a time", "1/min", ours / theirs, note)
+
+
+def at_rest(service: Service) -> list[Row]:
+    """Memory of the kernels that wait, and what the service does while nothing happens."""
+    service.rest()
+    time.sleep(_SETTLE_S)
+    parked = set(descendants.named("--parked")) & set(descendants.named(str(service.settings.runtime)))
+    below = {guard: descendants.below(guard) for guard in parked}
+    guards = parked - {kernel for kernels in below.values() for kernel in kernels}
+    memory = median(_kept_mb("Pss", guard, *below[guard]) for guard in guards)
+    alone = median(_kept_mb("Private_Dirty", guard, *below[guard]) for guard in guards)
+    assert service.process is not None
+    every = [service.process.pid, *descendants.below(service.process.pid)]
+    before = _cpu_s(every)
+    time.sleep(IDLE_S)
+    idle = 100 * (_cpu_s(every) - before) / IDLE_S
+    told = f"guard and kernel, {len(guards)} of them warm; {alone:.0f} MB are its alone"
+    within = f"over {IDLE_S:.0f} s, with PostgreSQL and one worker"
+    return [
+        _row("memory of a warm kernel (PSS)", memory, 60.0, "bound", "MB", 60.0 / memory, told),
+        _row("idle service, of one core", idle, 3.0, "bound", "%", 3.0 / max(idle, 0.01), within),
+    ]
+
+
+def diagnosis() -> Row:
+    """Playbook A11 on a crypto platform where the value at risk of every symbol is too high."""
+    took = []
+    with serving() as service:
+        try:
+            service.runbook("sandbox", "up", "crypto", "--no-monitoring")
+            service.runbook("sandbox", "break", "var-breach/all-symbols")
+            for symbol in SYMBOLS:
+                service.rest()
+                incident, sent = service.post(
+                    alertname="VarBreach", platform="crypto", severity="critical", symbol=symbol
+                )
+                took.append(_ms(service.moments(incident)[1] - sent))
+        finally:
+            service.runbook("sandbox", "down")
+    middle = median(took)
+    told = f"{len(took)} alerts, longest {max(took):.0f}"
+    return _row("A11, POST to stored verdict", middle, 1500.0, "bound", "ms", 1500.0 / middle, told)
+
+
 def rows() -> list[Row]:
     """Latency, throughput, memory and idleness."""
-    with serving() as service:
-        firsts, ends, peers = [], [], []
-        for number in range(ROUNDS):
-            service.rest()
-            first, end = service.times(*service.post())
-            begun = time.perf_counter()
-            papermill(service, number).wait()
-            peers.append(1000 * (time.perf_counter() - begun))
-            firsts.append(first)
-            ends.append(end)
-        service.rest()
-        begun = time.perf_counter()
-        for incident, sent in [service.post() for _ in range(AT_ONCE)]:
-            service.times(incident, sent)
-        ours = 60 * AT_ONCE / (time.perf_counter() - begun)
-        begun = time.perf_counter()
-        for pair in range(2):
-            for process in [papermill(service, 100 + 2 * pair + one) for one in range(2)]:
-                process.wait()
-        theirs = 60 * 4 / (time.perf_counter() - begun)
-        service.rest()
-        time.sleep(2)
-        parked = descendants.named("--parked")
-        own = [one for one in parked if one in descendants.named(str(service.settings.runtime))]
-        kernels = [(guard, *descendants.below(guard)) for guard in own]
-        memory = median([sum(map(_pss_mb, pair)) for pair in kernels]) if kernels else float("nan")
-        assert service.process is not None
-        tree = [service.process.pid, *descendants.below(service.process.pid)]
-        before = _cpu_s(tree)
-        time.sleep(10)
-        idle = 100 * (_cpu_s(tree) - before) / 10
-    tenth = quantiles(firsts, n=20)[-1]
-    command = "papermill's command, whole"
-    whole = median(peers)
-    return [
-        _row(
-            "POST to first cell done", median(firsts), whole, command, "ms", whole / median(firsts), f"p95 {tenth:.0f}"
-        ),
-        _row("POST to the run's end, five heavy cells", median(ends), whole, command, "ms", whole / median(ends)),
-        _row("notebooks a minute", ours, theirs, "papermill's command, two at a time", "1/min", ours / theirs),
-        _row("memory of a warm kernel (PSS)", memory, 60.0, "bound", "MB", 60.0 / memory),
-        _row("idle service, of one core", idle, 3.0, "bound", "%", 3.0 / max(idle, 0.01)),
-    ]
+    with serving(CELLS) as service:
+        found = [*latency(service), throughput(service), *at_rest(service)]
+    return [*found, diagnosis()]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from bench.runs import Service, serving
+from bench.service import TOKEN, Service, firing, serving
 from bench.timing import Row, report
 from opslib import intake, store
 from opslib.errors import StoreError
@@ -64,6 +64,8 @@ class Outcome:
         How long each POST took that was taken, while the database was up [ms].
     again : int
         POSTs that had to be sent again.
+    given_up : int
+        Bodies that were never taken.
     totals : dict
         The ledger.
     twice : int
@@ -78,6 +80,7 @@ class Outcome:
 
     posts_ms: list[float] = field(default_factory=list)
     again: int = 0
+    given_up: int = 0
     totals: dict[str, int] = field(default_factory=dict)
     twice: int = 0
     mistakes: list[str] = field(default_factory=list)
@@ -129,6 +132,9 @@ class Storm:
             due = self._begun + self.plan.over_s * number / len(self._bodies)
             time.sleep(max(0.0, due - time.monotonic()))
             while not self._post(self._bodies[number]):
+                if time.monotonic() > due + _UP_AGAIN_S:
+                    self.outcome.given_up += 1
+                    break
                 time.sleep(_AGAIN_S)
 
     def _post(self, alerts: list[dict[str, Any]]) -> bool:
@@ -137,7 +143,7 @@ class Storm:
             answer = httpx.post(
                 f"http://127.0.0.1:{self.service.port}/api/v1/alerts",
                 json={"version": "4", "status": "firing", "receiver": "bench", "alerts": alerts},
-                headers={"authorization": "Bearer bench-token"},
+                headers={"authorization": f"Bearer {TOKEN}"},
                 timeout=10,
                 trust_env=False,
             )
@@ -228,9 +234,7 @@ def _ask(settings: Any, statement: str) -> dict[str, Any]:
 
 def _alert(number: int) -> dict[str, Any]:
     severity = ("critical", "high", "warning", "info")[number % 4]
-    labels = {"alertname": "Heavy", "platform": "bench", "severity": severity, "number": str(number)}
-    now = datetime.now(UTC).isoformat()
-    return {"status": "firing", "labels": labels, "annotations": {}, "startsAt": now, "endsAt": "0001-01-01T00:00:00Z"}
+    return firing(datetime.now(UTC), alertname="Heavy", platform="bench", severity=severity, number=str(number))
 
 
 def _until(so: Callable[[], Any], within_s: float = _UP_AGAIN_S) -> Any:
@@ -256,7 +260,7 @@ def rows() -> list[Row]:
     accounted = sum(totals[name] for name in intake.OUTCOMES)
     p99 = quantiles(found.posts_ms, n=100)[-1]
     told = f"{len(found.posts_ms)} bodies, {found.again} sent again; {found.settled_s:.0f} s to the last run"
-    wrong = len(found.mistakes) + found.twice + (not found.intact)
+    wrong = len(found.mistakes) + found.twice + found.given_up + (not found.intact)
     why = "; ".join(found.mistakes)
     outcomes = ", ".join(f"{totals[name]} {name}" for name in intake.OUTCOMES)
     lost = "those whose answer was lost came again"

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from opslib import api, console, intake
+from opslib import api, console, intake, store
 from opslib.api import tallies
 from opslib.errors import RunbookError
 from opslib.runs import expiry
@@ -60,22 +60,25 @@ async def _keep_house(settings: Settings) -> None:
     Goes on while the database is away.
     """
     process: processes.Process | None = None
+    kept = store.Kept(settings)
     turn = 0
     try:
         while True:
             try:
-                await run_in_threadpool(intake.keep_house, settings)
-                if process is None:
-                    process = await run_in_threadpool(processes.register, settings, "server")
-                elif turn % _BEATS == 0:
-                    await run_in_threadpool(process.beat)
-                    await run_in_threadpool(expiry.expire, settings)
-                    await run_in_threadpool(tallies.fold, settings)
+                with kept:
+                    await run_in_threadpool(intake.keep_house, settings)
+                    if process is None:
+                        process = await run_in_threadpool(processes.register, settings, "server")
+                    elif turn % _BEATS == 0:
+                        await run_in_threadpool(process.beat)
+                        await run_in_threadpool(expiry.expire, settings)
+                        await run_in_threadpool(tallies.fold, settings)
             except (RunbookError, psycopg.Error) as error:
                 _log.warning("housekeeping waits for the database", error=str(error).splitlines()[0])
             turn += 1
             await asyncio.sleep(SWEEP_S)
     finally:
+        kept.close()
         if process is not None:
             with contextlib.suppress(RunbookError, psycopg.Error):
                 process.close()

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     runs_per_hour: int = Field(default=1200, ge=1)
     storm_depth: int = Field(default=100, ge=1)
     storm_age_s: float = Field(default=300.0, gt=0)
-    warm_kernels: int = Field(default=2, ge=0, le=64)
+    warm_kernels: int = Field(default=4, ge=0, le=64)
     archive: str | None = Field(default=None, pattern=r"^(file:///|s3://[^/]).*")
     archive_lock_days: float = Field(default=0.0, ge=0)
     drain_s: float = Field(default=18.0, ge=0, le=20)

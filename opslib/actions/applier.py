@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import psycopg
 import structlog
@@ -27,7 +28,7 @@ from opslib.settings import Settings
 from opslib.sql import queries
 from opslib.store import processes
 
-POLL_S = 0.3
+POLL_S = 1.0  # a request for an apply is heard at once; this is for one that was not
 CHANNEL = "runbook_apply"
 _BEAT_S = 2.0
 _log = structlog.get_logger()
@@ -183,17 +184,19 @@ def serve(settings: Settings, stop: threading.Event) -> None:
 def _work(settings: Settings, connection: store.Connection, process: processes.Process, stop: threading.Event) -> None:
     """Serve on one connection, until told to stop or it breaks."""
     beaten = time.monotonic()
-    while not stop.is_set():
-        with store.transaction(settings) as transaction:
-            plans.expire_overdue(settings, transaction)
-        for row in connection.execute(queries("actions").requested).fetchall():
-            if not stop.is_set():
-                _one(settings, row["hash"], process, stop)
-        if time.monotonic() - beaten >= _BEAT_S:
-            process.beat()
-            beaten = time.monotonic()
-        for _ in connection.notifies(timeout=POLL_S, stop_after=1):
-            break
+    with closing(store.Kept(settings)) as kept:
+        while not stop.is_set():
+            with kept, store.transaction(settings) as transaction:
+                plans.expire_overdue(settings, transaction)
+            for row in connection.execute(queries("actions").requested).fetchall():
+                if not stop.is_set():
+                    _one(settings, row["hash"], process, stop)
+            if time.monotonic() - beaten >= _BEAT_S:
+                with kept:
+                    process.beat()
+                beaten = time.monotonic()
+            for _ in connection.notifies(timeout=POLL_S, stop_after=1):
+                break
 
 
 def _one(settings: Settings, hash_: str, process: processes.Process, stop: threading.Event) -> None:

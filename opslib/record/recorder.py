@@ -20,8 +20,10 @@ import threading
 import time
 from typing import Any
 
+import psycopg
 import structlog
 
+from opslib import store
 from opslib.errors import RecorderError, RunbookError
 from opslib.record import archive, journal, wire
 from opslib.record.client import TOKEN, RecorderClient, RecorderSession, control_path, running
@@ -101,7 +103,7 @@ class Recorder:
 
     def _wait(self) -> None:
         alone_since = time.monotonic()
-        while not self._stop.wait(0.1):
+        while not self._stop.wait(0.1 if self.until_idle else _BEAT_S):
             with self._count:
                 if self._leases:
                     alone_since = time.monotonic()
@@ -160,16 +162,19 @@ class Recorder:
     def _beat(self) -> None:
         """Say that the recorder is alive, and write what was spooled as soon as the database is back."""
         process: processes.Process | None = None
+        kept = store.Kept(self.settings)
         while not self._stop.is_set():
             try:
-                if process is None:
-                    process = processes.register(self.settings, "recorder")
-                else:
-                    process.beat()
-                journal.drain(self.settings)
-            except RunbookError as error:
+                with kept:
+                    if process is None:
+                        process = processes.register(self.settings, "recorder")
+                    else:
+                        process.beat()
+                    journal.drain(self.settings)
+            except (RunbookError, psycopg.OperationalError) as error:
                 _log.warning("the database is away", why=str(error))
             self._stop.wait(_BEAT_S)
+        kept.close()
 
 
 def _import_ahead() -> None:

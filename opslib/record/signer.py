@@ -32,7 +32,8 @@ from opslib.sql import queries
 from opslib.store import processes
 
 QUIET_S = 0.3
-_SCAN_S = 2.0
+_SCAN_S = 10.0  # what becomes quiet is heard of; this finds what a crash or a time-out left
+_PATIENCE_S, _IDLE_S = 0.1, 1.0  # while something has yet to become quiet, and else
 _BEAT_S = 3.0
 _AGAIN_S = 1.0
 _UNDERWAY_S = 120.0  # for how long a file of another host is waited for after the journal's last word
@@ -147,6 +148,7 @@ class Signer:
         self._scanned = -_SCAN_S
         self._beaten = -_BEAT_S
         self._process: processes.Process | None = None
+        self._kept = store.Kept(settings)
 
     def stop(self) -> None:
         """End soon."""
@@ -160,11 +162,13 @@ class Signer:
                     connection.execute("LISTEN runbook_journal")
                     connection.execute("LISTEN runbook_seal")
                     self._recover(connection)
+                    self._scanned = -_SCAN_S
                     while not self._stop.is_set():
                         self._step(connection)
             except (RunbookError, psycopg.OperationalError) as error:
                 _log.warning("sealing waits", why=str(error))
                 self._stop.wait(_AGAIN_S)
+        self._kept.close()
         if self._process is not None:
             try:
                 self._process.close()
@@ -182,7 +186,8 @@ class Signer:
             log.write(self.settings, connection, key)
 
     def _step(self, connection: store.Connection) -> None:
-        for notice in connection.notifies(timeout=0.1, stop_after=100):
+        patience = _PATIENCE_S if self._quiet_since else _IDLE_S
+        for notice in connection.notifies(timeout=patience, stop_after=1):
             self._quiet_since[notice.payload] = time.monotonic()
             if notice.channel == "runbook_seal":
                 self._asked.add(notice.payload)
@@ -214,10 +219,11 @@ class Signer:
                 _log.info("sealed", incident=incident, seal=path.name)
 
     def _beat(self) -> None:
-        if self._process is None:
-            self._process = processes.register(self.settings, "signer")
-        else:
-            self._process.beat()
+        with self._kept:
+            if self._process is None:
+                self._process = processes.register(self.settings, "signer")
+            else:
+                self._process.beat()
 
 
 def main() -> int:

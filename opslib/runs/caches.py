@@ -6,6 +6,7 @@ it finds there is a copy of what was made before the first cell could run, or by
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -19,9 +20,10 @@ _FONTS = "fontlist-*.json"
 
 
 def compiled(otherwise: Path) -> Path:
-    """Where processes that run no notebook keep the engine's machine code, for all homes of this user.
+    """Where processes that run no notebook keep this engine's machine code, for all homes of this user.
 
-    To compile it takes most of a minute, to load it a second.
+    To compile it takes most of a minute, to load it a second. An engine that lies elsewhere has a folder of its own,
+    since each kernel that is started plainly copies all that is there.
 
     Parameters
     ----------
@@ -32,7 +34,8 @@ def compiled(otherwise: Path) -> Path:
         return Path(os.environ["NUMBA_CACHE_DIR"])
     try:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        shared = caches / "runbooks" / "numba"
+        place = hashlib.sha256(str(Path(__file__).resolve().parent).encode()).hexdigest()[:16]
+        shared = caches / "runbooks" / "numba" / place
         shared.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = shared.stat()
     except (OSError, RuntimeError):
@@ -41,7 +44,7 @@ def compiled(otherwise: Path) -> Path:
     return shared if own and os.access(shared, os.W_OK) else otherwise
 
 
-def private(kept: Path | None, folder: Path) -> dict[str, str]:
+def private(kept: Path | None, folder: Path, *, code: bool = True) -> dict[str, str]:
     """The variables of a kernel's own caches, in a new folder below `folder`, with copies of what is kept.
 
     Parameters
@@ -49,14 +52,16 @@ def private(kept: Path | None, folder: Path) -> dict[str, str]:
     kept : Path or None
         Where the next kernel finds the list of fonts; `MPLCONFIGDIR` of this process goes first.
     folder : Path
+    code : bool
+        Whether the machine code is copied too; a fork of a process that has loaded it has no use for files.
     """
     own = Path(tempfile.mkdtemp(prefix="cache-", dir=folder))
     variables = {"NUMBA_CACHE_DIR": own / "numba", "MPLCONFIGDIR": own / "matplotlib"}
     for place in variables.values():
         place.mkdir()
-    code = compiled(own / "numba")
-    if code.is_dir() and code != own / "numba":
-        shutil.copytree(code, own / "numba", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.tmp.*"))
+    machine_code = compiled(own / "numba") if code else own / "numba"
+    if machine_code.is_dir() and machine_code != own / "numba":
+        shutil.copytree(machine_code, own / "numba", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.tmp.*"))
     kept = Path(os.environ["MPLCONFIGDIR"]) if os.environ.get("MPLCONFIGDIR") else kept
     if kept is not None:
         for file in kept.glob(_FONTS):

@@ -167,8 +167,9 @@ def become_kernel(
         landlock.restrict([*readable(), connection_file], [Path.home(), *own_caches], devices, [sockets])
         seccomp.restrict()
         descendants.end_with_parent(signal.SIGKILL, guard)
-        kernel: Any = importlib.import_module("ipykernel.kernelapp").IPKernelApp.instance()
-        kernel.initialize(["-f", str(connection_file), f"--IPKernelApp.parent_handle={guard}"])
+        from opslib.runs.kernel_app import KernelApp
+
+        kernel: Any = KernelApp.made(connection_file, guard)
         ready(kernel)
         kernel.start()
     finally:

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import opslib
 from opslib.errors import RunbookError
 from opslib.runs import caches, descendants, landlock, leases, seccomp
-from opslib.settings import Settings
+
+if TYPE_CHECKING:
+    from opslib.settings import Settings
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 _THREADS = "4"
@@ -220,7 +222,9 @@ def _connection(folder: Path) -> dict[str, Any]:
     return {**ports, **signed, "transport": "ipc", "ip": str(folder / "s"), "kernel_name": ""}
 
 
-def kernel_environment(fonts: Path | None, folder: Path, ops_socket: str | None) -> dict[str, str]:
+def kernel_environment(
+    fonts: Path | None, folder: Path, ops_socket: str | None, *, forked: bool = False
+) -> dict[str, str]:
     """All that a kernel finds in its environment.
 
     Parameters
@@ -230,12 +234,14 @@ def kernel_environment(fonts: Path | None, folder: Path, ops_socket: str | None)
     folder : Path
         The kernel's own.
     ops_socket : str or None
+    forked : bool
+        Whether it will be a fork of a process with the libraries loaded.
     """
     environment = bare_environment() | {
         "HOME": str(folder / "work"),
         "TMPDIR": str(folder / "work" / "tmp"),
         "IPYTHONDIR": str(folder / "work" / ".ipython"),
-        **caches.private(fonts, folder),
+        **caches.private(fonts, folder, code=not forked),
     }
     if ops_socket:
         environment["RUNBOOK_OPS_SOCKET"] = ops_socket

@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opslib.record.client import environment
 from opslib.runs import parked
-from opslib.settings import Settings
+
+if TYPE_CHECKING:  # the nursery has no use for settings, and each kernel would have them
+    from opslib.settings import Settings
 
 PLACE = "kernels.sock"
 _CONNECT_S = 1.0
@@ -142,6 +143,8 @@ def take(settings: Settings, ops_socket: str | None, *, card: bool = False) -> t
 
 def start(settings: Settings) -> subprocess.Popen[bytes] | None:
     """Start a nursery for this home unless one serves it, or is about to; it ends with this process."""
+    from opslib.record.client import environment
+
     if _served(settings):
         return None
     settings.make_home()

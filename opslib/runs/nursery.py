@@ -27,11 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import structlog
-
 import opslib
 from opslib.runs import caches, descendants, kernels, leases, parked, preload
-from opslib.settings import Settings
 
 STATUS = "kernels.json"
 _REQUEST = 64 * 1024
@@ -39,7 +36,6 @@ _REFILL_S = 0.25  # after a kernel was taken: its run goes first
 _LOOK_S = 1.0
 _WORST = 5  # kernels in a row that died before they were ready
 _PAUSE_S = 10.0
-_log = structlog.get_logger("nursery")
 
 
 @dataclass
@@ -137,7 +133,7 @@ class Nursery:
 
     def _make(self, forked: bool) -> None:
         folder = kernels.new_folder(self._place.parent)
-        environment = kernels.kernel_environment(self._fonts, folder, None)
+        environment = kernels.kernel_environment(self._fonts, folder, None, forked=forked)
         control, guards = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         cot = Cot(control, folder, forked)
         if forked:
@@ -163,7 +159,7 @@ class Nursery:
             forked = not asked.get("card")
             self._waiting.append((connection, asked.get("ops"), forked))
         except (OSError, ValueError, AttributeError) as error:
-            _log.warning("a request was refused", why=str(error))
+            _log("warning", "a request was refused", why=str(error))
             connection.close()
             return
         if not forked:
@@ -189,10 +185,10 @@ class Nursery:
         shutil.rmtree(cot.folder, ignore_errors=True)
         self._died += 1
         self._count["died"] += 1
-        _log.warning("a kernel died before it was taken", last_words=told.decode("utf-8", "replace")[-2000:])
+        _log("warning", "a kernel died before it was taken", last_words=told.decode("utf-8", "replace")[-2000:])
         self._refill_at = time.monotonic() + _REFILL_S
         if self._died >= _WORST:
-            _log.error("kernels die before they are ready", in_a_row=self._died, again_in_s=_PAUSE_S)
+            _log("error", "kernels die before they are ready", in_a_row=self._died, again_in_s=_PAUSE_S)
             self._refill_at = time.monotonic() + _PAUSE_S
             while self._waiting:
                 self._waiting.popleft()[0].close()
@@ -217,7 +213,7 @@ class Nursery:
 
     def _begin_anew(self) -> NoReturn:
         """Load the code as it is now, in the same process; who waits goes without."""
-        _log.info("the code has changed; loading it anew")
+        _log("info", "the code has changed; loading it anew")
         os.execv(sys.executable, [sys.executable, "-m", "opslib.runs.nursery", *sys.argv[1:]])  # noqa: S606
 
 
@@ -228,13 +224,20 @@ def _code() -> list[tuple[str, int, int]]:
     return sorted((str(file), status.st_mtime_ns, status.st_size) for file, status in files)
 
 
+def _log(level: str, event: str, **facts: object) -> None:
+    """A line of the log; what writes it is loaded with the first one, since each kernel would have it."""
+    import structlog
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    getattr(structlog.get_logger("nursery"), level)(event, **facts)
+
+
 def main(arguments: list[str]) -> int:
     """Give up the environment, load, then serve; ends at once where another nursery serves the place."""
     parser = argparse.ArgumentParser(prog="python -m opslib.runs.nursery", description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="the process with which it ends")
     parser.add_argument("--bare", nargs=3, help="socket, notebooks, count; in the environment that it keeps")
     asked = parser.parse_args(arguments)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     descendants.end_with_parent(signal.SIGTERM, asked.parent)
     if asked.bare is None:
@@ -251,6 +254,8 @@ def main(arguments: list[str]) -> int:
 
 def _give_up_environment(parent: int) -> NoReturn:
     """Become this program once more, with nothing in the environment but what a kernel may know."""
+    from opslib.settings import Settings
+
     settings = Settings()
     settings.make_home()
     fonts, compiled = settings.state / "fonts", caches.compiled(settings.state / "numba")

@@ -161,7 +161,8 @@ def _freshen(kernel: Any) -> None:
         numpy.random.seed()
     if "numba" in sys.modules:
         caching: Any = importlib.import_module("numba.core.caching")
-        importlib.import_module("numba.core.config").reload_config()
+        config: Any = importlib.import_module("numba.core.config")
+        config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
         # functions that the parent has loaded would be kept where it keeps them, where a kernel may not write
         caching.IndexDataCacheFile.save = lambda *_: None
     if "matplotlib" in sys.modules:

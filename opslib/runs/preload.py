@@ -6,6 +6,8 @@ Only loading: no thread, no connection, no event loop, no zmq context may come t
 from __future__ import annotations
 
 import ast
+import contextlib
+import ctypes
 import gc
 import importlib
 import importlib.util
@@ -16,13 +18,11 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 _KERNEL = (
+    "opslib.runs.kernel_app",
     "IPython.core.completer",
     "comm",
-    "ipykernel.ipkernel",
-    "ipykernel.kernelapp",
     "ipykernel.zmqshell",
     "matplotlib.pyplot",
     "matplotlib_inline.backend_inline",
@@ -126,8 +126,7 @@ def _rehearse(heard: int, told: int) -> None:
         os.dup2(nothing, 2)
         before = set(sys.modules)
         os.environ["IPYTHONDIR"] = str(folder / "work")
-        app: Any = importlib.import_module("ipykernel.kernelapp").IPKernelApp.instance()
-        app.initialize(["-f", str(folder / "connection.json"), "--HistoryManager.enabled=False"])
+        app = importlib.import_module("opslib.runs.kernel_app").KernelApp.made(folder / "connection.json")
         app.shell.enable_matplotlib("inline")
         for source in _REHEARSAL:
             app.shell.run_cell(source, store_history=False)
@@ -163,6 +162,11 @@ def _draw() -> None:
 
 
 def _settle() -> None:
-    """Nothing of what was loaded is looked at by the collector again, which would copy it into every fork."""
+    """Nothing of what was loaded is looked at by the collector again, which would copy it into every fork.
+
+    What loading has freed goes back to the system, where its C library can do that.
+    """
     gc.collect()
     gc.freeze()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

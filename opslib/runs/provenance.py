@@ -17,12 +17,13 @@ def commit(folder: Path) -> str:
     Without a checkout, as in an image, the one in the project's file `COMMIT`; else `unknown`.
     """
     try:
-        head = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        words = ("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no")
+        told = _git(folder, *words).splitlines()
     except (OSError, subprocess.SubprocessError):
         path = PROJECT / "COMMIT"
         return path.read_text("utf-8").strip() or "unknown" if path.is_file() else "unknown"
-    return f"{head}+changes" if changed else head
+    head = next(line.split()[-1] for line in told if line.startswith("# branch.oid "))
+    return head if all(line.startswith("# ") for line in told) else f"{head}+changes"
 
 
 def lock() -> str:

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -346,8 +346,10 @@ def main(arguments: list[str]) -> int:
     stop = Stop()
     with heeding_signals(stop, inline=False):
         descendants.end_with_parent(signal.SIGTERM, asked.parent)
+        settings = Settings()
         try:
-            execute(Settings(), asked.run, stop=stop)
+            with closing(store.Kept(settings)) as kept, kept:
+                execute(settings, asked.run, stop=stop)
         except (StoreError, psycopg.OperationalError) as error:
             _log.warning("the store is away", run=asked.run, why=str(error).strip())
             return NOT_TAKEN

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,7 @@ CONCURRENCY = 2
 _KEPT = 1  # slots that only critical runs get
 _BEAT_S = 3.0
 _REAP_S = 5.0
+_POLL_S = 5.0  # beside what the queue says by itself
 _AGAIN_S = 1.0
 _HAND_BACK_S = 7.0
 _AFTER_S = 3.0
@@ -141,8 +143,8 @@ class Worker:
             queues=queues,
             concurrency=slots,
             install_signal_handlers=False,
-            fetch_job_polling_interval=2.0,
-            update_heartbeat_interval=2.0,
+            fetch_job_polling_interval=_POLL_S,
+            update_heartbeat_interval=_POLL_S,
             shutdown_graceful_timeout=0.1,
             delete_jobs="successful",
         )
@@ -175,18 +177,22 @@ class Worker:
 
     async def _beat(self) -> None:
         """Say that this worker is alive."""
-        process = processes.Process(self._settings, KIND)
+        process, kept = processes.Process(self._settings, KIND), store.Kept(self._settings)
         try:
             while True:
-                await self._quietly(lambda _: process.beat())
+                with kept:
+                    await self._quietly(lambda _: process.beat())
                 await asyncio.sleep(_BEAT_S)
         finally:
+            kept.close()
             await self._quietly(lambda _: process.close())
 
     async def _reap(self) -> None:
-        while True:
-            await asyncio.sleep(_REAP_S)
-            await self._quietly(reaper.reap)
+        with closing(store.Kept(self._settings)) as kept:
+            while True:
+                await asyncio.sleep(_REAP_S)
+                with kept:
+                    await self._quietly(reaper.reap)
 
     async def _keep_warm(self) -> None:
         """A forker for runs and a nursery for kernels, started again when they have ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import psycopg
@@ -13,7 +13,7 @@ from psycopg.rows import DictRow, dict_row
 
 from opslib.errors import StoreError
 from opslib.settings import Settings
-from opslib.store import embedded
+from opslib.store import embedded, kept
 from opslib.store.migrate import migrate, up_to_date
 
 Connection = psycopg.Connection[DictRow]
@@ -109,12 +109,19 @@ def connect(
 @contextmanager
 def transaction(settings: Settings, role: Role = "worker", timeout_s: float = 2.0) -> Iterator[Connection]:
     """A connection in one transaction: committed at the end of the block, undone by an exception."""
-    connection = connect(settings, role=role, timeout_s=timeout_s)
+    keeper = kept.in_use()
+    connection = (keeper and keeper.take(settings, role)) or connect(settings, role=role, timeout_s=timeout_s)
     try:
-        with connection:
+        try:
             yield connection
+        except BaseException:
+            with suppress(psycopg.Error):
+                connection.rollback()
+            raise
+        connection.commit()
     finally:
-        connection.close()
+        if keeper is None or not keeper.keep(settings, role, connection):
+            connection.close()
 
 
 def reachable(settings: Settings, timeout_s: float = 1.0) -> bool:

@@ -18,13 +18,20 @@ def of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_machine_code_is_kept_for_all_homes_of_a_user(of_this_user: Path, tmp_path: Path) -> None:
-    assert caches.compiled(tmp_path / "home") == of_this_user
-    assert of_this_user.stat().st_mode & 0o777 == 0o700
+    kept = caches.compiled(tmp_path / "home")
+    assert kept.parent == of_this_user
+    assert kept == caches.compiled(tmp_path / "another home")
+    assert kept.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_that_others_may_write_is_not_used(of_this_user: Path, tmp_path: Path) -> None:
-    of_this_user.mkdir(parents=True)
-    of_this_user.chmod(0o777)
+def test_an_engine_that_lies_elsewhere_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = caches.compiled(tmp_path / "home")
+    monkeypatch.setattr(caches, "__file__", str(tmp_path / "opslib" / "runs" / "caches.py"))
+    assert caches.compiled(tmp_path / "home") != here
+
+
+def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
+    caches.compiled(tmp_path / "home").chmod(0o777)
     assert caches.compiled(tmp_path / "home") == tmp_path / "home"
 
 
@@ -48,6 +55,13 @@ def test_a_kernel_gets_a_copy_and_writes_nowhere_else(of_this_user: Path, tmp_pa
     assert [file.name for file in (own / "pricing").iterdir()] == ["loop.nbc"]
     (own / "pricing" / "loop.nbc").write_bytes(b"else")
     assert (kept / "loop.nbc").read_bytes() == b"code"
+
+
+def test_a_fork_has_no_use_for_files(tmp_path: Path) -> None:
+    (caches.compiled(tmp_path / "home") / "pricing").mkdir()
+    own = Path(caches.private(None, tmp_path, code=False)["NUMBA_CACHE_DIR"])
+    assert own.is_relative_to(tmp_path)
+    assert list(own.iterdir()) == []
 
 
 def test_the_first_kernel_of_a_user_starts_without(of_this_user: Path, tmp_path: Path) -> None:

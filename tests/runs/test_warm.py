@@ -152,6 +152,14 @@ def test_the_engine_is_compiled_already(take: Callable[[], Kernel]) -> None:
     assert printed(take(), code) == "4.7594224 0"
 
 
+def test_it_has_a_history_in_memory_and_no_debugger_which_could_not_be_reached(take: Callable[[], Kernel]) -> None:
+    kernel = take()
+    printed(kernel, "6 * 7")
+    assert printed(kernel, "print(In[1], Out[1])\n%history -n 1") == "6 * 7 42\n   1: 6 * 7"
+    assert printed(kernel, "print(hasattr(get_ipython().kernel, 'debugger'))") == "False"
+    assert printed(kernel, "from pathlib import Path\nprint(*Path.home().rglob('*.sqlite'))") == ""
+
+
 def test_each_is_used_once(take: Callable[[], Kernel]) -> None:
     first, second = take(), take()
     assert printed(first, "mine = 1\nprint(mine)") == "1"
@@ -270,12 +278,12 @@ def _leaks(settings: Settings, number: int, rounds: int) -> None:
 def test_nothing_is_left_of_those_that_were_used(
     settings: Settings, warm: tuple[Settings, subprocess.Popen[bytes]]
 ) -> None:
-    _leaks(settings, warm[1].pid, 10)
+    _leaks(settings, warm[1].pid, 60)
 
 
+@pytest.mark.soak
 def test_nothing_is_left_of_many(settings: Settings, warm: tuple[Settings, subprocess.Popen[bytes]]) -> None:
-    """Sixty; `LEASES=500` for as many as one likes."""
-    _leaks(settings, warm[1].pid, int(os.environ.get("LEASES", "60")))
+    _leaks(settings, warm[1].pid, 500)
 
 
 def test_kernels_that_wait_end_with_their_nursery_and_taken_ones_go_on(tmp_path: Path) -> None:
