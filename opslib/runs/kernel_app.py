@@ -56,6 +56,18 @@ class KernelApp(IPKernelApp):
     def parse_command_line(self, argv: Any = None) -> None:
         """Nothing to do; to find that out, a parser of every option of every class would be made."""
 
+    def init_config_files(self) -> None:
+        """None is laid down: the kernel's folder is new, and it reads no other."""
+
+    def load_config_file(self, *_: Any, **__: Any) -> None:
+        """There is none."""
+
+    def init_crash_handler(self) -> None:
+        """Whoever made this process tells how it ended."""
+
+    def init_extensions(self) -> None:
+        """None is loaded: that of `%store` keeps variables in a folder that goes with the kernel."""
+
     def init_code(self) -> None:
         """None runs before the first cell; what is defined by now is no variable of the notebook's."""
         shell: Any = self.shell

@@ -49,6 +49,7 @@ def kernel(notebooks: Path | None = None) -> None:
     notebooks : Path, optional
         The folder of the runbooks.
     """
+    sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]  # numba would load it wherever it is installed
     _load(_KERNEL)
     if notebooks is not None:
         _load(imports(notebooks.glob("*/*.ipynb")))
@@ -58,6 +59,8 @@ def kernel(notebooks: Path | None = None) -> None:
             engine.warm()
     _load(_rehearsed())
     _draw()
+    if sys.modules["coverage"] is None:
+        del sys.modules["coverage"]
     _settle()
 
 
