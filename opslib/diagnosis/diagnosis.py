@@ -122,6 +122,11 @@ class Diagnosis:
         self.ops.conclude(verdict)
         return verdict
 
+    def _whom(self, level: str) -> str:
+        """A level of authority, and whom to call there."""
+        found = self.ops.context.contacts.get(level)
+        return level if found is None else f"{level} ({found['who']}, {found['how']}, within {found['within']})"
+
     def message(self, title: str, plan: Plan | None, *, update: str) -> str:
         """The draft of the message to those who wait: what is the case, what is proposed, and when more is told.
 
@@ -139,11 +144,15 @@ class Diagnosis:
         lines = [f"[{where.incident}] {title} on {where.platform}, {state}. {verdict.summary}"]
         if verdict.unseen:
             lines.append(f"Not seen: {'; '.join(verdict.unseen)}.")
-        told = "nothing" if plan is None else f"{plan.summary}. {plan.authority} decides; it shows {plan.shows}"
+        level = "L1" if plan is None else plan.authority
+        told = "nothing" if plan is None else f"{plan.summary}. {self._whom(level)} decides; it shows {plan.shows}"
         lines.append(f"Proposed: {told}.")
         holding = [self.causes[item.key].fix for item in verdict.causes if item.likelihood > 0.5]
         if plan is None and holding:
             lines.append(f"To do by hand: {'; '.join(holding)}.")
         if plan is not None:
             lines.append(f"Stays at risk: {plan.risk}.")
+        above = f"L{int(level[1:]) + 1}"
+        if self.confirmed is not False and above in where.contacts:
+            lines.append(f"Where that does not end it, call {self._whom(above)}.")
         return "\n".join([*lines, f"Next update {update}."])

@@ -174,6 +174,7 @@ class ReplaySession(Served):
             "systems": session.get("systems", sorted(seen)),
             "environment": session.get("environment", "sandbox"),
             "title": session.get("title", self._archived.facts["platform"]),
+            "contacts": session.get("contacts", {}),
         }
 
     def _probe(self, request: dict[str, Any]) -> Answer:

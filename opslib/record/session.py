@@ -209,7 +209,12 @@ class Session(Served):
         except ConfigurationError:
             declared = {}
         systems = sorted(name for name, url in declared.items() if url and not name.endswith(("_admin", "_preview")))
-        return {"systems": systems, "environment": self._platform.environment, "title": self._platform.title}
+        return {
+            "systems": systems,
+            "environment": self._platform.environment,
+            "title": self._platform.title,
+            "contacts": {level: contact.model_dump() for level, contact in self._platform.contacts.items()},
+        }
 
     def _probe(self, request: dict[str, Any]) -> Answer:
         arguments = request.get("arguments") or {}

@@ -25,6 +25,8 @@ class Context:
         What the platform has: `api`, `redis`, `prometheus`.
     environment : str
         production, staging or sandbox.
+    contacts : dict
+        Whom to call, by level of authority: `who`, `how`, `within`.
     """
 
     def __init__(self, facts: dict[str, Any]) -> None:
@@ -37,6 +39,7 @@ class Context:
         self.alert: dict[str, Any] = facts.get("alert") or {}
         self.systems: tuple[str, ...] = tuple(facts["systems"])
         self.environment: str = facts["environment"]
+        self.contacts: dict[str, dict[str, str]] = facts.get("contacts") or {}
 
     def __repr__(self) -> str:
         """One line: incident, runbook, platform, mode."""

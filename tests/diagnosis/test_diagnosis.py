@@ -73,7 +73,10 @@ def test_two_causes_may_hold() -> None:
 
 def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_when_more_is_told() -> None:
     wet = case(["the heat (no thermometer)"])
-    wet.ops.context = SimpleNamespace(incident="INC-1", platform="cellar")  # type: ignore[attr-defined]
+    levels = {
+        level: {"who": who, "how": "by bell", "within": "a minute"} for level, who in (("L2", "ben"), ("L3", "cleo"))
+    }
+    wet.ops.context = SimpleNamespace(incident="INC-1", platform="cellar", contacts=levels)  # type: ignore[attr-defined]
     wet.confirm(True, "water is on the floor")
     wet.examine("hot", heat=None)
     wet.examine("wet", water=5.0)
@@ -84,11 +87,15 @@ def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_when_more_i
     assert wet.message("Wet", Plan({"actions": actions}), update="in 15 minutes").splitlines() == [
         "[INC-1] Wet on cellar, confirmed. Water is on the floor: wet (87 %), because 5.0 mm of water.",
         "Not seen: the heat (no thermometer).",
-        "Proposed: pump; close the tap. L2 decides; it shows within 5 min.",
+        "Proposed: pump; close the tap. L2 (ben, by bell, within a minute) decides; it shows within 5 min.",
         "Stays at risk: mud.",
+        "Where that does not end it, call L3 (cleo, by bell, within a minute).",
         "Next update in 15 minutes.",
     ]
-    assert "Proposed: nothing.\nTo do by hand: dry it.\n" in wet.message("Wet", None, update="in 15 minutes")
+    by_hand = wet.message("Wet", None, update="in 15 minutes")
+    assert "Proposed: nothing.\nTo do by hand: dry it.\nWhere that does not end it, call L2 (ben, " in by_hand
+    levels.clear()
+    assert "call" not in wet.message("Wet", None, update="in 15 minutes")
 
 
 def test_nothing_that_fits_is_none_of_these() -> None:
