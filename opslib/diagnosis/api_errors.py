@@ -319,17 +319,18 @@ def unexplained(errors: pd.DataFrame, findings: Mapping[str, Finding]) -> dict[s
 
 def rollout(
     history: pd.DataFrame | None,
-    pods: pd.DataFrame | None,
     series: pd.DataFrame | None,
     errors: pd.DataFrame | None,
     findings: Mapping[str, Finding],
 ) -> Facts | None:
     """The last roll-out, and when the errors began that nothing else explains; None where its history was not seen.
 
+    It is dated by its revision, not by its pods: those may have been replaced since.
+
     Parameters
     ----------
-    history, pods : DataFrame or None
-        Of the service's workload, as `ops.kubernetes` tells them.
+    history : DataFrame or None
+        Of the service's workload, as `ops.kubernetes` tells it.
     series : DataFrame or None
         Shares by error over time [%], indexed by time.
     errors : DataFrame or None
@@ -342,7 +343,7 @@ def rollout(
     left = unexplained(errors, findings)
     facts = Facts(unexplained=sum(left.values()), says="", gap_s=math.nan, revision=0, previous=0, changes="", at=None)
     facts["taken_back"] = service_pods.taken_back(history)
-    facts.seen_in(marks(history, pods, series, errors))
+    facts.seen_in(marks(history, series, errors))
     worst = max(left, key=lambda kind: left[kind], default="")
     facts["says"] = str(errors.at[worst, "says"]) if worst else ""
     current = history[history["current"]]
@@ -351,9 +352,6 @@ def rollout(
     row = current.iloc[0]
     earlier = history[history["revision"] < row["revision"]]
     at = row["created"]
-    if pods is not None and len(pods) and row["changes"] != "the first kept":
-        begun = pods.loc[pods["created"] >= at, "created"]
-        at = begun.min() if len(begun) else at
     facts |= {"revision": int(row["revision"]), "changes": str(row["changes"]), "at": at}
     facts["previous"] = int(earlier["revision"].max()) if len(earlier) else 0
     began = onset(series, worst)

@@ -129,7 +129,7 @@ class Facts:
         examine("slow-database", "errors", "waits", slow_ms=100.0)
         examine("stale-cache", "errors", "entries", oldest_s=7200.0)
         errors = facts["errors"]
-        facts["rollout"] = api_errors.rollout(self.history(), self.pods(), self.series(), errors, case.findings)
+        facts["rollout"] = api_errors.rollout(self.history(), self.series(), errors, case.findings)
         case.examine("bad-deployment", rollout=facts["rollout"], after_s=90.0)
         return case.verdict(), facts
 
