@@ -7,6 +7,7 @@ import pytest
 from opslib.diagnosis import circuit_breaker
 from sandbox.crypto.risk import BreakerState
 from tests.diagnosis import simulation
+from tests.seeds import seeds
 
 CAUSES = sorted(simulation.FAULTS["circuit-breaker"])
 
@@ -27,7 +28,7 @@ def named(cause: str, seed: int) -> None:
     assert (verdict.cause, simulation.likely(verdict)) == (cause, [cause]), (seed, verdict)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 @pytest.mark.parametrize("cause", CAUSES)
 def test_the_cause_is_named_alone(cause: str, seed: int) -> None:
     named(cause, seed)

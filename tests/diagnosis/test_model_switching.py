@@ -8,6 +8,7 @@ from opslib.diagnosis import model_switching
 from sandbox.crypto.changes import CHANGES
 from sandbox.crypto.parameters import SYMBOLS
 from tests.diagnosis import simulation
+from tests.seeds import seeds
 
 CAUSES = sorted(simulation.FAULTS["model-switching"])
 WHEN = (2, 12, 40, 140)  # steps after the alert
@@ -29,7 +30,7 @@ def named(cause: str, seed: int) -> None:
     assert (verdict.cause, simulation.likely(verdict)) == (cause, [cause]), (seed, verdict)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 @pytest.mark.parametrize("cause", CAUSES)
 def test_the_cause_is_named_first_and_alone(cause: str, seed: int) -> None:
     named(cause, seed)
@@ -67,7 +68,7 @@ def test_what_is_proposed_ends_it(cause: str) -> None:
     assert not simulation.diagnose_switching(scene).confirmed
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6))
 def test_a_healthy_platform_has_no_cause(seed: int) -> None:
     scene = simulation.scene(600 + seed)
     scene.advance(200)

@@ -6,11 +6,12 @@ import pytest
 
 from sandbox.faults.catalogue import FAULTS
 from tests.diagnosis import simulation
+from tests.seeds import seeds
 
 VAR_BREACH = sorted(fault for fault in FAULTS if fault.startswith("var-breach/"))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 @pytest.mark.parametrize("fault", VAR_BREACH)
 def test_the_cause_is_named_first_and_alone(fault: str, seed: int) -> None:
     scene = simulation.scene(100 + seed)
@@ -41,7 +42,7 @@ def test_two_causes_at_once_are_both_likely(first: str, second: str) -> None:
     assert likely == {first, second}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 def test_a_healthy_platform_has_no_cause(seed: int) -> None:
     scene = simulation.scene(500 + seed)
     scene.advance(60)
@@ -73,7 +74,7 @@ def test_a_position_that_fills_its_usual_limit_is_still_the_cause() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 @pytest.mark.parametrize("fault", VAR_BREACH)
 def test_a_breach_older_than_the_window_is_never_given_a_wrong_name(fault: str, seed: int) -> None:
     scene = simulation.scene(100 + seed)

@@ -10,6 +10,7 @@ from sandbox.crypto.parameters import HISTORY_POINTS, NAV_USD, STEP_DAYS, STEP_S
 from sandbox.crypto.platform import Platform
 from sandbox.crypto.risk import BreakerState
 from sandbox.errors import ControlRefused
+from tests.seeds import seeds
 
 START_MS = 1_800_000_000_000
 EVERY = list(range(len(SYMBOLS)))
@@ -31,7 +32,7 @@ def run(platform: Platform, steps: int) -> FloatArray:
     return np.array([record.var_pct.max() for record in records])
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(2))
 def test_a_healthy_platform_stays_far_below_its_warning_level(seed: int) -> None:
     platform = make(seed)
     largest = run(platform, 6_000)
@@ -42,6 +43,7 @@ def test_a_healthy_platform_stays_far_below_its_warning_level(seed: int) -> None
     assert sum(platform.router.switches_total) / minutes < 8.0
 
 
+@pytest.mark.slow
 def test_the_models_hit_about_as_often_as_they_state() -> None:
     platform = make(3)
     run(platform, 6_000)
@@ -63,6 +65,7 @@ def test_the_estimate_follows_the_market() -> None:
     np.testing.assert_allclose(platform.estimator.estimate, platform.market.volatility, rtol=0.25)
 
 
+@pytest.mark.slow
 def test_prices_move_with_the_stated_volatility() -> None:
     platform = make(6)
     run(platform, HISTORY_POINTS)
@@ -79,7 +82,7 @@ def test_history_is_there_from_the_start_and_ends_now() -> None:
     assert set(np.diff(times)) == {250}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6))
 def test_one_concentrated_symbol_breaches_alone(seed: int) -> None:
     platform = make(seed)
     place = seed % len(SYMBOLS)
