@@ -28,6 +28,7 @@ _RECORDS: dict[str, tuple[str, tuple[str | None, ...]]] = {
     "greeks-latency": ("derivatives", (None, "gpu-unavailable")),
     "api-error-rate": ("derivatives", (None, "bad-deployment")),
     "postgres-down": ("derivatives", (None, "pod-crash")),
+    "large-loss": ("derivatives", (None, "wrong-greeks")),
     "latency-degrading": ("derivatives", ("memory-leak",)),
     "cache-miss-rate": ("derivatives", (None, "cold-after-restart")),
 }
