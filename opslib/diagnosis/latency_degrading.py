@@ -40,6 +40,7 @@ NO_STATEMENTS = "what the statements take"
 _RESTARTED = "restarted at"
 _QUICK_MS = 15.0  # a statement that takes less does not make a request slow
 _CHANCE = 0.01
+_FEW = 8  # values of a young pod, of which less tell nothing
 _ROSE = 1.4  # times as long as before
 _HEIGHTS = {"greeks_us": "Greeks", "requests_ms": "whole requests"}
 
@@ -159,7 +160,8 @@ def _sides(
 ) -> tuple[float, float]:
     """The median computation in pods of the newest revision and in those that it replaced [us]; nan where not seen.
 
-    Pods that had ended before it began are another story: of what was replaced, the last that there was counts.
+    Pods that had ended before it began are another story: of what was replaced, the last that there was counts. Of
+    a pod that is too young to be warm, the later half of its seconds counts.
     """
     import pandas as pd
 
@@ -170,6 +172,8 @@ def _sides(
         if not str(pod).startswith(f"{name}-") or not len(values):
             continue
         settled = values[values.index >= values.index[0] + pd.Timedelta(seconds=warm_up_s)]
+        if not len(settled):
+            settled = values.iloc[len(values) // 2 :] if len(values) >= _FEW else settled
         if len(settled):
             side = str(pod).startswith(f"{name}-{newest}-")
             sides[side].append((values.index[-1], float(settled.median())))

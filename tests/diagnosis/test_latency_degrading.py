@@ -360,3 +360,13 @@ def test_the_newest_revision_is_that_of_the_newest_pods() -> None:
     assert release["new_us"] == pytest.approx(100.0, rel=0.1)
     assert release["old_us"] == pytest.approx(22.0, rel=0.1)
     assert release["revision"] == 4
+
+
+def test_a_pod_too_young_to_be_warm_tells_by_its_later_half() -> None:
+    index = pd.date_range("2026-11-28T12:00:00Z", periods=40, freq="1s")
+    name, nothing = WORKLOAD.partition("/")[2], float("nan")
+    young = [nothing] * 24 + [400.0] * 6 + [190.0] * 10
+    medians = pd.DataFrame({f"{name}-old-a": [50.0] * 26 + [nothing] * 14, f"{name}-new-b": young}, index=index)
+    assert latency_degrading._sides(medians, WORKLOAD, "new", 20.0, index[24]) == (190.0, 50.0)
+    new, _ = latency_degrading._sides(medians.iloc[:30], WORKLOAD, "new", 20.0, index[24])
+    assert math.isnan(new)
