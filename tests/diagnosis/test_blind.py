@@ -28,7 +28,7 @@ class Blind:
         self.unseen: list[str] = []
         self.concluded: list[Verdict] = []
         self.proposed: list[Any] = []
-        self.context = SimpleNamespace(incident="INC-2026-000001", platform="derivatives")
+        self.context = SimpleNamespace(incident="INC-2026-000001", platform="derivatives", contacts={})
 
     def __getattr__(self, system: str) -> Any:
         class System:
