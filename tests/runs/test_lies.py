@@ -139,7 +139,7 @@ def test_output_is_in_the_journal_while_the_cell_runs(warm_runs: Settings, noteb
     incident, number = run.start(warm_runs, notebook("talks", SLEEPS, AFTER), "test", {}, None, "plan", "ann")
     thread = threading.Thread(target=run.execute, args=(warm_runs, number), kwargs={"inline": True})
     thread.start()
-    wait_for(lambda: "begun\n" in [one["body"].get("text") for one in entries(warm_runs, incident)])
+    wait_for(lambda: has_begun(warm_runs, incident))
     saved = wait_for(lambda: following.read(warm_runs, number)["record"])
     wait_for(lambda: "begun" in (warm_runs.home / saved).read_text())  # saved within seconds, while it goes on
     with store.transaction(warm_runs) as connection:
@@ -158,7 +158,7 @@ def test_the_command_is_interrupted(warm_runs: Settings, notebook: Callable[...,
     environment = {**client.environment(warm_runs), "RUNBOOK_WARM_KERNELS": "2"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         incident = wait_for(lambda: going(warm_runs, "by-hand"))
-        wait_for(lambda: any(one["kind"] == "output" for one in entries(warm_runs, incident)))
+        wait_for(lambda: has_begun(warm_runs, incident))
         process.send_signal(number)
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -168,6 +168,11 @@ def test_the_command_is_interrupted(warm_runs: Settings, notebook: Callable[...,
     assert f"the command was ended with {signal.Signals(number).name}" in row["error"]
     assert last(warm_runs, row, 2) == ["interrupted", "not-run"]
     assert "begun" in (warm_runs.home / row["record"]).read_text()
+
+
+def has_begun(settings: Settings, incident: str) -> bool:
+    """The cell that sleeps has printed: not merely some cell before it."""
+    return "begun\n" in [one["body"].get("text") for one in entries(settings, incident)]
 
 
 def going(settings: Settings, name: str) -> str | None:
@@ -194,7 +199,7 @@ def test_the_worker_is_ended(
     spawn = f"import subprocess\nsubprocess.Popen(['setsid', 'sleep', '{mark}'])"
     incident, first = queued(warm_runs, notebook("under-a-worker", spawn, SLEEPS, AFTER))
     with support.worker(warm_runs) as process:
-        wait_for(lambda: any(one["kind"] == "output" for one in entries(warm_runs, incident)))
+        wait_for(lambda: has_begun(warm_runs, incident))
         process.send_signal(number)
         process.wait(60)
         wait_for(lambda: following.read(warm_runs, first)["state"] == "lost")
