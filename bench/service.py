@@ -72,6 +72,7 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
+        self._sender = httpx.Client(timeout=30, trust_env=False)  # which keeps its connection, as Alertmanager does
 
     def _lay_down(self, cells: Sequence[str]) -> None:
         """The runbook, a platform, and routes."""
@@ -123,12 +124,10 @@ class Service:
     def post(self, **labels: str) -> tuple[str, datetime]:
         """Send one alert; the incident, and when it was sent."""
         now = datetime.now(UTC)
-        answer = httpx.post(
+        answer = self._sender.post(
             f"http://127.0.0.1:{self.port}/api/v1/alerts",
             json={"version": "4", "status": "firing", "receiver": "bench", "alerts": [firing(now, **labels)]},
             headers={"authorization": f"Bearer {TOKEN}"},
-            timeout=30,
-            trust_env=False,
         )
         answer.raise_for_status()
         return str(answer.json()["incidents"][0]), now

@@ -20,7 +20,7 @@ from bench.service import TOKEN, Service, firing, serving
 from bench.timing import Row, report
 from opslib import intake, store
 from opslib.errors import StoreError
-from opslib.record.verify import verify
+from opslib.record.verify import Report, verify
 from opslib.runs import descendants
 
 CELLS = ("print('looked')", "total = sum(range(1000))\nprint(total)")
@@ -127,25 +127,24 @@ class Storm:
         return [alerts[at : at + self.plan.group] for at in range(0, len(alerts), self.plan.group)]
 
     def _send(self, sender: int) -> None:
-        """Every SENDERS-th body at its time, each until it is taken."""
-        for number in range(sender, len(self._bodies), SENDERS):
-            due = self._begun + self.plan.over_s * number / len(self._bodies)
-            time.sleep(max(0.0, due - time.monotonic()))
-            while not self._post(self._bodies[number]):
-                if time.monotonic() > due + _UP_AGAIN_S:
-                    self.outcome.given_up += 1
-                    break
-                time.sleep(_AGAIN_S)
+        """Every SENDERS-th body at its time, each until it is taken; on a connection that is kept, as Alertmanager's."""
+        with httpx.Client(timeout=10, trust_env=False) as client:
+            for number in range(sender, len(self._bodies), SENDERS):
+                due = self._begun + self.plan.over_s * number / len(self._bodies)
+                time.sleep(max(0.0, due - time.monotonic()))
+                while not self._post(client, self._bodies[number]):
+                    if time.monotonic() > due + _UP_AGAIN_S:
+                        self.outcome.given_up += 1
+                        break
+                    time.sleep(_AGAIN_S)
 
-    def _post(self, alerts: list[dict[str, Any]]) -> bool:
+    def _post(self, client: httpx.Client, alerts: list[dict[str, Any]]) -> bool:
         began = time.monotonic()
         try:
-            answer = httpx.post(
+            answer = client.post(
                 f"http://127.0.0.1:{self.service.port}/api/v1/alerts",
                 json={"version": "4", "status": "firing", "receiver": "bench", "alerts": alerts},
                 headers={"authorization": f"Bearer {TOKEN}"},
-                timeout=10,
-                trust_env=False,
             )
             taken = answer.is_success
         except httpx.TransportError:
@@ -224,7 +223,12 @@ class Storm:
             "GROUP BY incident HAVING count(*) > 1) AS each",
         )
         self.outcome.twice = int(began["n"]) + int(answered["n"])
-        self.outcome.intact = verify(settings.home).ok
+        self.outcome.intact = _until(self._verified, _UP_AGAIN_S).ok
+
+    def _verified(self) -> Report | None:
+        """What the verifier says, once no record is being closed any more."""
+        found = verify(self.service.settings.home)
+        return None if any(report.state == "open" for report in found.incidents) else found
 
 
 def _ask(settings: Any, statement: str) -> dict[str, Any]:
@@ -261,7 +265,8 @@ def rows() -> list[Row]:
     p99 = quantiles(found.posts_ms, n=100)[-1]
     told = f"{len(found.posts_ms)} bodies, {found.again} sent again; {found.settled_s:.0f} s to the last run"
     wrong = len(found.mistakes) + found.twice + found.given_up + (not found.intact)
-    why = "; ".join(found.mistakes)
+    counted = f"{found.twice} twice, {found.given_up} never taken, records {'intact' if found.intact else 'altered'}"
+    why = "; ".join([counted, *found.mistakes])
     outcomes = ", ".join(f"{totals[name]} {name}" for name in intake.OUTCOMES)
     lost = "those whose answer was lost came again"
     sent = plan.distinct

@@ -13,6 +13,7 @@ key (`trust`) and now and then a checkpoint (`checkpoint`) somewhere else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,7 @@ from opslib.record.verify_incident import Problem, check
 
 State = Literal["open", "intact", "altered", "missing"]
 STATE_FOLDER = ".state"
+_LOOKS, _LOOK_AGAIN_S = 3, 0.7
 __all__ = ["IncidentReport", "Problem", "Report", "verify"]
 
 
@@ -200,6 +202,11 @@ def _incident(home: Path, folder: str, log: verify_log.Log) -> IncidentReport:
         reason = f"missing: the log holds {seals} of this incident and its folder is gone"
         return IncidentReport(name, folder, "missing", problems=[Problem(folder, "", reason)])
     found = check(path, folder, leaves, log.key)
+    for _ in range(_LOOKS):
+        if not (found.wrong and found.closing):
+            break
+        time.sleep(_LOOK_AGAIN_S)  # its files are a moment ahead of its journal
+        found = check(path, folder, leaves, log.key)
     state: State = "altered" if found.wrong else "open" if found.unsealed else "intact"
     return IncidentReport(
         name, folder, state, len(leaves), len(found.files), found.entries, found.wrong or found.unsealed

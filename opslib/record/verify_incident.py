@@ -37,6 +37,8 @@ class Found:
         What goes on after the last seal.
     files : list of str
     entries : int
+    closing : bool
+        A run has ended whose files the journal does not name yet: they may be written at this moment.
     """
 
     folder: str
@@ -44,6 +46,7 @@ class Found:
     unsealed: list[Problem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     entries: int = 0
+    closing: bool = False
 
     def bad(self, file: str, reason: str, where: str = "") -> None:
         """Note what is wrong."""
@@ -73,6 +76,7 @@ def check(path: Path, folder: str, leaves: list[dict[str, Any]], key: Ed25519Pub
     last = _check_seals(path, leaves, key, found)
     entries, tail = _check_journal(path, last, found)
     found.entries = len(entries)
+    found.closing = bool(_runs(entries, "run-ended") - _runs(entries, "file"))
     _check_evidence(path, entries, found)
     _check_files(path, last, entries, tail, found)
     if not leaves and not found.wrong:
@@ -210,6 +214,7 @@ def _chain(data: bytes, found: Found) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             good = canonical(entry) == line and set(entry) == _ENTRY and isinstance(entry["body"], dict)
+            good = good and isinstance(entry["body"].get("run"), int | str | None)
         except (ValueError, TypeError, RecursionError):
             good = False
         if not good:
@@ -273,6 +278,10 @@ def _check_files(
             found.later(name, "not sealed yet")
         else:
             found.bad(name, "added: no seal lists it")
+
+
+def _runs(entries: list[dict[str, Any]], kind: str) -> set[Any]:
+    return {entry["body"].get("run") for entry in entries if entry["kind"] == kind}
 
 
 def _explained(entries: list[dict[str, Any]], tail: list[dict[str, Any]]) -> tuple[set[str], tuple[str, ...]]:

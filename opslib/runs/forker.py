@@ -15,11 +15,15 @@ import signal
 import sys
 from typing import NoReturn
 
+import psycopg
 import structlog
 from setproctitle import setproctitle
 
+from opslib import store
+from opslib.errors import StoreError
 from opslib.runs import descendants, preload
 from opslib.runs.parked import let_go
+from opslib.settings import Settings
 
 
 class Forker:
@@ -100,6 +104,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     descendants.end_with_parent(signal.SIGTERM, int(arguments[0]))
     preload.run()
+    with contextlib.suppress(StoreError, psycopg.Error):  # then a run need not look whether its schema is there
+        store.ensure(Settings())
     return Forker().work()
 
 

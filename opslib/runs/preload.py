@@ -39,6 +39,20 @@ _REHEARSAL = (
     "frame.plot(); plt.legend(); plt.show()\n",
     "1 / 0",
 )
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABXvMqOgAAAABJRU5ErkJggg=="
+_SHOWN = (
+    {"output_type": "stream", "name": "stdout", "text": "a\n"},
+    {"output_type": "error", "ename": "E", "evalue": "e", "traceback": ["\x1b[31mE\x1b[0m: e"]},
+    *(
+        {"output_type": "display_data", "metadata": {}, "data": {kind: text}}
+        for kind, text in (
+            ("text/html", "<table class='dataframe'><tr><td style='color: red'>1</td></tr></table>"),
+            ("text/markdown", "**a** `b`"),
+            ("text/plain", "a"),
+            ("image/png", _PIXEL),
+        )
+    ),
+)
 
 
 def kernel(notebooks: Path | None = None) -> None:
@@ -67,10 +81,25 @@ def kernel(notebooks: Path | None = None) -> None:
 def run() -> None:
     """All that the process of a run needs."""
     _load(_RUN)
-    from opslib.runs import html
-
-    html.exporter()
+    _write_record()
     _settle()
+
+
+def _write_record() -> None:
+    """Read and show a record once, so that schemas, templates and lexers are compiled; thrown away."""
+    from opslib.runs import html
+    from opslib.runs.formats import nbformat, v4
+
+    cells = [
+        v4.new_markdown_cell("# A\n\n- *b*, [c](#c), `d`\n\n| e |\n|---|\n| 1 |"),
+        v4.new_code_cell(
+            "import a\nb = [a.c(f'{1:.2f}'), 'd']  # e",
+            outputs=[nbformat.from_dict(one) for one in _SHOWN],
+            execution_count=1,
+        ),
+    ]
+    text = nbformat.writes(v4.new_notebook(cells=cells))
+    html.render(nbformat.reads(text, as_version=4))
 
 
 def imports(notebooks: Iterable[Path]) -> list[str]:

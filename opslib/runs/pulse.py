@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 
 import psycopg
@@ -34,12 +36,15 @@ class Pulse:
         self._run = run
         self._stop = stop
         self._over = threading.Event()
+        self._wake, self._waker = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._work, name="pulse", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End the pulse."""
-        self._over.set()
+        if not self._over.is_set():
+            self._over.set()
+            os.close(self._waker)
         self._thread.join(2 * BEAT_S)
 
     def _work(self) -> None:
@@ -51,6 +56,7 @@ class Pulse:
                         self._beat(connection)
             except (StoreError, psycopg.OperationalError):
                 self._over.wait(BEAT_S)
+        os.close(self._wake)
 
     def _beat(self, connection: store.Connection) -> None:
         sql = queries("runs")
@@ -59,9 +65,5 @@ class Pulse:
         if asked is not None:
             why = f" ({asked['reason']})" if asked["reason"] else ""
             self._stop.ask("cancelled", f"was stopped: {asked['person']} cancelled the run{why}.")
-        waited = 0.0
-        while waited < BEAT_S and not self._over.is_set():
-            for note in connection.notifies(timeout=0.2, stop_after=1):
-                if note.payload == str(self._run):
-                    return
-            waited += 0.2
+        if not any(True for _ in connection.notifies(timeout=0)):  # what came with the answers
+            select.select([connection, self._wake], [], [], BEAT_S)

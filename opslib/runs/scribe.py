@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import queue
 import threading
@@ -112,6 +113,8 @@ class RunJournal:
             self._put("output", {"run": self._run, "cell_id": self._cell, "text": text})
 
     def _work(self) -> None:
+        with contextlib.suppress(StoreError, psycopg.OperationalError):  # then the first entry tries again
+            self._connection = store.connect(self._settings, autocommit=True)
         while True:
             try:
                 item = self._items.get(timeout=_GATHER_S)

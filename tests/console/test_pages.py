@@ -99,6 +99,9 @@ def test_notebook_is_framed_and_harmless(desk: Any, scenes: Any, scene: Any) -> 
     frame = desk.parsed(visitor.get(f"/incidents/{scene.incident}")).find("iframe")
     assert frame.get_attribute_list("sandbox") in ([], [""])
     assert frame["src"] == f"/incidents/{scene.incident}/runs/1/notebook.html"
+    told = desk.parsed(visitor.get(f"/incidents/{scene.incident}")).select_one("#fold-investigate pre")
+    assert told is not None
+    assert told.text == f"runbook lab --investigate {scene.incident}"
     page = visitor.get(frame["src"])
     assert "Finding" in desk.visible(page)
     assert page.headers["content-security-policy"].startswith("sandbox; default-src 'none'")

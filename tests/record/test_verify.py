@@ -8,9 +8,10 @@ import random
 import runpy
 import secrets
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jsonschema
 import psycopg
@@ -18,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from opslib import store
+from opslib.canonical import file_digest
 from opslib.cli import main
 from opslib.errors import NotFound, RecordError
 from opslib.ops import Ops
@@ -101,6 +103,9 @@ def _make(settings: Settings) -> None:
     (settings.home / "README.md").write_text("# Records\n")
     with store.transaction(settings) as connection:
         journal.append(connection, FIRST, "run-ended", {"run": row["id"], "state": "succeeded"}, actor="worker")
+        for name in ("01-var-breach.ipynb", "01-var-breach.html"):
+            facts = {"run": row["id"], "path": name, "sha256": file_digest(folder / name)}
+            journal.append(connection, FIRST, "file", facts, actor="worker")
         connection.execute("UPDATE runs SET state = 'succeeded'")
     seal(settings, FIRST)
     note(settings, SECOND, "another incident")
@@ -259,6 +264,35 @@ def test_a_line_added_to_a_journal_is_open_not_intact(home: Path) -> None:
     report = verify(home)
     assert (report.ok, report.incidents[0].state) == (False, "open")
     assert report.incidents[0].problems[0].where.startswith(f"line {last['seq'] + 1}, byte ")
+
+
+@pytest.mark.parametrize(("told", "state"), [(True, "open"), (False, "altered")])
+def test_a_record_that_is_being_closed_is_looked_at_again(home: Path, told: bool, state: str) -> None:
+    folder = home / DATE / FIRST
+    line_added(folder, "run-ended", {"run": 99, "state": "succeeded"})
+    notebook = folder / "01-var-breach.ipynb"
+    notebook.write_bytes(notebook.read_bytes() + b" ")
+    facts = {"run": 99, "path": notebook.name, "sha256": file_digest(notebook)}
+    telling = threading.Timer(0.5, line_added, (folder, "file", facts) if told else (folder, "note", {"text": "a"}))
+    telling.start()
+    assert verify(home).incidents[0].state == state
+    telling.join()
+
+
+@pytest.mark.parametrize("run", [[], {"a": 1}, 1.5])
+def test_a_line_that_is_none_of_ours_is_named(home: Path, run: object) -> None:
+    line_added(home / DATE / FIRST, "run-ended", {"run": run})
+    report = verify(home).incidents[0]
+    assert (report.state, report.problems[0].reason) == ("altered", "altered: it is no journal line as it is written")
+
+
+def line_added(folder: Path, kind: str, body: dict[str, Any]) -> None:
+    """A line that follows the journal's last one as it should."""
+    data = (folder / "journal.jsonl").read_bytes()
+    before = data.splitlines()[-1]
+    last = json.loads(before)
+    more = {**last, "seq": last["seq"] + 1, "prev": journal.digest(before), "kind": kind, "body": body}
+    (folder / "journal.jsonl").write_bytes(data + journal.canonical(more) + b"\n")
 
 
 def test_files_swapped_between_incidents_are_named(home: Path) -> None:

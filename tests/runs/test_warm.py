@@ -21,7 +21,7 @@ from opslib.runs import descendants, kernels, leases, nursery, preload
 from opslib.runs.cells import Stop, execute
 from opslib.runs.kernels import Kernel
 from opslib.runs.outputs import CellOutputs
-from opslib.settings import Settings
+from opslib.settings import PROJECT, Settings
 from tests.runs import support
 from tests.runs.conftest import write_runbook
 from tests.runs.support import processes_of, wait_for
@@ -339,6 +339,21 @@ def test_what_the_runbooks_import_is_found(tmp_path: Path) -> None:
     (tmp_path / "alerts" / "two.ipynb").write_text("no notebook")
     found = preload.imports(tmp_path.glob("*/*.ipynb"))
     assert {"json", "os.path", "xml", "xml.sax"} <= set(found)
+
+
+def test_a_forked_run_finds_all_that_a_record_needs() -> None:
+    source = """
+import pathlib, sys, threading
+from opslib.runs import html, preload
+preload.run()
+from opslib.runs.formats import nbformat
+before, threads = set(sys.modules), threading.active_count()
+page = html.render(nbformat.read(pathlib.Path(sys.argv[1]), as_version=4))
+print(threads, sorted(set(sys.modules) - before), "Verdict" in page)
+"""
+    record = next((PROJECT / "tests" / "golden").glob("*/*.ipynb"))
+    said = subprocess.run([sys.executable, "-c", source, record], capture_output=True, text=True, check=True).stdout
+    assert said == "1 [] True\n"
 
 
 def test_the_journal_says_how_the_kernel_came_to_be(runs: Settings, notebook: Callable[..., str]) -> None:
