@@ -270,9 +270,8 @@ def _real(valuation: Valuation, market: pd.DataFrame, limit_usd: float, stale_s:
     moved, text = math.nan, ""
     if len(days) and len(points):
         moved = max(float(days.median()), float(points.median()))
-        text = (
-            f"spots are {rows['move'].median():+.1%} from entry, volatilities {rows['volatility_x'].median():.2f} times"
-        )
+        spots, volatilities = rows["move"].median(), rows["volatility_x"].median()
+        text = f"spots are {spots:+z.1%} from entry, volatilities {volatilities:.2f} times"
     reasons.append(_half(reason(text, moved, threshold=1.0, decisive=3.0, missing=NO_ENTRY)))
     stale = float((market["age_s"] > stale_s).mean())
     if stale > _MUCH_STALE:

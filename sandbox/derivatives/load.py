@@ -45,8 +45,8 @@ class Demand:
         Options of a risk ladder in a request; those can be cached.
     large_share, large_options
         Share of requests that ask for a whole book, and its options.
-    sessions : {"kept", "new"}
-        Whether a client keeps its session, or begins one with each request.
+    new_sessions : float
+        Share of requests that begin a session, which nobody ends; the others are of the client's own.
     trades : int
         Trades that a client sends at once.
     """
@@ -57,7 +57,7 @@ class Demand:
     ladder: int = 6
     large_share: float = 0.0
     large_options: int = 0
-    sessions: str = "kept"
+    new_sessions: float = 0.0
     trades: int = 1
 
 
@@ -77,7 +77,6 @@ class _Client:
 
     def __init__(self, number: int, load: _Load) -> None:
         self._name = CLIENTS[number % len(CLIENTS)]
-        self._session = self._name  # more connections of a client share its session
         self._rng = random.Random(number + time.time_ns())
         self._load = load
         self._underlying, self._until, self._left = "", 0.0, 0
@@ -111,9 +110,9 @@ class _Client:
         options = [self._option() for _ in range(demand.large_options if large else demand.options)]
         for name, kind, strike, days, spot in rng.choices(_LADDER, k=demand.ladder):
             options.append({"underlying": name, "kind": kind, "strike": strike, "expiry_days": days, "spot": spot})
-        if demand.sessions == "new":
-            self._session = f"{self._name}-{rng.getrandbits(48):012x}"
-        return "POST", "/greeks", {"client": self._name, "session": self._session, "options": options}
+        begins = rng.random() < demand.new_sessions
+        session = f"{self._name}-{rng.getrandbits(48):012x}" if begins else self._name
+        return "POST", "/greeks", {"client": self._name, "session": session, "options": options}
 
     def _option(self) -> dict[str, Any]:
         spot = UNDERLYINGS[self._underlying].spot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from sandbox.derivatives.access import Access
 from sandbox.faults.fault import Fault
@@ -12,6 +13,7 @@ from sandbox.progress import Progress
 __all__ = ["FAULTS", "new_sessions"]
 
 _API = "deployment/derivatives-api"
+_SHARE = 0.5  # slow enough for a restart to help for some minutes
 
 
 def gpu_unavailable(access: Access, rng: random.Random, progress: Progress) -> None:
@@ -48,9 +50,9 @@ def model_not_cached(access: Access, _rng: random.Random, progress: Progress) ->
         aside.rename(store)
 
 
-def new_sessions(access: Access, rng: random.Random, _progress: Progress) -> None:
-    """Clients begin a session with every request and end none; the service keeps them all."""
-    demand(access, clients=rng.randint(12, 15), think_s=round(rng.uniform(0.6, 0.7), 2), sessions="new")
+def new_sessions(access: Access, rng: random.Random, _progress: Progress, share: float = 1.0) -> None:
+    """Clients begin a session with that share of their requests and end none; the service keeps them all."""
+    demand(access, clients=rng.randint(12, 15), think_s=round(rng.uniform(0.6, 0.7), 2), new_sessions=share)
 
 
 def _few_models(access: Access) -> str | None:
@@ -73,12 +75,12 @@ def _queued(access: Access) -> str | None:
 def _many_sessions(access: Access) -> str | None:
     held = access.value("max(derivatives_sessions)") or 0.0
     shown = slow(access)
-    return f"{shown}; {held:.0f} sessions in a pod" if shown and held > 400 else None
+    return f"{shown}; {held:.0f} sessions in a pod" if shown and held > 250 else None
 
 
 FAULTS: dict[str, Fault] = {
     "gpu-unavailable": fault(gpu_unavailable, _no_card),
     "high-load": fault(high_load, _queued),
-    "memory-leak": fault(new_sessions, _many_sessions, 240.0),
+    "memory-leak": fault(partial(new_sessions, share=_SHARE), _many_sessions, 240.0),
     "model-not-cached": fault(model_not_cached, _few_models),
 }

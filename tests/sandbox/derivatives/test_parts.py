@@ -146,7 +146,7 @@ def test_more_connections_of_a_client_share_its_session_unless_each_request_begi
         return {body["session"] for body in bodies if body is not None and "session" in body}
 
     assert sessions(first) == sessions(again) == {CLIENTS[3]}
-    load.demand = Demand(sessions="new")
+    load.demand = Demand(new_sessions=1.0)
     assert len(sessions(first)) > 30
 
 
