@@ -37,6 +37,28 @@ def rate(
     return None if status is None else float(status["router"]["switches_per_minute"])
 
 
+def symptom(rate: float | None, level: float, usual: float, *, alerted: bool) -> tuple[bool | None, str]:
+    """Whether symbols switch too often, and the sentence that says so.
+
+    An alert that has come is over when the rate is usual again: Prometheus extrapolates a rate over its window, so that
+    one switch less in the log than the level asks for is enough for it.
+
+    Parameters
+    ----------
+    rate : float or None
+        Switches of all symbols [1/min]; None where they could not be seen.
+    level, usual : float
+        The alert's level, and what is usual [1/min].
+    alerted : bool
+        Whether an alert has come; where it has not, the level counts.
+    """
+    if rate is None:
+        return None, "the switches of the router could not be seen"
+    told = f"{rate:.0f} model switches a minute against an alert level of {level:g}"
+    near = alerted and usual < rate <= level
+    return rate > (usual if alerted else level), f"{told}; usual are less than {usual:g}" if near else told
+
+
 def pattern(switches: pd.DataFrame, now: dt.datetime, window_s: float, slow_ms: float) -> pd.DataFrame:
     """How each symbol switched within the window.
 

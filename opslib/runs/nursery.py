@@ -117,7 +117,7 @@ class Nursery:
 
     def _patience_ms(self) -> int | None:
         """How long nothing needs to be done by itself; for ever while all that is wanted is there."""
-        if not any(self._lacking(forked) > 0 for forked in (True, False)):
+        if not any(self._due(forked) for forked in (True, False)):
             return None
         return max(0, round(1000 * (self._refill_at - time.monotonic())))
 
@@ -125,10 +125,19 @@ class Nursery:
         there = sum(cot.forked == forked for cot in self._cots.values())
         return self._wanted[forked] + sum(kind == forked for _, _, kind in self._waiting) - there
 
+    def _due(self, forked: bool) -> bool:
+        """Whether one is lacking that may be made now: one for each who waits, else one after the other.
+
+        What is made ahead is not to take the processors from runs and from the service, which are at work meanwhile.
+        """
+        making = sum(cot.forked == forked and not cot.ready for cot in self._cots.values())
+        wait = sum(kind == forked for _, _, kind in self._waiting)
+        return self._lacking(forked) > 0 and making < max(1, wait)
+
     def _refill(self) -> None:
         """Make one of the kernels that are lacking: at once for somebody who waits, else a moment later."""
         for forked in (True, False):
-            if self._lacking(forked) > 0 and (self._waiting or time.monotonic() >= self._refill_at):
+            if self._due(forked) and (self._waiting or time.monotonic() >= self._refill_at):
                 self._make(forked)
 
     def _make(self, forked: bool) -> None:

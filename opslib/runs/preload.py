@@ -72,6 +72,7 @@ def kernel(notebooks: Path | None = None) -> None:
         if hasattr(engine, "warm"):
             engine.warm()
     _load(_rehearsed())
+    _show_whole_tables()
     _draw()
     if sys.modules["coverage"] is None:
         del sys.modules["coverage"]
@@ -168,6 +169,13 @@ def _rehearse(heard: int, told: int) -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
+
+
+def _show_whole_tables() -> None:
+    """Have pandas show tables as in a notebook: it was imported where there is none, and took this for a terminal."""
+    import pandas as pd
+
+    pd.set_option("display.max_columns", 20)
 
 
 def _draw() -> None:

@@ -142,3 +142,17 @@ def test_an_empty_log_is_no_error() -> None:
     scene.platform.switches.clear()
     verdict = simulation.diagnose_switching(scene)
     assert not verdict.confirmed
+
+
+@pytest.mark.parametrize(
+    ("rate", "alerted", "confirmed"),
+    [(20.0, True, True), (16.0, True, True), (15.0, True, False), (20.0, False, False), (20.1, False, True)],
+)
+def test_after_an_alert_it_is_over_when_the_rate_is_usual_again(rate: float, alerted: bool, confirmed: bool) -> None:
+    found, told = model_switching.symptom(rate, 20.0, 15.0, alerted=alerted)
+    assert found is confirmed
+    assert ("usual are less than 15" in told) is (alerted and 15.0 < rate <= 20.0)
+
+
+def test_switches_that_could_not_be_seen_are_no_answer() -> None:
+    assert model_switching.symptom(None, 20.0, 15.0, alerted=True)[0] is None

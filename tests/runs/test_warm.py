@@ -106,6 +106,18 @@ def test_a_kernel_that_was_taken_is_warm_and_confined(settings: Settings) -> Non
         assert Path(printed(kernel, "print(os.getcwd())")).parent.parent == settings.runtime
 
 
+def test_tables_are_shown_as_by_a_kernel_that_was_started_plainly(take: Callable[[], Kernel]) -> None:
+    code = (
+        "import pandas as pd\n"
+        "options = ('max_columns', 'max_rows', 'min_rows', 'width', 'show_dimensions', 'large_repr', 'precision')\n"
+        "print([pd.get_option(f'display.{name}') for name in options])\n"
+        "print(pd.DataFrame([range(10**6, 10**6 + 18)], columns=[f'column {n}' for n in range(18)]))"
+    )
+    with kernels.started(None) as plain:
+        plain.ready()
+        assert printed(take(), code) == printed(plain, code)
+
+
 def test_no_secret_of_the_starter_is_in_its_memory(take: Callable[[], Kernel]) -> None:
     code = (
         "import gc\nneedle = 'sec' + 'ret-'\n"
