@@ -63,7 +63,9 @@ def up(
         found = state.load(state.file(settings, NAMESPACE))
         if found is not None and found.whole and _answers(settings, found):
             progress(f"{NAMESPACE} already runs at {found.endpoints.api}")
-            return found
+            if monitored and found.endpoints.alertmanager is None:
+                raise StartFailed("it runs without Prometheus and Alertmanager: `runbook sandbox down` first")
+            return _posting_to(webhook or DEFAULT_WEBHOOK, settings, found, progress)
         settle.check_programs()
         _clear(settings, cluster.find(settings))
         running = cluster.up(settings, progress=progress)
@@ -85,6 +87,18 @@ def down(settings: Settings, *, progress: Progress = quiet) -> bool:
         ran = cluster.down(settings, progress=progress) or ran
     progress(f"{NAMESPACE} ended" if ran else f"{NAMESPACE} was not running")
     return ran
+
+
+def _posting_to(webhook: str, settings: Settings, found: State, progress: Progress) -> State:
+    """The platform that runs, with its Alertmanager posting there from now on."""
+    if found.webhook == webhook or found.endpoints.alertmanager is None:
+        return found
+    progress(f"its Alertmanager posts to {webhook}")
+    folder = state.file(settings, NAMESPACE).with_suffix("")
+    monitoring.post_to(webhook, settings.state / "intake-token", folder, found.endpoints.alertmanager)
+    moved = found.model_copy(update={"webhook": webhook})
+    state.save(state.file(settings, NAMESPACE), moved.model_dump())
+    return moved
 
 
 def _start(

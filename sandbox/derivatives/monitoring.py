@@ -164,6 +164,21 @@ def _follow(folder: Path, document: dict[str, Any]) -> None:
             time.sleep(_FOLLOW_S)
 
 
+def post_to(webhook: str, token_file: Path, folder: Path, alertmanager: str) -> None:
+    """Have the Alertmanager that runs post somewhere else.
+
+    Raises
+    ------
+    StartFailed
+        It does not take its new configuration.
+    """
+    write(folder, "alertmanager.yml", alertmanager_configuration(webhook, token_file))
+    try:
+        httpx.post(f"{alertmanager}/-/reload", timeout=5.0, trust_env=False).raise_for_status()
+    except httpx.HTTPError as problem:
+        raise StartFailed(f"Alertmanager does not take its new configuration: {problem}") from problem
+
+
 def main() -> None:
     """Run both until SIGTERM; tell where they answer in `watchers.json`."""
     folder = Path(sys.argv[1])

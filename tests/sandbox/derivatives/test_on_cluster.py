@@ -75,6 +75,17 @@ def test_a_second_up_finds_the_first(home: Settings) -> None:
     assert state.require(home, "derivatives") == before
 
 
+def test_a_second_up_may_have_its_alerts_posted_elsewhere(home: Settings) -> None:
+    before = state.require(home, "derivatives")
+    elsewhere = "http://127.0.0.1:9/api/v1/alerts"
+    operations.up(home, webhook=elsewhere)
+    assert state.require(home, "derivatives") == before.model_copy(update={"webhook": elsewhere})
+    asked = httpx.get(f"{before.endpoints.alertmanager}/api/v2/status", trust_env=False).json()
+    assert elsewhere in asked["config"]["original"]
+    operations.up(home)
+    assert state.require(home, "derivatives") == before
+
+
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_fault_shows_and_is_healed(home: Settings, access: Access, name: str) -> None:
     shown = faults.break_(home, name, seed=3, decoys=5)
