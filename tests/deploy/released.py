@@ -149,18 +149,19 @@ class Release:
 
     def remove(self) -> None:
         """Take away what `prepare` made."""
-        self.told("delete", "namespace", self.namespace, "--timeout=90s")
-        self.told("delete", "persistentvolume", "--ignore-not-found", *(f"{self.namespace}-{one}" for one in _SIZES))
+        volumes = [f"{self.namespace}-{name}" for name in _CLAIMS]
+        self.told("delete", "--ignore-not-found", "--timeout=90s", "namespace", self.namespace)
+        self.told("delete", "--ignore-not-found", "--timeout=30s", "persistentvolume", *volumes)
 
     def _folders(self) -> None:
         """The volumes, and a copy of the engine's machine code, so that no pod compiles it again."""
-        for name in _SIZES:
+        for name in _CLAIMS:
             (self.folder / name).mkdir(mode=0o750)
         code = self.folder / "numba"
         code.mkdir()
         if (kept := caches.compiled(code)).is_dir() and kept != code:
             shutil.copytree(kept, code, dirs_exist_ok=True)
-        for name in (*_SIZES, "numba"):
+        for name in (*_CLAIMS, "numba"):
             for path in (self.folder / name, *(self.folder / name).rglob("*")):
                 os.chown(path, USER, USER)
 
@@ -191,7 +192,7 @@ class Release:
                 "hostPath": {"path": str(self.folder / name), "type": "Directory"},
                 "claimRef": {"namespace": self.namespace, "name": claim},
             })
-            for name, (mode, claim) in _SIZES.items()
+            for name, (mode, claim) in _CLAIMS.items()
         ]  # fmt: skip
 
     def _fill_database(self) -> None:
@@ -220,7 +221,7 @@ class Release:
             "home": {"size": "1Gi"},
             "server": {
                 "replicas": 1, "resources": few,
-                "ingress": {"enabled": True, "className": "none", "host": "runbooks.example", "tlsSecret": "runbooks-tls"},
+                "ingress": {"enabled": True, "className": "none", "host": "runbooks.example", "tlsSecret": "tls"},
             },
             "worker": {
                 "replicas": 1, "concurrency": 1, "warmKernels": 1, "autoscaling": {"min": 1},
@@ -234,7 +235,7 @@ class Release:
         }  # fmt: skip
 
 
-_SIZES = {
+_CLAIMS = {
     "home": ("ReadWriteMany", f"{NAME}-runbooks-home"),
     "signer": ("ReadWriteOnce", f"state-{NAME}-runbooks-signer-0"),
 }
