@@ -24,7 +24,7 @@ pytest_plugins = ["tests.on_cluster"]
 # every process of the tests loads what one of them compiled; in its own `__pycache__` each checkout would do it twice
 os.environ.setdefault("NUMBA_CACHE_DIR", str(caches.compiled(Path.home() / ".cache" / "numba")))
 
-_ON_A_CLUSTER = {"able", "kubeconfig"}  # the fixtures that stand for a Kubernetes of our own
+_ON_A_CLUSTER = {"able", "kubeconfig", "of_the_sandbox"}  # the fixtures that stand for a Kubernetes of our own
 
 
 _TEMPORARY = pytest.StashKey[Path]()

