@@ -127,7 +127,7 @@ class Storm:
         return [alerts[at : at + self.plan.group] for at in range(0, len(alerts), self.plan.group)]
 
     def _send(self, sender: int) -> None:
-        """Every SENDERS-th body at its time, each until it is taken; on a connection that is kept, as Alertmanager's."""
+        """Every SENDERS-th body at its time, each until it is taken, on one connection."""
         with httpx.Client(timeout=10, trust_env=False) as client:
             for number in range(sender, len(self._bodies), SENDERS):
                 due = self._begun + self.plan.over_s * number / len(self._bodies)

@@ -3,6 +3,9 @@
 Only loading: no thread, no connection, no event loop, no zmq context may come to be here, since none survives a fork.
 """
 
+# nbformat has no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import ast

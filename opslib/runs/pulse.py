@@ -66,4 +66,4 @@ class Pulse:
             why = f" ({asked['reason']})" if asked["reason"] else ""
             self._stop.ask("cancelled", f"was stopped: {asked['person']} cancelled the run{why}.")
         if not any(True for _ in connection.notifies(timeout=0)):  # what came with the answers
-            select.select([connection, self._wake], [], [], BEAT_S)
+            select.select([connection.fileno(), self._wake], [], [], BEAT_S)
