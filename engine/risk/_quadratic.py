@@ -213,7 +213,10 @@ def _along(function: Quadratic, level: float, saddle: float, width: float, bend:
         errors.append((((coarse - fine) / fine) ** 2 + (rounding + cut) / abs(fine)) if fine > 0.0 else math.inf)
     factor = math.exp(peak) if peak < 700.0 else math.inf
     density, beyond, excess = (figure * factor for figure in figures)
-    return _Contour(nodes, relative * factor, density, beyond, excess, max(errors))
+    with np.errstate(over="ignore", invalid="ignore"):  # far from the quantile, on the way to it
+        weights = relative * factor
+    error = max(errors) if np.isfinite(weights).all() else math.inf
+    return _Contour(nodes, weights, density, beyond, excess, error)
 
 
 def _cumulant(function: Quadratic, nodes: NDArray[np.complex128]) -> Any:
