@@ -26,6 +26,7 @@ import structlog
 from opslib import people, store
 from opslib.errors import RunbookError, UsageError
 from opslib.intake import routes
+from opslib.runs import priority
 from opslib.settings import Settings
 
 __all__ = ["CannotServe", "Child", "Supervisor"]
@@ -58,6 +59,8 @@ class Child:
     command : list of str
     late : bool
         Whether it outlives the server and the workers, which need it to end well.
+    steps_back : bool
+        Whether the others go first on a busy machine.
     process : Popen or None
     started_at, start_at : float
         When it was started, and when it shall be again [s, monotonic].
@@ -68,6 +71,7 @@ class Child:
     name: str
     command: list[str]
     late: bool = False
+    steps_back: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
@@ -91,9 +95,9 @@ def tree(host: str, port: int, workers: int) -> list[Child]:
     """The processes of `runbook serve`."""
     return [
         Child("recorder", _module("opslib.record.recorder"), late=True),
-        Child("signer", _module("opslib.record.signer"), late=True),
+        Child("signer", _module("opslib.record.signer"), late=True, steps_back=True),
         Child("applier", _module("opslib.actions.applier"), late=True),
-        *(Child(f"worker-{number}", _command("worker")) for number in range(1, workers + 1)),
+        *(Child(f"worker-{number}", _command("worker"), steps_back=True) for number in range(1, workers + 1)),
         Child("server", _module("opslib.server", "--host", host, "--port", str(port))),
     ]
 
@@ -178,17 +182,19 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         parent = os.getpid()
 
-        def end_with_parent() -> None:
+        def prepare() -> None:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
+            if child.steps_back:
+                priority.step_back()
 
         child.process = subprocess.Popen(
             child.command,
             stdin=subprocess.DEVNULL,
             stdout=_STANDARD_ERROR,
             start_new_session=True,
-            preexec_fn=end_with_parent,
+            preexec_fn=prepare,
         )
         child.started_at = time.monotonic()
 

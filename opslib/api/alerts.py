@@ -41,6 +41,8 @@ FINISH_S = 60.0
 _ALERTS_A_SECOND = 500
 _LARGE = 100
 _LEAST_S = 0.2
+_AT_ONCE = 8
+"""How many connections stay open between deliveries."""
 
 T = TypeVar("T")
 _log = structlog.get_logger("intake")
@@ -49,17 +51,20 @@ _log = structlog.get_logger("intake")
 def router(settings: Settings, counts: Counts) -> APIRouter:
     """The addresses of intake."""
     api = APIRouter(tags=["alerts"])
+    kept = store.Kept(settings, most=_AT_ONCE)
     secured = [Depends(security.bearer)]
 
     @api.post("/api/v1/alerts", dependencies=secured, summary="Alertmanager's webhook, version 4")
     async def webhook(request: Request) -> JSONResponse:
         """Answers 2xx once every alert of the body is durable; 503 while the database is away."""
-        return await _deliver(settings, counts, request, "v1")
+        with kept:
+            return await _deliver(settings, counts, request, "v1")
 
     @api.post("/api/v2/alerts", dependencies=secured, summary="Alerts as Prometheus sends them")
     async def alerts(request: Request) -> JSONResponse:
         """Answers 2xx once every alert of the body is durable; 503 while the database is away."""
-        return await _deliver(settings, counts, request, "v2")
+        with kept:
+            return await _deliver(settings, counts, request, "v2")
 
     @api.get("/api/v1/ledger", dependencies=secured, summary="Every accepted alert, and what became of it")
     def ledger(request: Request) -> Json:

@@ -24,7 +24,7 @@ from opslib.sql import queries
 ACTOR = "intake"
 SUPPRESSED = "resolved before it was seen firing"
 _LOCK_SPACE = 0x52554E42
-_BUCKETS = 64
+_BUCKETS = 512
 _SHOWN = 20
 WAITS = ("waiting", "running")
 

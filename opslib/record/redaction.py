@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from opslib.record import archive
-from opslib.record.secret_shapes import DONE, SHAPES
+from opslib.record.secret_shapes import DONE, shapes_in
 from opslib.settings import Settings
 
 _NAMED_LIKE_SECRET = re.compile(
@@ -145,10 +145,8 @@ class Redactor:
         known = self._known_pattern()
         if known is not None:
             text = known.sub(self._whole, text)
-        small = text.lower()
-        for shape in SHAPES:
-            if any(word in small for word in shape.words):
-                text = shape.pattern.sub(self._part if shape.pattern.groupindex else self._whole, text)
+        for shape in shapes_in(text):
+            text = shape.pattern.sub(self._part if shape.pattern.groupindex else self._whole, text)
         return text
 
     def spaced(self) -> list[str]:

@@ -90,6 +90,7 @@ SHAPES = [
     _shape("cookie", rf"\bcookie{_IS}\\*[\"']?[^=;\s\"']{{1,80}}={_NOT}(?P<secret>[^;\s\"']{{8,}})", re.IGNORECASE),
     _shape("sig= signature=", rf"[?&;](?:sig|signature)={_NOT}(?P<secret>[A-Za-z0-9%+/=_-]{{16,}})", re.IGNORECASE),
 ]
+_WORDS = tuple({word: None for shape in SHAPES for word in shape.words})
 # The end of a text behind which a secret may follow, or of which one may have begun, across spaces and lines.
 OPEN_END = re.compile(
     r"(?:-----BEGIN[A-Z0-9 ]*(?:-----)?"
@@ -100,3 +101,10 @@ OPEN_END = re.compile(
 )
 BEGIN_OF_KEY = re.compile(rf"-----BEGIN [A-Z0-9 ]*{_KEY}")
 END_OF_KEY = re.compile(rf"-----END [A-Z0-9 ]*{_KEY}")
+
+
+def shapes_in(text: str) -> list[Shape]:
+    """The shapes of which a text holds a word: none for most texts, so that they cost little."""
+    small = text.lower()
+    there = {word for word in _WORDS if word in small}
+    return [shape for shape in SHAPES if not there.isdisjoint(shape.words)] if there else []

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from opslib.record import wire
-from opslib.runs import confined, descendants
+from opslib.runs import confined, descendants, priority
 
 READY, END, INTERRUPT = b"ready", b"end", b"interrupt"
 ENDED = 128 + signal.SIGKILL
@@ -61,6 +61,7 @@ def park(folder: Path, environment: dict[str, str], nursery: socket.socket, *, f
 def _settle(folder: Path, environment: dict[str, str], *, keep: int) -> None:
     """Leave everything of the nursery behind: its descriptors, its environment, its session."""
     os.setsid()
+    priority.share(priority.AHEAD)
     # before the environment goes, next to which the name lies; it tells the reaper that the folder is in use
     setproctitle(f"{_title(folder)} --parked")
     log = os.open(folder / "kernel.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -113,6 +114,7 @@ def _live(folder: Path, nursery: socket.socket, *, forked: bool) -> int:
     if os.read(heard, len(READY)) != READY:
         return confined.wait_for(kernel)
     os.close(heard)
+    priority.share(priority.RUNS, tries=3)
     nursery.send(READY)
     watch = os.pidfd_open(kernel)
     readable, _, _ = select.select([nursery.fileno(), watch], [], [])

@@ -1,4 +1,4 @@
-"""A connection that stays open for a loop that asks the store again and again.
+"""Connections that stay open for a loop, or for requests, that ask the store again and again.
 
 To connect costs either side a hundred times what the question does, and PostgreSQL a process each time.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import select
 import threading
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -15,68 +15,68 @@ from psycopg.pq import TransactionStatus
 from opslib.settings import Settings
 
 Connection = psycopg.Connection[psycopg.rows.DictRow]
-_in_use: ContextVar[Kept | None] = ContextVar("kept", default=None)
+_in_use: ContextVar[tuple[Kept, ...]] = ContextVar("kept", default=())
 
 
 class Kept:
-    """Within `with kept:` every transaction of this home is on one connection, which outlives it.
+    """Within `with kept:` a transaction of this home is on a connection that outlives it, where one is idle.
 
-    A transaction within another, and any of another home or role, has a connection of its own, as ever. One that has
+    A transaction within another has a connection of its own, and so has any of another home or role. One that has
     broken meanwhile is replaced; what breaks while it is asked raises `psycopg.OperationalError`.
 
     Parameters
     ----------
     settings : Settings
+    most : int
+        How many stay open: as many as transactions are to be under way at once.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, most: int = 1) -> None:
         self._home = settings.home
-        self._idle: Connection | None = None
+        self._most = most
+        self._idle: list[Connection] = []
         self._lock = threading.Lock()
-        self._tokens: list[Token[Kept | None]] = []
 
     def __enter__(self) -> Kept:
-        self._tokens.append(_in_use.set(self))
+        _in_use.set((self, *_in_use.get()))
         return self
 
     def __exit__(self, *_: object) -> None:
-        _in_use.reset(self._tokens.pop())
+        _in_use.set(_in_use.get()[1:])
 
     def close(self) -> None:
-        """Close the connection; the next transaction opens another."""
-        connection = self._taken()
-        if connection is not None:
+        """Close the connections; the next transaction opens another."""
+        while (connection := self._taken()) is not None:
             connection.close()
 
     def take(self, settings: Settings, role: str) -> Connection | None:
-        """The connection, where it is for that home and role, idle and sound."""
+        """A connection that is for that home and role, idle and sound."""
         if role != "worker" or settings.home != self._home:
             return None
-        connection = self._taken()
-        if connection is not None and not _sound(connection):
+        while (connection := self._taken()) is not None:
+            if _sound(connection):
+                return connection
             connection.close()
-            return None
-        return connection
+        return None
 
     def keep(self, settings: Settings, role: str, connection: Connection) -> bool:
         """Have it back after a transaction; False where it is not to be kept."""
         if role != "worker" or settings.home != self._home or not _sound(connection):
             return False
         with self._lock:
-            if self._idle is not None:
+            if len(self._idle) >= self._most:
                 return False
-            self._idle = connection
+            self._idle.append(connection)
             return True
 
     def _taken(self) -> Connection | None:
         with self._lock:
-            connection, self._idle = self._idle, None
-            return connection
+            return self._idle.pop() if self._idle else None
 
 
 def in_use() -> Kept | None:
     """The one whose block this is in."""
-    return _in_use.get()
+    return next(iter(_in_use.get()), None)
 
 
 def _sound(connection: Connection) -> bool:

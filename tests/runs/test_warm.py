@@ -17,7 +17,7 @@ from nbformat import v4
 
 import opslib
 from opslib.record import client
-from opslib.runs import descendants, kernels, leases, nursery, preload
+from opslib.runs import descendants, kernels, leases, nursery, preload, priority
 from opslib.runs.cells import Stop, execute
 from opslib.runs.kernels import Kernel
 from opslib.runs.outputs import CellOutputs
@@ -89,6 +89,13 @@ def take(settings: Settings) -> Iterator[Callable[[], Kernel]]:
     yield one
     for kernel in taken:
         kernel.end()
+
+
+def test_a_kernel_that_is_ready_lets_the_service_go_first(take: Callable[[], Kernel]) -> None:
+    session = Path(f"/proc/{take().process.pid}/autogroup")
+    if not session.exists():
+        pytest.skip("sessions do not count on this system")
+    assert int(session.read_text().split()[-1]) == priority.RUNS
 
 
 def test_a_kernel_that_was_taken_is_warm_and_confined(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -63,3 +64,36 @@ def test_one_that_has_broken_is_replaced(settings: Settings, kept: store.Kept) -
         with psycopg.connect(store.url(settings, "owner"), autocommit=True) as owner:
             owner.execute("SELECT pg_terminate_backend(%s, 5000)", (first,))
         assert backend(settings) != first
+
+
+def test_as_many_stay_open_as_are_asked_for(settings: Settings) -> None:
+    def backends() -> list[int]:
+        """Of three transactions at once."""
+        with (
+            store.transaction(settings) as one,
+            store.transaction(settings) as two,
+            store.transaction(settings) as three,
+        ):
+            return [connection.info.backend_pid for connection in (one, two, three)]
+
+    with closing(store.Kept(settings, most=2)) as several, several:
+        first, again = backends(), backends()
+    assert len(set(first)) == 3
+    assert len(set(first) & set(again)) == 2
+
+
+def test_blocks_of_several_tasks_do_not_mix(settings: Settings) -> None:
+    async def one(own: store.Kept, number: int) -> set[int]:
+        found = set()
+        for turn in range(5):
+            with own:
+                await asyncio.sleep(0.01 * ((number + turn) % 3))
+                found.add(await asyncio.to_thread(backend, settings))
+        return found
+
+    async def both() -> list[set[int]]:
+        with closing(store.Kept(settings)) as left, closing(store.Kept(settings)) as right:
+            return await asyncio.gather(one(left, 0), one(right, 1))
+
+    left, right = asyncio.run(both())
+    assert (len(left), len(right), left & right) == (1, 1, set())
