@@ -23,6 +23,7 @@ from engine.errors import InvalidInput, NotFinite, TooFewObservations
 __all__ = ["Fold", "WalkForward", "purged_folds", "walk_forward"]
 
 Places = NDArray[np.intp]
+_MOST_PLACES = 2**27  # that all windows of a walk hold, 1 GiB
 
 
 class Fold(NamedTuple):
@@ -92,7 +93,8 @@ def walk_forward(
     Raises
     ------
     InvalidInput
-        A length that is not a whole number above 0, a negative gap, a score that is no number.
+        A length that is not a whole number above 0, a negative gap, windows that hold more than 2**27 places in all
+        (1 GiB), a score that is no number.
     NotFinite
         A score of nan or infinity, with its fold.
     TooFewObservations
@@ -111,8 +113,13 @@ def walk_forward(
     needed = n_train + gap + n_test
     if n_periods < needed:
         raise TooFewObservations(int(n_periods), int(needed), "one fold")
+    firsts = range(0, n_periods - needed + 1, lengths["step"])
+    held = len(firsts) * (n_test + (n_train if not expanding else n_train + firsts[-1] // 2))
+    if held > _MOST_PLACES:
+        problem = f"makes {len(firsts):,} folds that hold {held:.3g} places, more than {_MOST_PLACES:,}; raise step"
+        raise InvalidInput("n_periods", problem)
     folds = []
-    for first in range(0, n_periods - needed + 1, lengths["step"]):
+    for first in firsts:
         end = first + n_train
         train = np.arange(0 if expanding else first, end)
         folds.append(Fold(train, np.arange(end + gap, end + gap + n_test)))

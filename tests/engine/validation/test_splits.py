@@ -61,6 +61,16 @@ def test_each_fold_is_evaluated() -> None:
         walk_forward(50, 20, 10, evaluate=lambda *_: "good")  # type: ignore[arg-type,return-value]
 
 
+@pytest.mark.parametrize("expanding", [False, True])
+def test_more_windows_than_memory_are_refused_at_once(expanding: bool) -> None:
+    with pytest.raises(InvalidInput, match=r"n_periods: makes .* folds .*; raise step"):
+        walk_forward(10**9, 1000, 1, expanding=expanding)
+
+
+def test_a_long_history_is_walked_in_long_steps() -> None:
+    assert len(walk_forward(10**9, 1000, 1, step=10**6)) == 1000
+
+
 @pytest.mark.parametrize("name", ["n_periods", "n_train", "n_test", "step"])
 @pytest.mark.parametrize("bad", [0, -1, 2.0, True, "3"])
 def test_lengths_are_whole_numbers(name: str, bad: Any) -> None:
