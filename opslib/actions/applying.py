@@ -176,6 +176,7 @@ class Apply:
                 self.result["steps"].append(step)
                 self._save_own()
                 self.beat()
+                context.approved = self.plan.document.actions[index].target
                 try:
                     step["answer"] = action.apply(context, f"{self.plan.hash}-{index}")
                     step["state"] = "done"
