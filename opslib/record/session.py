@@ -29,6 +29,7 @@ from opslib.errors import (
     UnknownRunbook,
 )
 from opslib.record import archive, archived, evidence, journal, redaction, spool
+from opslib.record.looks import Looks
 from opslib.record.replay import Answers
 from opslib.record.serving import Answer, Operation, Served
 from opslib.runs import catalogue
@@ -158,6 +159,7 @@ class Session(Served):
         self._seen = {str(piece["id"]) for piece in pieces if piece["run"] == subject.run}
         self._closed = False
         self._redact = redaction.default(settings)
+        self._looks = Looks(settings.probe_budget_s)
         self._ordinals: Counter[tuple[str, bytes]] = Counter()
         self._lock = threading.Lock()
         self._then = self._archived()
@@ -219,7 +221,7 @@ class Session(Served):
     def _probe(self, request: dict[str, Any]) -> Answer:
         arguments = request.get("arguments") or {}
         name = str(request.get("probe"))
-        return self._see(name, arguments, lambda: self._call(name, arguments))
+        return self._see(name, arguments, lambda: self._looks.within(name, lambda: self._call(name, arguments)))
 
     def _call(self, name: str, arguments: dict[str, Any]) -> Any:
         system = str(arguments.get("system") or probes.registry.find(name).system)
