@@ -256,7 +256,7 @@ class Session(Served):
         """Look, put what was seen into the record, and hand out exactly that; what is replayed is there already."""
         if self._then is not None:
             return self._seen_then(self._then, name, arguments)
-        redacted = self._redact(plain(arguments))
+        redacted, cut = self._redact.counted(plain(arguments))
         key = (name, canonical(redacted))
         with self._lock:
             self._ordinals[key] += 1
@@ -272,7 +272,7 @@ class Session(Served):
             outcome = ProbeError(f"{name} failed: {type(error).__name__}: {error}")
         took_ms = (time.perf_counter() - start) * 1000
         subject = self.subject
-        call = evidence.Call(subject.incident, subject.run, name, redacted, ordinal, at, took_ms)
+        call = evidence.Call(subject.incident, subject.run, name, redacted, ordinal, at, took_ms, cut)
         with self._lock:
             self._must_be_open()
             seen = evidence.write(self._folder, call, outcome, self._redact, self._least)
