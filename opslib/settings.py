@@ -39,6 +39,8 @@ class Settings(BaseSettings):
         Where `runbook serve` listens.
     cell_timeout_s, run_timeout_s : float
         Upper bounds [s] of a cell and of a whole run where the runbook declares none.
+    probe_budget_s : float
+        How long one call of a probe may take altogether [s]; then the notebook goes on without its answer.
     queue_timeout_s : float
         How long a run may wait [s] where the runbook declares nothing; then it ends as `timed-out`.
     cooldown_s : float
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     port: int = 8600
     cell_timeout_s: float = Field(default=60.0, gt=0)
     run_timeout_s: float = Field(default=300.0, gt=0)
+    probe_budget_s: float = Field(default=30.0, gt=0, le=45)
     queue_timeout_s: float = Field(default=21_600.0, gt=0)
     cooldown_s: float = Field(default=60.0, ge=0)
     runs_per_hour: int = Field(default=1200, ge=1)

@@ -35,6 +35,8 @@ class Context:
         The platform's limits, such as `var_alert_pct`.
     alerts : tuple of mapping
         The labels of the alerts that the incident is about; of a run without one, the alerts of its runbook by name.
+    approved : Target or None
+        While an action is applied: its target as it was approved, with the bounds of what it may change.
     """
 
     platform: str
@@ -43,6 +45,7 @@ class Context:
     endpoint: Callable[[str], str]
     limits: Mapping[str, float] = field(default_factory=dict)
     alerts: tuple[Mapping[str, str], ...] = ()
+    approved: Target | None = None
 
     def __enter__(self) -> Context:
         return self

@@ -159,6 +159,8 @@ class Apply:
         if self.plan.undo_of is not None:
             state = plans.load(connection, self.plan.undo_of).state
             return [] if state in approval.UNDOABLE else [f"the plan to be undone is {state}"]
+        if all(action.stops_new_risk for action in self.plan.document.actions):
+            return []  # always allowed, whatever became of the alert
         row = connection.execute(queries("actions").episodes, {"incident": self.plan.incident}).fetchone()
         if row is not None and row["altogether"]:
             return [] if row["firing"] else ["the alert is resolved"]
@@ -174,6 +176,7 @@ class Apply:
                 self.result["steps"].append(step)
                 self._save_own()
                 self.beat()
+                context.approved = self.plan.document.actions[index].target
                 try:
                     step["answer"] = action.apply(context, f"{self.plan.hash}-{index}")
                     step["state"] = "done"

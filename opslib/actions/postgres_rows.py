@@ -127,23 +127,28 @@ class DeleteOldRows(Postgres):
         )
 
     def apply(self, context: Context, key: str) -> dict[str, Any]:
-        """Delete in batches, each a transaction of its own; vacuum between them. What was deleted stays deleted."""
+        """Delete in batches, each a transaction of its own; vacuum between them. What was deleted stays deleted.
+
+        Never more than was approved: rows that have come since stay where they are.
+        """
         del key  # rows that are gone are not deleted twice
         try:
             with reading(context) as connection:
                 table, cutoff = self._table(connection), self._cutoff(connection)
-                wanted = self._count(connection, table, cutoff)
+                counted = self._count(connection, table, cutoff)
         except PlanError as error:
             raise ActionFailed(str(error), sent=False) from error
+        approved = None if context.approved is None else context.approved.live["rows"].high
+        most = counted if approved is None else int(approved)
         names = {"table": quoted(table), "column": sql.Identifier(self.arguments.column)}
         vacuum, delete = block("vacuum", table=quoted(table)), block("delete_old", **names)
         deleted = batches = vacuums = 0
         with changing(context, "autocommit", statement_s=CHANGE_S) as connection:
             while True:
-                facts = {"cutoff": cutoff, "batch": self.arguments.batch_rows}
+                facts = {"cutoff": cutoff, "batch": min(self.arguments.batch_rows, most - deleted)}
                 gone = connection.execute(delete, facts).rowcount
                 deleted, batches = deleted + gone, batches + 1
-                over = gone == 0 or deleted >= wanted
+                over = gone == 0 or deleted >= min(counted, most)
                 if over or batches % _VACUUM_EVERY == 0:
                     connection.execute(vacuum)
                     vacuums += 1
@@ -151,7 +156,8 @@ class DeleteOldRows(Postgres):
                     break
         return {
             "deleted": deleted,
-            "counted": wanted,
+            "counted": counted,
+            "at_most": most,
             "batches": batches,
             "vacuums": vacuums,
             "before": cutoff.isoformat(),

@@ -280,7 +280,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
         case "run-ended" if body.get("began") is False:
             return f"{run.capitalize()} ended without having begun{tail('error')}"
         case "run-ended":
-            return f"{run.capitalize()} {ending(body.get('state'))}{tail('error')}"
+            taken = f"; secrets taken out of its record: {of('redacted')}" if body.get("redacted") else ""
+            return f"{run.capitalize()} {ending(body.get('state'))}{tail('error')}{taken}"
         case "file":
             return f"File written: {of('path')}"
         case "proposal-refused":

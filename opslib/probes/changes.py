@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from opslib.probes.tables import Kind, frame
 
 _LONGEST_MINUTES = 60 * 24 * 31
 _MOST = 500
+_BUDGET_S = 15.0
 CHANGE: dict[str, Kind] = {
     "time": "time", "kind": "text", "name": "text", "what": "text", "by": "text", "unseen": "text",
 }  # fmt: skip
@@ -32,7 +34,8 @@ Row = dict[str, Any]
 def recent(target: Target, minutes: float = 120.0) -> Frame:
     """What changed in the last `minutes` [min], most recent first: `time` (UTC), `kind`, `name`, `what`, `by`.
 
-    What our identity may not see is named in the column `unseen`, in rows without a time, last.
+    What our identity may not see, or what no time was left for after 15 s, is named in the column `unseen`, in rows
+    without a time, last.
     """
     if not 0 < minutes <= _LONGEST_MINUTES:
         raise target.error(f"minutes must be above 0 and at most {_LONGEST_MINUTES:,}")
@@ -49,8 +52,12 @@ def recent(target: Target, minutes: float = 120.0) -> Frame:
         "ingresses": lambda cluster: _touched(cluster, "ingresses"),
         "events": _events,
     }
+    until = time.monotonic() + _BUDGET_S
     with reading(target) as cluster:
         for what, look in looks.items():
+            if time.monotonic() > until:
+                unseen.append({"kind": what, "unseen": "no time was left to ask"})
+                continue
             try:
                 rows += [row for row in look(cluster) if row["time"] is not None and row["time"] >= since]
             except ProbeError as error:
@@ -59,7 +66,10 @@ def recent(target: Target, minutes: float = 120.0) -> Frame:
                 unseen.append({"kind": what, "unseen": str(error)[:300]})
     rows = [row for row in rows if not _follows(row, rows)]
     rows.sort(key=lambda row: row["time"], reverse=True)
-    return frame([*rows[:_MOST], *unseen], CHANGE)
+    notes = [f"{row['kind']}: {row['unseen']}" for row in unseen]
+    if len(rows) > _MOST:
+        notes.append(f"the newest {_MOST:,} of {len(rows):,} changes")
+    return frame([*rows[:_MOST], *unseen], CHANGE, note="; ".join(notes) or None)
 
 
 def _follows(row: Row, rows: list[Row]) -> bool:

@@ -185,7 +185,8 @@ def events(target: Target, minutes: float = 60.0, name: str = "", warnings: bool
         found = cluster.all("events", fields="type=Warning" if warnings else "")
     rows = [row for row in map(event_row, found) if row["time"] is not None and row["time"] >= since]
     rows = [row for row in rows if row["object"].partition("/")[2].startswith(name)]
-    return frame(sorted(rows, key=lambda row: row["time"], reverse=True)[:MOST_EVENTS], EVENT)
+    note = f"the newest {MOST_EVENTS:,} of {len(rows):,} events" if len(rows) > MOST_EVENTS else None
+    return frame(sorted(rows, key=lambda row: row["time"], reverse=True)[:MOST_EVENTS], EVENT, note=note)
 
 
 def event_row(event: objects.Object) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def _pod(cluster: Cluster, pod: str, workload: str) -> dict[str, Any]:
     return min(found, key=lambda one: (not objects.ready(one), one["metadata"]["name"]))
 
 
-def execute(cluster: Cluster, pod: str, container: str, words: list[str]) -> dict[str, Any]:
-    """Run words in a container over a WebSocket, within a time and a size.
+def execute(cluster: Cluster, pod: str, container: str, words: list[str], within_s: float = BUDGET_S) -> dict[str, Any]:
+    """Run words in a container over a WebSocket, within a time [s] and a size.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def execute(cluster: Cluster, pod: str, container: str, words: list[str]) -> dic
     from kubernetes.client.exceptions import ApiException
     from websocket import WebSocketException
 
-    core = client.CoreV1Api(cluster.api)
+    core, until = client.CoreV1Api(cluster.api), time.monotonic() + within_s
     try:
         socket = stream.stream(
             core.connect_get_namespaced_pod_exec,
@@ -110,11 +110,11 @@ def execute(cluster: Cluster, pod: str, container: str, words: list[str]) -> dic
             stderr=True,
             tty=False,
             _preload_content=False,
-            _request_timeout=BUDGET_S,
+            _request_timeout=within_s,
         )
     except (ApiException, WebSocketException, OSError) as error:
         raise ProbeError(_why(error, cluster, pod, container)) from error
-    output, errors, until, complete = "", "", time.monotonic() + BUDGET_S, True
+    output, errors, complete = "", "", True
     try:
         while socket.is_open():
             socket.update(timeout=0.5)

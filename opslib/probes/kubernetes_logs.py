@@ -1,7 +1,8 @@
 """What containers wrote: lines of all pods of a selector, and patterns counted over time.
 
 Each log is read as a stream, its last lines alone, within a number of lines, bytes and seconds; the column
-`complete` is False where one of these ended it.
+`complete` is False where one of these ended it. The table's note names the containers whose log was read in part, or
+not at all.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def logs(
         source.kept = list(last)
 
     query = {"tailLines": SCANNED_LINES if grep else tail, "previous": previous, "since_s": since_s}
-    sources = _read(target, (selector, workload, pod), container, query, keep)
+    sources, note = _read(target, (selector, workload, pod), container, query, keep)
     rows = [
         {"time": at, "pod": source.pod, "container": source.container, "line": text, "complete": source.complete}
         for source in sources
@@ -96,7 +97,9 @@ def logs(
     ]
     earliest = dt.datetime.min.replace(tzinfo=dt.UTC)
     rows.sort(key=lambda row: row["time"] or earliest)
-    return frame(rows[-MOST_LINES:], LINE)
+    if len(rows) > MOST_LINES:
+        note = "; ".join(filter(None, (note, f"the last {MOST_LINES:,} of {len(rows):,} lines")))
+    return frame(rows[-MOST_LINES:], LINE, note=note)
 
 
 @probe("logs.count")
@@ -125,8 +128,8 @@ def count(
     since_s : float
         How far back [s].
     """
-    sources = _matches(target, patterns, (selector, workload, ""), container, previous, since_s)
-    complete = all(source.complete for source in sources)
+    sources, note = _matches(target, patterns, (selector, workload, ""), container, previous, since_s)
+    complete = note is None
     rows = []
     for name in patterns:
         hits = [(at, text, source.pod) for source in sources for found, at, text in source.kept if found == name]
@@ -142,7 +145,7 @@ def count(
                 "complete": complete,
             }
         )
-    return frame(rows, COUNT, index="pattern")
+    return frame(rows, COUNT, index="pattern", note=note)
 
 
 @probe("logs.over_time")
@@ -160,7 +163,7 @@ def over_time(
 
     if not step_s > 0 or since_s / step_s > _BUCKETS:
         raise target.error(f"since_s and step_s must give at most {_BUCKETS} steps")
-    sources = _matches(target, patterns, (selector, workload, ""), container, False, since_s)
+    sources, note = _matches(target, patterns, (selector, workload, ""), container, False, since_s)
     now = time.time()
     first = int((now - since_s) // step_s)
     steps = range(first, int(now // step_s) + 1)
@@ -172,7 +175,7 @@ def over_time(
                 counts[name][step] += 1
     starts = pa.array([round(step * step_s * 1000) for step in steps], pa.timestamp("ms", tz="UTC"))
     columns = {name: pa.array(list(found.values()), pa.int64()) for name, found in counts.items()}
-    return Frame(pa.table({"time": starts, **columns}), index="time")
+    return Frame(pa.table({"time": starts, **columns}), "time", note)
 
 
 def _matches(
@@ -182,8 +185,8 @@ def _matches(
     container: str,
     previous: bool,
     since_s: float,
-) -> list[_Source]:
-    """The lines that contain a pattern, as (name of the pattern, time, line)."""
+) -> tuple[list[_Source], str | None]:
+    """The lines that contain a pattern, as (name of the pattern, time, line), and what could not be read, in words."""
     if not patterns or "time" in patterns:
         raise target.error("name at least one pattern, none of them `time`")
     known = {name: _compiled(target, pattern) for name, pattern in patterns.items()}
@@ -221,8 +224,15 @@ def _read(
     container: str,
     query: dict[str, Any],
     keep: Callable[[_Source, Iterator[str]], None],
-) -> list[_Source]:
+) -> tuple[list[_Source], str | None]:
     """Read the log of each container of the chosen pods, several at once, within the time for all.
+
+    Returns
+    -------
+    list of _Source
+        Those that could be read.
+    str or None
+        In words: which logs could not be read, and which in part alone.
 
     Raises
     ------
@@ -254,7 +264,17 @@ def _read(
     failures = [f"{source.pod}/{source.container}: {source.unread}" for source in sources if source.unread]
     if sources and len(failures) == len(sources):
         raise target.error(f"no log could be read: {'; '.join(failures)[:1000]}")
-    return [source for source in sources if not source.unread]
+    return [source for source in sources if not source.unread], _unread(sources, failures)
+
+
+def _unread(sources: list[_Source], failures: list[str]) -> str | None:
+    """Which logs were not read, and which in part alone, in words; None where all were read."""
+    notes = []
+    if failures:
+        notes.append(f"{len(failures)} of {len(sources)} logs could not be read: {'; '.join(failures)[:1000]}")
+    if cut := [f"{source.pod}/{source.container}" for source in sources if not (source.complete or source.unread)]:
+        notes.append(f"read in part, within the budget of lines, bytes and time: {', '.join(cut)}")
+    return "; ".join(notes) or None
 
 
 def _stream(

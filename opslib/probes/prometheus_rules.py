@@ -11,6 +11,7 @@ from opslib.probes.registry import ROWS, Frame, Target, probe
 from opslib.promql import condition
 
 _PAST_S = {"now": 0, "hour before": 3600, "day before": 86400, "week before": 7 * 86400}
+_COMPARED_S = 15.0  # no past is asked for later than this
 
 
 @probe("prometheus.rules")
@@ -105,7 +106,8 @@ def compared(target: Target, promql: str, minutes: float = 60.0, step_s: float =
     """A query over the last `minutes`, and the same an hour, a day and a week before, laid beside it.
 
     Index `time` (UTC) of now; columns `now`, `hour before`, `day before`, `week before`, each with the series' name
-    behind it where there are several. A past that Prometheus no longer holds is left out and said.
+    behind it where there are several. A past that Prometheus no longer holds is left out and said, and so is one for
+    which no time was left: none is asked for later than 15 s from the beginning.
     """
     import pyarrow as pa
 
@@ -113,8 +115,11 @@ def compared(target: Target, promql: str, minutes: float = 60.0, step_s: float =
         raise target.error("minutes and step_s must be above zero and give at most 2,000 points")
     end = math.floor(time.time() / step_s) * step_s
     found: dict[str, dict[int, float]] = {}
-    missing = []
+    missing, late, until = [], [], time.monotonic() + _COMPARED_S
     for past, back_s in _PAST_S.items():
+        if time.monotonic() > until:
+            late.append(past)
+            continue
         limits = {"start": f"{end - minutes * 60 - back_s:.3f}", "end": f"{end - back_s:.3f}", "step": f"{step_s:g}"}
         result = data_of(target, "/api/v1/query_range", {"query": promql, **limits})["result"]
         if not result:
@@ -128,8 +133,11 @@ def compared(target: Target, promql: str, minutes: float = 60.0, step_s: float =
     columns: dict[str, Any] = {"time": pa.array(times, pa.timestamp("ms", tz="UTC"))}
     for name, points in found.items():
         columns[name] = pa.array([points.get(at) for at in times], pa.float64())
-    note = f"Prometheus holds nothing of {promql} for: {', '.join(missing)}" if missing else None
-    return Frame(pa.table(columns), "time", note)
+    notes = [
+        f"Prometheus holds nothing of {promql} for: {', '.join(missing)}" if missing else "",
+        f"no time was left to ask for: {', '.join(late)}" if late else "",
+    ]
+    return Frame(pa.table(columns), "time", "; ".join(filter(None, notes)) or None)
 
 
 @probe("prometheus.targets")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _LATEST = ("value", "timestamp")
+_OF_MODULE = "TSDB-TYPE"  # what TYPE answers of a series of the TimeSeries module
 
 
 def _small(client: Redis, target: Target, key: str, *types: str) -> None:
@@ -77,18 +78,23 @@ def hash_(target: Target, key: str) -> Frame:
     )
 
 
-def _series_of_module(client: Redis, target: Target, keys: list[str]) -> list[dict[int, float]] | None:
-    """The series by the TimeSeries module, or None where it is absent."""
+def _series_of_module(
+    client: Redis, target: Target, keys: list[str]
+) -> tuple[list[dict[int, float]], str | None] | None:
+    """The newest points of the series by the TimeSeries module, and what was cut; None where the module is absent."""
     import redis
 
+    most = ROWS // len(keys)
     try:
         ask: Callable[..., Any] = client.execute_command
-        answers = [ask("TS.RANGE", key, "-", "+", "COUNT", ROWS) for key in keys]
+        answers = [ask("TS.REVRANGE", key, "-", "+", "COUNT", most + 1) for key in keys]
     except redis.ResponseError as error:
         if "key does not exist" in str(error):
             raise target.error(f"one of the series {', '.join(keys)} is not there") from error
         return None
-    return [{int(at): number_of(value) for at, value in answer} for answer in answers]
+    cut = [key for key, answer in zip(keys, answers, strict=True) if len(answer) > most]
+    note = f"the newest {most:,} points of {', '.join(cut)}; there are older ones" if cut else None
+    return [{int(at): number_of(value) for at, value in answer[:most]} for answer in answers], note
 
 
 def _series_of_hashes(client: Redis, target: Target, metric: str, symbols: list[str]) -> list[dict[int, float]]:
@@ -114,20 +120,22 @@ def _series_of_hashes(client: Redis, target: Target, metric: str, symbols: list[
 
 @probe("redis.series")
 def series(target: Target, metric: str, symbols: list[str]) -> Frame:
-    """A metric over time: index `time` (UTC), one column a symbol; empty where a symbol has no value at a time."""
+    """A metric over time: index `time` (UTC), one column a symbol; empty where a symbol has no value at a time.
+
+    Of series that the TimeSeries module keeps, the newest 50,000 points, shared among the symbols.
+    """
     import pyarrow as pa
 
     if not symbols:
         raise target.error("name at least one symbol")
     with connected(target) as client:
-        found = _series_of_module(client, target, [f"{metric}:{symbol}" for symbol in symbols])
-        if found is None:
-            found = _series_of_hashes(client, target, metric, symbols)
+        kept = _series_of_module(client, target, [f"{metric}:{symbol}" for symbol in symbols])
+        found, note = kept or (_series_of_hashes(client, target, metric, symbols), None)
     times = sorted(set().union(*found))
     columns: dict[str, Any] = {"time": pa.array(times, pa.timestamp("ms", tz="UTC"))}
     for symbol, points in zip(symbols, found, strict=True):
         columns[symbol] = pa.array([points.get(time) for time in times], pa.float64())
-    return Frame(pa.table(columns), index="time")
+    return Frame(pa.table(columns), "time", note)
 
 
 @probe("redis.latest")
@@ -139,13 +147,14 @@ def latest(target: Target, metric: str, symbols: list[str]) -> Frame:
     times: list[int | None] = []
     with connected(target) as client:
         for symbol in symbols:
-            plain = client.get(f"{metric}:{symbol}") if client.type(f"{metric}:{symbol}") == b"string" else None
             value, stamp = client.hmget(f"metrics:{metric}:{symbol}", list(_LATEST))
-            value = value if value is not None else plain
+            at = _milliseconds(stamp)
+            if value is None:
+                value, at = _plain_or_of_module(client, f"{metric}:{symbol}")
             if value is None:
                 raise target.error(f"there is no value {metric}:{symbol}")
             values.append(number_of(value))
-            times.append(_milliseconds(stamp))
+            times.append(at)
     return Frame(
         pa.table(
             {
@@ -156,6 +165,18 @@ def latest(target: Target, metric: str, symbols: list[str]) -> Frame:
         ),
         index="symbol",
     )
+
+
+def _plain_or_of_module(client: Redis, key: str) -> tuple[Any, int | None]:
+    """The value of a plain key, or the newest of a series of the TimeSeries module with its time [ms]; else None."""
+    kind = text_of(client.type(key))
+    if kind == "string":
+        return client.get(key), None
+    if kind != _OF_MODULE:
+        return None, None
+    ask: Callable[..., Any] = client.execute_command
+    newest = ask("TS.GET", key)
+    return (newest[1], int(newest[0])) if newest else (None, None)
 
 
 def _milliseconds(stamp: bytes | str | None) -> int | None:

@@ -78,7 +78,7 @@ def info_of(client: Redis, section: str = "everything") -> dict[str, Any]:
     return dict(answer) if isinstance(answer, Mapping) else {}
 
 
-def table(rows: Sequence[Mapping[str, Any]], index: str | None = None, **types: str) -> Frame:
+def table(rows: Sequence[Mapping[str, Any]], index: str | None = None, note: str | None = None, **types: str) -> Frame:
     """Rows as a table.
 
     Parameters
@@ -86,6 +86,8 @@ def table(rows: Sequence[Mapping[str, Any]], index: str | None = None, **types: 
     rows : sequence of mapping
     index : str, optional
         The column that names the rows.
+    note : str, optional
+        What of it could not be seen, in words.
     **types : str
         Of each column, in order: an Arrow type by name, or `s` and `ms` for a time in UTC in that unit.
     """
@@ -96,4 +98,4 @@ def table(rows: Sequence[Mapping[str, Any]], index: str | None = None, **types: 
         name: pa.array([row.get(name) for row in rows], units.get(kind) or pa.type_for_alias(kind))
         for name, kind in types.items()
     }
-    return Frame(pa.table(columns), index=index)
+    return Frame(pa.table(columns), index, note)

@@ -1,4 +1,4 @@
-"""Which keys Redis holds: found by SCAN within a budget, counted and capped; never KEYS."""
+"""Which keys Redis holds: found by SCAN within a number of calls and a time, counted and capped; never KEYS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from opslib.probes.redis_client import TYPE_OF_COUNT, connected, permitted, table, text_of
+from opslib.probes.redis_client import TYPE_OF_COUNT, connected, table, text_of
 from opslib.probes.registry import Frame, Target, probe
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SCAN_CALLS = 400
 _BATCH = 500
 _LONGEST_S = 5.0
+_SIZES_S = 5.0
 _SAMPLED = 20  # keys of a group whose size is asked
 _GROUPS = 500
 _MOST_SAMPLED = 5000
@@ -27,24 +28,22 @@ _LAST_PART = re.compile(r"[^:.]+$")
 def keys(target: Target, pattern: str = "*", limit: int = 1000) -> Frame:
     """Keys by pattern, found by SCAN within a budget: `key`, `type`; the column `complete` says whether all were seen.
 
-    At most 400 calls of SCAN are made and `limit` keys are listed.
+    At most 400 calls of SCAN within 5 s are made and `limit` keys are listed.
     """
     found: dict[str, str] = {}
+    ends, whole, spent = time.monotonic() + _LONGEST_S, False, False
     with connected(target) as client:
-        cursor, calls = 0, 0
-        while calls < _SCAN_CALLS and len(found) < limit:
-            cursor, names = client.scan(cursor, match=pattern, count=_BATCH)
-            calls += 1
-            kinds = client.pipeline(transaction=False)
-            for name in names:
-                kinds.type(name)
-            found.update((text_of(name), text_of(kind)) for name, kind in zip(names, kinds.execute(), strict=True))
-            if cursor == 0:
+        for calls, (names, kinds, last) in enumerate(_scan(client, pattern), start=1):
+            found.update(zip(names, kinds, strict=True))
+            whole, spent = last, calls >= _SCAN_CALLS or time.monotonic() > ends
+            if len(found) >= limit or spent:
                 break
-    complete = cursor == 0 and len(found) <= limit
+    complete = whole and len(found) <= limit
     listed = sorted(found.items())[:limit]
     rows = [{"key": name, "type": kind, "complete": complete} for name, kind in listed]
-    return table(rows, key="string", type="string", complete="bool")
+    cut = spent and not whole and len(found) < limit  # by the budget, not by what was asked for
+    note = f"{len(listed):,} keys of {pattern} within the budget of SCAN; there may be more" if cut else None
+    return table(rows, note=note, key="string", type="string", complete="bool")
 
 
 @probe("redis.census")
@@ -53,6 +52,7 @@ def census(target: Target, pattern: str = "*", budget_s: float = 1.5) -> Frame:
 
     Columns `pattern`, `type`, `keys`, `bytes` (estimated from up to 20 keys of each), `largest`, `largest_elements`,
     `without_ttl` (of those looked at), `complete` (whether the budget sufficed for all keys). Largest bytes first.
+    Sizes are asked of the most frequent patterns first, for 5 s at most; what was not asked is empty.
     """
     if not 0 < budget_s <= _LONGEST_S:
         raise target.error(f"budget_s must be above 0 and at most {_LONGEST_S:g} s")
@@ -71,14 +71,25 @@ def census(target: Target, pattern: str = "*", budget_s: float = 1.5) -> Frame:
             if time.monotonic() > ends and not last:
                 complete = False
                 break
-        rows = [
-            {"pattern": name, "type": kind, "keys": group["keys"], "complete": complete}
-            | _sizes(client, group["sample"], kind, group["keys"])
-            for (name, kind), group in groups.items()
-        ]
-    rows.sort(key=lambda row: (-(row["bytes"] or 0), row["pattern"]))
+        ends, asked = time.monotonic() + _SIZES_S, 0
+        rows = []
+        for (name, kind), group in sorted(groups.items(), key=lambda item: -item[1]["keys"]):
+            row = {"pattern": name, "type": kind, "keys": group["keys"], "complete": complete}
+            if time.monotonic() <= ends:
+                row |= _sizes(client, group["sample"], kind, group["keys"])
+                asked += 1
+            rows.append(row)
+    rows.sort(key=lambda row: (-(row.get("bytes") or 0), row["pattern"]))
+    counted = sum(group["keys"] for group in groups.values())
+    missing = [
+        "" if complete else f"{counted:,} keys of {pattern} were counted within {budget_s:g} s; there are more",
+        ""
+        if asked == len(groups)
+        else f"{len(groups) - asked:,} of {len(groups):,} patterns have no sizes: no time left",
+    ]
     types = {"pattern": "string", "type": "string", "keys": "int64", "bytes": "int64", "largest": "string"}
-    return table(rows, **types, largest_elements="int64", without_ttl="int64", complete="bool")
+    types |= {"largest_elements": "int64", "without_ttl": "int64", "complete": "bool"}
+    return table(rows, note="; ".join(filter(None, missing)) or None, **types)
 
 
 def _scan(client: Redis, pattern: str) -> Iterator[tuple[list[str], list[str], bool]]:
@@ -97,20 +108,31 @@ def _scan(client: Redis, pattern: str) -> Iterator[tuple[list[str], list[str], b
 
 
 def _sizes(client: Redis, sample: list[str], kind: str, keys: int) -> dict[str, Any]:
-    """Bytes of a group, estimated, its largest key with its elements, and how many have no end of life."""
-    sizes = [(permitted(client, "MEMORY", "USAGE", name, "SAMPLES", "5"), name) for name in sample]
-    known = [(int(size), name) for size, name in sizes if size is not None]
-    count = getattr(client, TYPE_OF_COUNT.get(kind, ""), None)
-    elements = [(int(count(name)), name) for name in sample] if count else []
-    lives = client.pipeline(transaction=False)
+    """Bytes of a group, estimated, its largest key with its elements, and how many have no end of life; one round trip.
+
+    None where our identity may not ask.
+    """
+    told = client.pipeline(transaction=False)
     for name in sample:
-        lives.ttl(name)
+        told.memory_usage(name, samples=5)
+        told.ttl(name)
+        if kind in TYPE_OF_COUNT:
+            getattr(told, TYPE_OF_COUNT[kind])(name)
+    answers = told.execute(raise_on_error=False)
+    step = len(answers) // len(sample)
+
+    def named(place: int) -> list[tuple[int, str]]:
+        pairs = zip(map(_whole, answers[place::step]), sample, strict=True)
+        return [(value, name) for value, name in pairs if value is not None]
+
+    known, lives = named(0), named(1)
+    elements = named(2) if kind in TYPE_OF_COUNT else []
     largest = max(elements or known, default=(0, ""))
     return {
         "bytes": round(sum(size for size, _ in known) / len(known) * keys) if known else None,
         "largest": largest[1],
         "largest_elements": largest[0] if elements else None,
-        "without_ttl": sum(life == -1 for life in lives.execute()),
+        "without_ttl": sum(life == -1 for life, _ in lives) if lives else None,
     }
 
 
@@ -120,7 +142,7 @@ def lives(target: Target, pattern: str = "*", sample: int = 2000) -> Frame:
 
     Columns `key`, `type`, `life_s` (what is left of its life [s], none where it is kept for ever), `idle_s` (since it
     was read or written last [s], none where the server does not keep that), `of` (keys in all). The sample is what SCAN
-    finds first, which follows no order of names or ages; looking does not count as using.
+    finds first, within 400 calls and 5 s, which follows no order of names or ages; looking does not count as using.
 
     Parameters
     ----------
@@ -132,9 +154,10 @@ def lives(target: Target, pattern: str = "*", sample: int = 2000) -> Frame:
     if not 0 < sample <= _MOST_SAMPLED:
         raise target.error(f"sample must be from 1 to {_MOST_SAMPLED:,}")
     rows: list[dict[str, Any]] = []
+    ends, whole = time.monotonic() + _LONGEST_S, False
     with connected(target) as client:
         of = int(client.dbsize())
-        for calls, (names, kinds, _) in enumerate(_scan(client, pattern), start=1):
+        for calls, (names, kinds, last) in enumerate(_scan(client, pattern), start=1):
             told = client.pipeline(transaction=False)
             for name in names:
                 told.ttl(name)
@@ -146,33 +169,49 @@ def lives(target: Target, pattern: str = "*", sample: int = 2000) -> Frame:
                 for name, kind, life, idle in pairs
                 if isinstance(life, int) and life != _GONE
             ]
-            if len(rows) >= sample or calls >= _SCAN_CALLS:
+            whole = last or len(rows) >= sample
+            if whole or calls >= _SCAN_CALLS or time.monotonic() > ends:
                 break
-    return table(rows[:sample], key="string", type="string", life_s="int64", idle_s="int64", of="int64")
+    note = None if whole else f"{len(rows):,} keys of the {sample:,} asked for, within the budget of SCAN"
+    return table(rows[:sample], note=note, key="string", type="string", life_s="int64", idle_s="int64", of="int64")
 
 
 def _whole(answer: Any) -> int | None:
-    """A number of seconds; None for an error, such as that of a server that counts uses and keeps no times."""
+    """A whole number; None for an error, such as that of a server that may not be asked or keeps no times."""
     return int(answer) if isinstance(answer, int) else None
 
 
 @probe("redis.streams")
 def streams(target: Target, pattern: str = "*") -> Frame:
-    """The streams: `key`, `length`, `first` and `last` entry (UTC), `groups` that read it; within 400 calls of SCAN."""
+    """The streams: `key`, `length`, `first` and `last` entry (UTC), `groups` that read it.
+
+    Found within 400 calls of SCAN and 5 s.
+    """
     rows: list[dict[str, Any]] = []
+    ends, cursor = time.monotonic() + _LONGEST_S, 0
     with connected(target) as client:
-        cursor = 0
         for _ in range(_SCAN_CALLS):
             cursor, names = client.scan(cursor, match=pattern, count=_BATCH, _type="stream")
-            rows += [_stream(client, text_of(name)) for name in names]
-            if cursor == 0:
+            rows += _streams(client, [text_of(name) for name in names])
+            if cursor == 0 or time.monotonic() > ends:
                 break
     rows.sort(key=lambda row: str(row["key"]))
-    return table(rows, key="string", length="int64", first="ms", last="ms", groups="int64")
+    note = f"{len(rows):,} streams of {pattern} within the budget of SCAN; there may be more" if cursor else None
+    return table(rows, note=note, key="string", length="int64", first="ms", last="ms", groups="int64")
 
 
-def _stream(client: Redis, key: str) -> dict[str, Any]:
-    told = client.xinfo_stream(key)
-    ends = {name: told[f"{name}-entry"] for name in ("first", "last")}
-    times = {name: int(text_of(entry[0]).partition("-")[0]) if entry else None for name, entry in ends.items()}
-    return {"key": key, "length": int(told["length"]), "groups": int(told["groups"]), **times}
+def _streams(client: Redis, names: list[str]) -> Iterator[dict[str, Any]]:
+    """What is known of each stream, in one round trip; one that is gone by now is left out."""
+    import redis
+
+    asked = client.pipeline(transaction=False)
+    for name in names:
+        asked.xinfo_stream(name)
+    for name, told in zip(names, asked.execute(raise_on_error=False), strict=True):
+        if isinstance(told, redis.ResponseError) and "no such key" in str(told):
+            continue
+        if isinstance(told, Exception):
+            raise told
+        ends = {end: told[f"{end}-entry"] for end in ("first", "last")}
+        times = {end: int(text_of(entry[0]).partition("-")[0]) if entry else None for end, entry in ends.items()}
+        yield {"key": name, "length": int(told["length"]), "groups": int(told["groups"]), **times}

@@ -10,7 +10,9 @@ from opslib.probes.registry import Frame
 Kind = Literal["text", "number", "whole", "flag", "time"]
 
 
-def frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], index: str | None = None) -> Frame:
+def frame(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], index: str | None = None, note: str | None = None
+) -> Frame:
     """The columns of the rows that are declared, in that order; None where a row says nothing.
 
     Parameters
@@ -20,6 +22,8 @@ def frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], index:
         Kind of each column: text, number, whole, flag, or time (UTC).
     index : str, optional
         The column that is the rows' name.
+    note : str, optional
+        What of it could not be seen, in words.
     """
     import pyarrow as pa
 
@@ -31,4 +35,4 @@ def frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], index:
         "time": pa.timestamp("ms", tz="UTC"),
     }
     arrays = {name: pa.array([row.get(name) for row in rows], kinds[kind]) for name, kind in columns.items()}
-    return Frame(pa.table(arrays), index=index)
+    return Frame(pa.table(arrays), index, note)

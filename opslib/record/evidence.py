@@ -11,7 +11,6 @@ import datetime as dt
 import io
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from opslib.canonical import canonical, digest, plain
 from opslib.errors import ProbeError
 from opslib.probes.registry import LARGEST, Frame
 from opslib.record import archive
+from opslib.record.redaction import Redactor
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +40,8 @@ class Call:
         When the probe began, UTC.
     took_ms : float
         How long it took [ms].
+    redacted : int
+        How many secrets were taken out of the arguments.
     """
 
     incident: str
@@ -49,6 +51,7 @@ class Call:
     ordinal: int
     at: dt.datetime
     took_ms: float
+    redacted: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Evidence:
     Attributes
     ----------
     entry : dict
-        The body of its journal entry: id, file, sha256, run, probe, arguments, ordinal, at, took_ms, ok, error.
+        The body of its journal entry: id, file, sha256, run, probe, arguments, ordinal, at, took_ms, ok, error, and
+        `redacted`, how many secrets were taken out, where there were any.
     result : Any
         The answer, out of the file's bytes; None for a table or an error.
     arrow : bytes
@@ -70,9 +74,7 @@ class Evidence:
     arrow: bytes
 
 
-def write(
-    folder: Path, call: Call, outcome: Frame | ProbeError | object, redact: Callable[[Any], Any], least: int = 0
-) -> Evidence:
+def write(folder: Path, call: Call, outcome: Frame | ProbeError | object, redact: Redactor, least: int = 0) -> Evidence:
     """Redact an outcome and put it into the record.
 
     Parameters
@@ -81,7 +83,7 @@ def write(
         The incident's folder.
     call : Call
     outcome : Frame, ProbeError, or a value of JSON types
-    redact : callable
+    redact : Redactor
     least : int
         The number is above this one and above those of the files there.
 
@@ -105,7 +107,7 @@ def write(
             "took_ms": round(call.took_ms, 3),
             "ok": True,
         }
-        suffix, data = _bytes(head, outcome, redact)
+        suffix, data = _bytes(head, outcome, redact, call.redacted)
         name = f"{head['id']}-{call.probe.replace('.', '-')}.{suffix}"
         archive.write_atomic(place / name, data)
     entry = {**head, "file": f"{archive.EVIDENCE}/{name}", "sha256": digest(data)}
@@ -155,30 +157,39 @@ def read_head(data: bytes, name: str) -> dict[str, Any]:
     return document
 
 
-def _bytes(head: dict[str, Any], outcome: Any, redact: Callable[[Any], Any]) -> tuple[str, bytes]:
-    """The suffix and bytes of the file; `head` learns of an error."""
+def _bytes(head: dict[str, Any], outcome: Any, redact: Redactor, redacted: int) -> tuple[str, bytes]:
+    """The suffix and bytes of the file; `head` learns of an error, and how many secrets were taken out."""
     if isinstance(outcome, Frame):
-        data = _parquet(head, outcome, redact)
+        (table, note), cut = redact.counted((outcome.table, outcome.note))
+        data = _parquet({**head, **_counted(redacted + cut)}, Frame(table, outcome.index, note))
         if len(data) <= LARGEST:
+            head |= _counted(redacted + cut)
             return "parquet", data
         outcome = ProbeError(f"{head['probe']}: the answer is more than {LARGEST:,} bytes")
     if not isinstance(outcome, ProbeError):
-        data = canonical({**head, "result": redact(plain(outcome))})
+        result, cut = redact.counted(plain(outcome))
+        data = canonical({**head, **_counted(redacted + cut), "result": result})
         if len(data) <= LARGEST:
+            head |= _counted(redacted + cut)
             return "json", data
         outcome = ProbeError(f"{head['probe']}: the answer is more than {LARGEST:,} bytes")
     head["ok"] = False
-    head["error"] = redact(str(outcome))
+    head["error"], cut = redact.counted(str(outcome))
+    head |= _counted(redacted + cut)
     return "json", canonical(head)
 
 
-def _parquet(head: dict[str, Any], frame: Frame, redact: Callable[[Any], Any]) -> bytes:
+def _counted(redacted: int) -> dict[str, int]:
+    """What a head says of secrets that were taken out: their number, nothing where there were none."""
+    return {"redacted": redacted} if redacted else {}
+
+
+def _parquet(head: dict[str, Any], frame: Frame) -> bytes:
+    """The bytes of a table that holds no secrets."""
     import pyarrow.parquet as pq
 
-    table = redact(frame.table)
-    table = table.replace_schema_metadata(
-        {METADATA: canonical({**head, "index": frame.index, **({"note": redact(frame.note)} if frame.note else {})})}
-    )
+    told = {**head, "index": frame.index, **({"note": frame.note} if frame.note else {})}
+    table = frame.table.replace_schema_metadata({METADATA: canonical(told)})
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -15,7 +15,8 @@ import html
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -99,6 +100,12 @@ def _holds_text(kind: Any) -> bool:
     )
 
 
+class _Here(threading.local):
+    """How many secrets this thread has replaced so far."""
+
+    replaced = 0
+
+
 class Redactor:
     """Replaces secrets in text, bytes, JSON values, Arrow tables and DataFrames.
 
@@ -122,6 +129,7 @@ class Redactor:
         self._key: bytes | None = None
         self._known: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
         self.replaced = 0
+        self._here = _Here()
 
     def __call__(self, value: Any) -> Any:
         """`value` without its secrets; of the same kind."""
@@ -139,6 +147,11 @@ class Redactor:
             clean = value.map(lambda item: self(item) if isinstance(item, str | bytes | dict | list) else item)
             return clean.rename(columns=self._name)
         return value
+
+    def counted(self, value: Any) -> tuple[Any, int]:
+        """`value` without its secrets, and how many were replaced in it, whatever other threads replace meanwhile."""
+        before = self._here.replaced
+        return self(value), self._here.replaced - before
 
     def text(self, text: str) -> str:
         """A text without its secrets."""
@@ -159,6 +172,7 @@ class Redactor:
         if self._key is None:
             self._key = archive.key(self._settings or Settings(), "redaction")
         self.replaced += 1
+        self._here.replaced += 1
         mark = hmac.new(self._key, secret.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:8]
         return f"{DONE}{mark}»"
 
@@ -214,7 +228,7 @@ class Redactor:
 _default: dict[str, Redactor] = {}
 
 
-def default(settings: Settings | None = None) -> Callable[[Any], Any]:
+def default(settings: Settings | None = None) -> Redactor:
     """The Redactor of this process for a home; that of the current settings where none is given."""
     settings = settings or Settings()
     return _default.setdefault(str(settings.home), Redactor(settings))

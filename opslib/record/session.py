@@ -29,6 +29,7 @@ from opslib.errors import (
     UnknownRunbook,
 )
 from opslib.record import archive, archived, evidence, journal, redaction, spool
+from opslib.record.looks import Looks
 from opslib.record.replay import Answers
 from opslib.record.serving import Answer, Operation, Served
 from opslib.runs import catalogue
@@ -158,6 +159,7 @@ class Session(Served):
         self._seen = {str(piece["id"]) for piece in pieces if piece["run"] == subject.run}
         self._closed = False
         self._redact = redaction.default(settings)
+        self._looks = Looks(settings.probe_budget_s)
         self._ordinals: Counter[tuple[str, bytes]] = Counter()
         self._lock = threading.Lock()
         self._then = self._archived()
@@ -219,7 +221,7 @@ class Session(Served):
     def _probe(self, request: dict[str, Any]) -> Answer:
         arguments = request.get("arguments") or {}
         name = str(request.get("probe"))
-        return self._see(name, arguments, lambda: self._call(name, arguments))
+        return self._see(name, arguments, lambda: self._looks.within(name, lambda: self._call(name, arguments)))
 
     def _call(self, name: str, arguments: dict[str, Any]) -> Any:
         system = str(arguments.get("system") or probes.registry.find(name).system)
@@ -254,7 +256,7 @@ class Session(Served):
         """Look, put what was seen into the record, and hand out exactly that; what is replayed is there already."""
         if self._then is not None:
             return self._seen_then(self._then, name, arguments)
-        redacted = self._redact(plain(arguments))
+        redacted, cut = self._redact.counted(plain(arguments))
         key = (name, canonical(redacted))
         with self._lock:
             self._ordinals[key] += 1
@@ -270,7 +272,7 @@ class Session(Served):
             outcome = ProbeError(f"{name} failed: {type(error).__name__}: {error}")
         took_ms = (time.perf_counter() - start) * 1000
         subject = self.subject
-        call = evidence.Call(subject.incident, subject.run, name, redacted, ordinal, at, took_ms)
+        call = evidence.Call(subject.incident, subject.run, name, redacted, ordinal, at, took_ms, cut)
         with self._lock:
             self._must_be_open()
             seen = evidence.write(self._folder, call, outcome, self._redact, self._least)

@@ -36,6 +36,7 @@ def end(
     actor: str,
     again: bool = True,
     handed_back: bool = False,
+    redacted: int = 0,
 ) -> str:
     """Give a run its terminal state, once; a run that is `lost` is queued again once.
 
@@ -53,6 +54,8 @@ def end(
         Whether a lost run may be queued again.
     handed_back : bool
         Whether its worker gave it back, which is no attempt that failed: it is queued again in any case.
+    redacted : int
+        How many secrets were taken out of what its cells wrote; those of its evidence are counted by the journal.
 
     Returns
     -------
@@ -69,7 +72,16 @@ def end(
         try:
             journal.drain(settings)  # what happened while the store was away comes before the end
             with store.transaction(settings) as connection:
-                return _end(connection, run, state, sentence, actor=actor, again=again, handed_back=handed_back)
+                return _end(
+                    connection,
+                    run,
+                    state,
+                    sentence,
+                    actor=actor,
+                    again=again,
+                    handed_back=handed_back,
+                    redacted=redacted,
+                )
         except (StoreError, psycopg.OperationalError):
             if time.monotonic() > deadline:
                 raise
@@ -85,6 +97,7 @@ def _end(
     actor: str,
     again: bool,
     handed_back: bool,
+    redacted: int,
 ) -> str:
     sql = queries("runs")
     row = connection.execute(sql.one, {"run": run}).fetchone()
@@ -99,7 +112,9 @@ def _end(
     if told is not None:  # the store was away when it ended: the journal, which came from the spool, knows
         state, sentence = told["state"], told["error"] or ""
     else:
-        body = {"run": run, "state": state, "error": sentence or None}
+        seen = connection.execute(sql.redacted, {"incident": row["incident"], "run": run}).fetchone()
+        redacted += int(seen["redacted"]) if seen else 0
+        body = {"run": run, "state": state, "error": sentence or None, **({"redacted": redacted} if redacted else {})}
         journal.append(connection, row["incident"], "run-ended", body, actor=actor)
     verdict = _verdict(connection, row)
     values = {"run": run, "state": state, "error": sentence or None}

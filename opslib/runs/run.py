@@ -149,7 +149,8 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
         return str(row["state"])
     journal = RunJournal(settings, row["incident"], run)
     pulse = Pulse(settings, row["incident"], run, stop)
-    recording = Recording(None, events=journal, stop=stop, redact=redaction.default(settings))
+    redact = redaction.default(settings)
+    recording, before = Recording(None, events=journal, stop=stop, redact=redact), redact.replaced
     try:
         state, sentence = _examine(settings, row, recording, journal)
         handed_back = state == "handed-back"
@@ -160,7 +161,10 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
         state, sentence = _flushed(journal, state, sentence)
         journal.close()
         try:
-            state = ending.end(settings, run, state, sentence, actor=ACTOR, again=not inline, handed_back=handed_back)
+            cut = redact.replaced - before
+            state = ending.end(
+                settings, run, state, sentence, actor=ACTOR, again=not inline, handed_back=handed_back, redacted=cut
+            )
         except (StoreError, psycopg.OperationalError):
             ending.spool_end(settings, row["incident"], run, state, sentence, actor=ACTOR)
         notebook = recording.executed.notebook if recording.executed is not None else None

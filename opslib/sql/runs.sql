@@ -180,6 +180,13 @@ WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'run-ended'
     AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s
 ORDER BY seq LIMIT 1
 
+-- name: redacted
+-- How many secrets were taken out of the evidence of a run.
+SELECT coalesce(sum((line::jsonb -> 'body' ->> 'redacted')::bigint), 0) AS redacted
+FROM journal
+WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'evidence'
+    AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s
+
 -- name: closed
 -- Whether a seal covers the end of a run.
 SELECT EXISTS (

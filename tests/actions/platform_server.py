@@ -70,7 +70,10 @@ class SmallPlatform:
             "trading": self.trading,
             "nav_usd": 1e7,
             "circuit_breaker": {"state": self.breaker},
-            "symbols": {name: {"volatility_updated_at": self.volatility_updated_at} for name in self.var_at_one},
+            "symbols": {
+                name: {"volatility_updated_at": self.volatility_updated_at, "var_pct": value}
+                for name, value in self.var.items()
+            },
             "config_changes": self.changes,
         }
 
@@ -82,7 +85,9 @@ class SmallPlatform:
 
     def change(self, path: str, body: dict[str, Any]) -> None:
         """What a POST does."""
-        if path == "/api/risk/refresh-volatility":
+        if path == "/api/stop-trading":
+            self.trading = False
+        elif path == "/api/risk/refresh-volatility":
             self.volatility_updated_at = "2026-01-02T00:00:00.000+00:00"
         else:
             self.set_kelly(float(body["kelly_fraction"]))

@@ -14,7 +14,7 @@ import pytest
 from nbformat import NotebookNode
 
 from opslib import store
-from opslib.actions import applier, approval, crypto, holds, plans
+from opslib.actions import applier, approval, crypto, crypto_breaker, holds, plans
 from opslib.actions.applying import Apply, target_locks
 from opslib.actions.documents import Plan
 from opslib.canonical import file_digest
@@ -121,6 +121,42 @@ def test_a_resolved_alert_voids_the_plan(world: World) -> None:
     world.execute("UPDATE alerts SET state = 'resolved'")
     assert applier.run_once(world.settings, plan.hash).reason == "the alert is resolved"
     assert world.platform.posts == []
+
+
+def stop_trading(world: World) -> Plan:
+    """A plan that only stops new risk, approved and requested."""
+    with store.transaction(world.settings) as connection:
+        plan = plans.propose(
+            world.settings,
+            connection,
+            run_id=world.run,
+            actions=[{"action": "crypto.stop-trading", "arguments": {}}],
+            reason="VaR of BTC-USD is above its limit",
+            platform="crypto",
+        )
+    return ready(world, plan)
+
+
+def test_new_risk_is_stopped_on_hold_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto_breaker.StopTrading, "effect_within_s", 0.6)
+    world.fire()
+    plan = stop_trading(world)
+    holds.place(world.settings, world.person("ann"), reason="wait")
+    applier.run_once(world.settings, plan.hash)
+    assert world.kinds().count("apply-started") == 1
+    assert not world.platform.trading
+
+
+@pytest.mark.parametrize("alerts", [True, False], ids=["the alert is resolved", "the firing check is false"])
+def test_new_risk_is_stopped_whatever_became_of_the_alert(world: World, alerts: bool) -> None:
+    if alerts:
+        world.fire()
+    plan = stop_trading(world)
+    world.platform.var_at_one.update({"BTC-USD": 4.0})
+    world.execute("UPDATE alerts SET state = 'resolved'")
+    assert applier.run_once(world.settings, plan.hash).state == "verified"
+    assert not world.platform.trading
+    assert [path for path, _, _ in world.platform.posts] == ["/api/stop-trading"]
 
 
 def test_time_that_passed_expires_the_plan(world: World) -> None:

@@ -254,6 +254,18 @@ def test_more_rows_than_previewed_void_the_plan(server: Server, admin: psycopg.C
     assert "rows was 970, is now 1071, beyond 1..1018.5" in changes(seen.target, now.target)
 
 
+def test_rows_that_come_after_the_last_look_stay(server: Server, admin: psycopg.Connection) -> None:
+    given = {"table": "greeks_history", "column": "at", "older_than_days": 30.5, "batch_rows": 500}
+    action, seen, told = preview(server, "postgres.delete-old-rows", **given)
+    admin.execute("INSERT INTO greeks_history SELECT i, now() - interval '1 year' FROM generate_series(2000, 2999) i")
+    with context(server, "applier") as changing:
+        changing.approved = seen.target
+        answer = action.apply(changing, "key-0")
+    assert (answer["counted"], answer["at_most"], answer["deleted"]) == (1970, 1018, 1018)
+    assert told.preview["at_most"] == 1018
+    assert admin.execute("SELECT count(*) FROM greeks_history").fetchone() == (2000 - 1018,)
+
+
 def test_rows_that_others_hang_on_are_not_deleted(server: Server, admin: psycopg.Connection) -> None:
     admin.execute("CREATE TABLE others (id int REFERENCES greeks_history ON DELETE CASCADE)")
     given = {"table": "greeks_history", "older_than_days": 1.0}

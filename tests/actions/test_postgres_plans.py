@@ -93,6 +93,22 @@ def test_an_apply_cut_off_after_the_change_is_not_repeated(desk: World, database
         assert admin.execute("SELECT count(*) FROM trades").fetchone() == (7,)  # nothing more was deleted
 
 
+def test_no_more_rows_are_deleted_than_were_approved(desk: World, database: Server) -> None:
+    with database.admin() as admin:
+        admin.execute("CREATE TABLE fills AS SELECT i, now() - interval '90 days' AS at FROM generate_series(1, 500) i")
+        plan = requested(
+            desk, propose(desk, "postgres.delete-old-rows", table="fills", column="at", older_than_days=30.0)
+        )
+        with target_locks(desk.settings, plan.document.targets):
+            apply = Apply(desk.settings, plan, "applier")
+            assert apply.begin()
+            admin.execute("INSERT INTO fills SELECT i, now() - interval '80 days' FROM generate_series(501, 900) i")
+            apply.do()
+        [step] = apply.result["steps"]
+        assert (step["state"], step["answer"]["counted"], step["answer"]["deleted"]) == ("done", 900, 525)
+        assert admin.execute("SELECT count(*) FROM fills").fetchone() == (900 - 525,)
+
+
 def test_a_plan_on_sessions_that_are_gone_is_void(desk: World, database: Server) -> None:
     with database.admin() as admin:
         other = database.admin(application_name="stuck")

@@ -149,6 +149,11 @@ def test_plan_in_a_notebook_is_a_table_and_shows_hostile_text_as_text() -> None:
              "took_ms": 14.93, "ok": True},
             "E001 redis.series var_pct · 5 symbols: 14.9 ms",
         ),
+        (
+            "run-ended",
+            {"run": 7, "state": "succeeded", "error": None, "redacted": 3},
+            "The run succeeded; secrets taken out of its record: 3",
+        ),
     ],
 )  # fmt: skip
 def test_entry_is_a_sentence(kind: str, body: dict[str, Any], said: str) -> None:

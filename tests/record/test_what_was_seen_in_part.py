@@ -1,8 +1,9 @@
-"""PostgreSQL and files through a real recorder: what was seen in part is said, remembered and on the record."""
+"""Systems through a real recorder: what was seen in part is said, remembered and on the record."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,22 @@ from opslib.ops import Ops
 from opslib.record import evidence
 from opslib.settings import Settings
 from opslib.store import embedded
+from tests.probes.api_server import address, api_server
 
 
 @pytest.fixture(autouse=True)
-def systems(desk: Settings, server: embedded.Server, tmp_path: Path) -> None:
-    """The desk has a PostgreSQL whose statistics of others our role may not see, and a folder."""
+def systems(desk: Settings, server: embedded.Server, tmp_path: Path) -> Iterator[None]:
+    """The desk has a PostgreSQL whose statistics of others our role may not see, a folder, and a namespace."""
     folder = tmp_path / "desk"
     folder.mkdir()
     (folder / "limits.json").write_text('{"var_pct": 2.0, "api_key": "0123456789abcdef"}', "utf-8")
     path = desk.params / "platforms" / "desk.yaml"
-    address = server.url("reader", "postgres")
-    path.write_text(f"{path.read_text('utf-8')}  postgres: {address}\n  files: {folder.as_uri()}\n", "utf-8")
+    database = server.url("reader", "postgres")
+    with api_server({"pods": [], "events": [], "deployments": [], "statefulsets": []}, {}) as url:
+        cluster = address(url, tmp_path)
+        more = f"  postgres: {database}\n  files: {folder.as_uri()}\n  kubernetes: {cluster}\n"
+        path.write_text(f"{path.read_text('utf-8')}{more}", "utf-8")
+        yield
 
 
 @pytest.mark.slow
@@ -38,6 +44,13 @@ def test_what_was_seen_in_part(ops: Ops, desk: Settings, capsys: pytest.CaptureF
     [path] = desk.home.glob(f"*/*/evidence/{activity.attrs['evidence']}-*")
     assert "pg_read_all_stats" in evidence.read_head(path.read_bytes(), path.name)["note"]
     assert again.attrs["evidence"] != activity.attrs["evidence"]
+
+
+def test_changes_that_may_not_be_seen(ops: Ops, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(ops.changes.recent()) == 5
+    [unseen] = ops.unseen
+    assert unseen.startswith("changes.recent: configuration maps: our identity may not do that")
+    assert f"Seen in part: {unseen}." in capsys.readouterr().out
 
 
 @pytest.mark.slow

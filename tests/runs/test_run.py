@@ -68,6 +68,13 @@ def test_what_goes_wrong_is_told_truthfully(
     assert row["sealed_seq"] == row["journal_seq"]
 
 
+def test_secrets_that_cells_print_are_counted(runs: Settings, notebook: Callable[..., str]) -> None:
+    notebook("prints", "print('postgresql://desk:' + 'hunter2-of-the-desk' + '@db.example/risk')", "2 + 2")
+    row = execute(runs, "prints")
+    [ended] = [entry["body"] for entry in entries(runs, row["incident"]) if entry["kind"] == "run-ended"]
+    assert (ended["state"], ended["redacted"]) == ("succeeded", 1)
+
+
 @pytest.mark.slow
 def test_cell_past_its_time_is_interrupted(runs: Settings, notebook: Callable[..., str]) -> None:
     notebook("slow", "import time\n\ntime.sleep(60)", "2 + 2", cell_timeout_s=1)
