@@ -35,6 +35,8 @@ class Context:
         The platform's limits, such as `var_alert_pct`.
     alerts : tuple of mapping
         The labels of the alerts that the incident is about; of a run without one, the alerts of its runbook by name.
+    incident : str
+        The incident that it is for; empty where there is none.
     """
 
     platform: str
@@ -43,6 +45,7 @@ class Context:
     endpoint: Callable[[str], str]
     limits: Mapping[str, float] = field(default_factory=dict)
     alerts: tuple[Mapping[str, str], ...] = ()
+    incident: str = ""
 
     def __enter__(self) -> Context:
         return self
@@ -87,7 +90,13 @@ class Context:
         return answer
 
     def post(
-        self, system: str, path: str, body: dict[str, Any], *, key: str, method: Literal["POST", "PUT"] = "POST"
+        self,
+        system: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        key: str,
+        method: Literal["POST", "PUT", "DELETE"] = "POST",
     ) -> dict[str, Any]:
         """Change something; the applier's identity alone may.
 
@@ -97,7 +106,7 @@ class Context:
         body : dict
         key : str
             Sent as `Idempotency-Key`: the same for the same step of the same plan.
-        method : {"POST", "PUT"}
+        method : {"POST", "PUT", "DELETE"}
 
         Raises
         ------
@@ -218,6 +227,8 @@ class Action(ABC):
         It only stops new risk; allowed even on hold.
     hot_reload : bool
         It changes parameters of a running trading system.
+    mitigates : bool
+        It may end what the alert is about. An incident is not mitigated by a plan of which no action does.
     effect_within_s : float
         By when the effect must be seen [s].
     calm_s : float
@@ -229,6 +240,7 @@ class Action(ABC):
     risk_reducing: ClassVar[bool] = False
     stops_new_risk: ClassVar[bool] = False
     hot_reload: ClassVar[bool] = False
+    mitigates: ClassVar[bool] = True
     effect_within_s: float
     calm_s: ClassVar[float] = 1.0
     Arguments: ClassVar[type[ActionArguments]]

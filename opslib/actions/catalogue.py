@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opslib.actions.action import Action
+from opslib.actions.alertmanager import ExpireSilence, Silence
 from opslib.actions.crypto import EmergencyReduce, RefreshVolatility, SetKelly
 from opslib.actions.crypto_breaker import ResetBreaker, SetScenarios, StartTrading, StopTrading
 from opslib.actions.crypto_limits import LowerPositionLimit, PenaliseModel, SetPositionLimit
@@ -34,6 +35,7 @@ from opslib.actions.redis import FailOver, KillClients, SetConfiguration
 from opslib.actions.redis_keys import FlushPattern, TrimSeries
 from opslib.errors import ParameterError
 
+_ALERTMANAGER: tuple[type[Action], ...] = (ExpireSilence, Silence)
 _CRYPTO: tuple[type[Action], ...] = (
     *(EmergencyReduce, LowerPositionLimit, RefreshVolatility, SetKelly, SetPositionLimit, PenaliseModel),
     *(MarketHours, PauseRouter, ResumeRouter, ScaleModels, SetRouterRules),
@@ -55,7 +57,10 @@ _POSTGRES: tuple[type[Action], ...] = (
 _REDIS: tuple[type[Action], ...] = (FailOver, FlushPattern, KillClients, SetConfiguration, TrimSeries)
 ACTIONS: dict[str, type[Action]] = {
     action.name: action
-    for action in (*_CRYPTO, *_DASHBOARDS, *_DERIVATIVES, *_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS)
+    for action in (
+        *(*_ALERTMANAGER, *_CRYPTO, *_DASHBOARDS, *_DERIVATIVES),
+        *(*_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS),
+    )
 }
 
 
