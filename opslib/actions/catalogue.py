@@ -12,7 +12,7 @@ from opslib.actions.crypto_breaker import ResetBreaker, SetScenarios, StartTradi
 from opslib.actions.crypto_limits import LowerPositionLimit, PenaliseModel, SetPositionLimit
 from opslib.actions.crypto_router import MarketHours, PauseRouter, ResumeRouter, ScaleModels, SetRouterRules
 from opslib.actions.dashboards import RestoreVersion, SetDatasource, SetSeriesWriter
-from opslib.actions.derivatives import StartAutoTrading, StopAutoTrading
+from opslib.actions.derivatives import StartAutoTrading, StartHedging, StopAutoTrading, StopHedging
 from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
 from opslib.actions.kubernetes_arguments import SetArgument
@@ -42,7 +42,7 @@ _CRYPTO: tuple[type[Action], ...] = (
     *(ResetBreaker, SetScenarios, StartTrading, StopTrading),
 )
 _DASHBOARDS: tuple[type[Action], ...] = (RestoreVersion, SetDatasource, SetSeriesWriter)
-_DERIVATIVES: tuple[type[Action], ...] = (StartAutoTrading, StopAutoTrading)
+_DERIVATIVES: tuple[type[Action], ...] = (StartAutoTrading, StopAutoTrading, StartHedging, StopHedging)
 _FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
 _KUBERNETES: tuple[type[Action], ...] = (
     *(Scale, Stop, SetAutoscaler),
