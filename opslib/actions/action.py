@@ -37,6 +37,8 @@ class Context:
         The labels of the alerts that the incident is about; of a run without one, the alerts of its runbook by name.
     approved : Target or None
         While an action is applied: its target as it was approved, with the bounds of what it may change.
+    incident : str
+        The incident that it is for; empty where there is none.
     """
 
     platform: str
@@ -46,6 +48,7 @@ class Context:
     limits: Mapping[str, float] = field(default_factory=dict)
     alerts: tuple[Mapping[str, str], ...] = ()
     approved: Target | None = None
+    incident: str = ""
 
     def __enter__(self) -> Context:
         return self
@@ -90,7 +93,13 @@ class Context:
         return answer
 
     def post(
-        self, system: str, path: str, body: dict[str, Any], *, key: str, method: Literal["POST", "PUT"] = "POST"
+        self,
+        system: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        key: str,
+        method: Literal["POST", "PUT", "DELETE"] = "POST",
     ) -> dict[str, Any]:
         """Change something; the applier's identity alone may.
 
@@ -100,7 +109,7 @@ class Context:
         body : dict
         key : str
             Sent as `Idempotency-Key`: the same for the same step of the same plan.
-        method : {"POST", "PUT"}
+        method : {"POST", "PUT", "DELETE"}
 
         Raises
         ------
@@ -221,6 +230,8 @@ class Action(ABC):
         It only stops new risk; allowed even on hold.
     hot_reload : bool
         It changes parameters of a running trading system.
+    mitigates : bool
+        It may end what the alert is about. An incident is not mitigated by a plan of which no action does.
     effect_within_s : float
         By when the effect must be seen [s].
     calm_s : float
@@ -232,6 +243,7 @@ class Action(ABC):
     risk_reducing: ClassVar[bool] = False
     stops_new_risk: ClassVar[bool] = False
     hot_reload: ClassVar[bool] = False
+    mitigates: ClassVar[bool] = True
     effect_within_s: float
     calm_s: ClassVar[float] = 1.0
     Arguments: ClassVar[type[ActionArguments]]

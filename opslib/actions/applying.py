@@ -315,7 +315,8 @@ class Apply:
     def _settle(self, connection: store.Connection) -> None:
         """What follows from a verified plan: the incident is mitigated, or another plan is undone."""
         if self.plan.undo_of is None:
-            connection.execute(queries("actions").mitigate, {"incident": self.plan.incident})
+            if any(action.mitigates for action in self.actions):
+                connection.execute(queries("actions").mitigate, {"incident": self.plan.incident})
         else:
             reason = f"undone by plan {self.plan.hash[:12]}"
             plans.move(self.settings, connection, self.plan.undo_of, "undone", actor=self.worker, reason=reason)
@@ -329,7 +330,7 @@ class Apply:
 
     def _context(self) -> Context:
         """The platform as the applier sees it."""
-        return plans.context(self.platform, "applier", self._alerts)
+        return plans.context(self.platform, "applier", self._alerts, self.plan.incident)
 
     def _check(self, context: Context) -> Check | None:
         """The firing check; where actions differ, the one that fires."""

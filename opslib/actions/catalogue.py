@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from opslib.actions.action import Action
+from opslib.actions.alertmanager import ExpireSilence, Silence
 from opslib.actions.crypto import EmergencyReduce, RefreshVolatility, SetKelly
 from opslib.actions.crypto_breaker import ResetBreaker, SetScenarios, StartTrading, StopTrading
 from opslib.actions.crypto_limits import LowerPositionLimit, PenaliseModel, SetPositionLimit
 from opslib.actions.crypto_router import MarketHours, PauseRouter, ResumeRouter, ScaleModels, SetRouterRules
 from opslib.actions.dashboards import RestoreVersion, SetDatasource, SetSeriesWriter
-from opslib.actions.derivatives import StartAutoTrading, StopAutoTrading
+from opslib.actions.derivatives import StartAutoTrading, StartHedging, StopAutoTrading, StopHedging
 from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
 from opslib.actions.kubernetes_arguments import SetArgument
@@ -34,13 +35,14 @@ from opslib.actions.redis import FailOver, KillClients, SetConfiguration
 from opslib.actions.redis_keys import FlushPattern, TrimSeries
 from opslib.errors import ParameterError
 
+_ALERTMANAGER: tuple[type[Action], ...] = (ExpireSilence, Silence)
 _CRYPTO: tuple[type[Action], ...] = (
     *(EmergencyReduce, LowerPositionLimit, RefreshVolatility, SetKelly, SetPositionLimit, PenaliseModel),
     *(MarketHours, PauseRouter, ResumeRouter, ScaleModels, SetRouterRules),
     *(ResetBreaker, SetScenarios, StartTrading, StopTrading),
 )
 _DASHBOARDS: tuple[type[Action], ...] = (RestoreVersion, SetDatasource, SetSeriesWriter)
-_DERIVATIVES: tuple[type[Action], ...] = (StartAutoTrading, StopAutoTrading)
+_DERIVATIVES: tuple[type[Action], ...] = (StartAutoTrading, StopAutoTrading, StartHedging, StopHedging)
 _FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
 _KUBERNETES: tuple[type[Action], ...] = (
     *(Scale, Stop, SetAutoscaler),
@@ -55,7 +57,10 @@ _POSTGRES: tuple[type[Action], ...] = (
 _REDIS: tuple[type[Action], ...] = (FailOver, FlushPattern, KillClients, SetConfiguration, TrimSeries)
 ACTIONS: dict[str, type[Action]] = {
     action.name: action
-    for action in (*_CRYPTO, *_DASHBOARDS, *_DERIVATIVES, *_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS)
+    for action in (
+        *(*_ALERTMANAGER, *_CRYPTO, *_DASHBOARDS, *_DERIVATIVES),
+        *(*_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS),
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""Actions on the derivatives platform itself: stop new risk of the auto-trading, and allow it again."""
+"""Actions on the derivatives platform itself: its switches of new risk and of hedging, each leaving the other alone."""
 
 from __future__ import annotations
 
@@ -9,40 +9,58 @@ from opslib.actions.crypto import Reason
 from opslib.actions.documents import Target, Undo
 from opslib.errors import PlanError, ProbeError
 
-_PATH = "/auto-trading"
-_MEASURE = "auto-trading (1: it takes new risk)"
+_OPEN = {
+    "net_delta_usd": ("delta", "USD"),
+    "gamma_usd_per_pct": ("gamma", "USD per 1 %"),
+    "vega_usd_per_point": ("vega", "USD per point"),
+}
 
 
-class AutoTradingArguments(ActionArguments):
+class SwitchArguments(ActionArguments):
     """Why it is done."""
 
     reason: Reason = "set by plan"
 
 
-class _AutoTrading(Action):
-    """What stopping and starting have in common."""
+class _Switch(Action):
+    """What stopping and starting have in common.
+
+    Attributes
+    ----------
+    setting : str
+        Its name, which is also that of its address.
+    fact : str
+        What the observation calls it.
+    measure : str
+        What it shows, 1 or 0.
+    enables : bool
+        Whether the action switches it on.
+    """
 
     effect_within_s = 15.0
-    Arguments = AutoTradingArguments
-    arguments: AutoTradingArguments
+    Arguments = SwitchArguments
+    arguments: SwitchArguments
+    setting: ClassVar[str]
+    fact: ClassVar[str]
+    measure: ClassVar[str]
     enables: ClassVar[bool]
 
     def observe(self, context: Context) -> Observation:
         """Read the switch."""
         told = self._told(context)
         target = Target(
-            kind="auto-trading",
+            kind=self.setting,
             name=context.platform,
             uid=context.platform,
             generation=str(told.get("since") or ""),
             fields={"enabled": bool(told["enabled"])},
         )
-        return Observation(target, {"trading": bool(told["enabled"]), "reason": str(told.get("reason") or "")})
+        return Observation(target, {self.fact: bool(told["enabled"]), "reason": str(told.get("reason") or "")})
 
     def apply(self, context: Context, key: str) -> dict[str, Any]:
         """Ask the service for it."""
         verb = "start" if self.enables else "stop"
-        return context.post("api", f"{_PATH}/{verb}", {"reason": self.arguments.reason}, key=key)
+        return context.post("api", f"/{self.setting}/{verb}", {"reason": self.arguments.reason}, key=key)
 
     def done(self, context: Context, before: Observation) -> bool:
         """Whether the switch is so now, and was not before."""
@@ -52,23 +70,23 @@ class _AutoTrading(Action):
         """Whether the service follows the switch."""
         del before
         enabled = bool(self._told(context)["enabled"])
-        return None if enabled == self.enables else f"auto-trading is {'on' if enabled else 'stopped'}"
+        return None if enabled == self.enables else f"{self.setting} is {'on' if enabled else 'stopped'}"
 
     def _described(self, context: Context, seen: Observation, effect: str, risk: str, undo: Undo) -> Description:
         word = "on" if self.enables else "stopped"
         if bool(seen.target.fields["enabled"]) == self.enables:
             since = f" since {seen.target.generation}" if seen.target.generation else ""
-            raise PlanError(f"auto-trading of {context.platform} is {word} already{since}; there is nothing to change")
+            raise PlanError(
+                f"{self.setting} of {context.platform} is {word} already{since}; there is nothing to change"
+            )
         return Description(
-            summary=f"{'Start' if self.enables else 'Stop'} the auto-trading of {context.platform}",
+            summary=f"{'Start' if self.enables else 'Stop'} the {self.setting} of {context.platform}",
             preview={
-                "measure": _MEASURE,
+                "measure": self.measure,
                 "unit": "",
                 "before": float(not self.enables),
                 "after": float(self.enables),
-                "rows": [
-                    {"setting": "auto-trading", "value": "stopped" if self.enables else "on", "value_after": word}
-                ],
+                "rows": [{"setting": self.setting, "value": "stopped" if self.enables else "on", "value_after": word}],
             },
             expected_effect=effect,
             blast_radius={"switches": 1},
@@ -77,13 +95,28 @@ class _AutoTrading(Action):
         )
 
     def _told(self, context: Context) -> dict[str, Any]:
+        path = f"/{self.setting}"
         try:
-            told = context.get("api", _PATH).json()
+            told = context.get("api", path).json()
             bool(told["enabled"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ProbeError(f"{_PATH} of {context.platform} does not tell whether auto-trading is enabled") from error
+            message = f"{path} of {context.platform} does not tell whether {self.setting} is enabled"
+            raise ProbeError(message) from error
         found: dict[str, Any] = told
         return found
+
+    def _ended(self, context: Context) -> Check:
+        """That the switch is off: what stopping is to end, since what has happened already does not end by it."""
+        value = float(bool(self._told(context)["enabled"]))
+        return Check(value > 0.0, self.measure, value, 0.0, "", {"enabled": value})
+
+
+class _AutoTrading(_Switch):
+    """The switch of new risk."""
+
+    setting = "auto-trading"
+    fact = "trading"
+    measure = "auto-trading (1: it takes new risk)"
 
 
 class StopAutoTrading(_AutoTrading):
@@ -112,8 +145,7 @@ class StopAutoTrading(_AutoTrading):
 
     def check(self, context: Context) -> Check:
         """What this action is to end: new risk. A loss that has been made does not end by it."""
-        value = float(bool(self._told(context)["enabled"]))
-        return Check(value > 0.0, _MEASURE, value, 0.0, "", {"enabled": value})
+        return self._ended(context)
 
 
 class StartAutoTrading(_AutoTrading):
@@ -144,3 +176,82 @@ class StartAutoTrading(_AutoTrading):
         from opslib.actions import firing
 
         return firing.check(context)
+
+
+class _Hedging(_Switch):
+    """The switch of the auto-hedger."""
+
+    setting = "auto-hedger"
+    fact = "hedging"
+    measure = "auto-hedger (1: it trades hedges)"
+    kind = "hedging"
+
+
+class StopHedging(_Hedging):
+    """Have the auto-hedger only watch; new risk goes on being taken where it is, and nothing is sold or bought back."""
+
+    name = "derivatives.stop-hedging"
+    enables = False
+    mitigates = False
+
+    def describe(self, context: Context, seen: Observation) -> Description:
+        """Preview it, with what stays unhedged."""
+        return self._described(
+            context,
+            seen,
+            "the auto-hedger trades nothing from its next step on, within seconds; hedges that it holds stay, and new "
+            "risk is not stopped by it",
+            f"nobody hedges what the market and new trades open from now on. {_unhedged(context)}",
+            Undo(
+                kind="inverse",
+                reason="hedges again: at once, all the delta that is open then",
+                action=StartHedging.name,
+                arguments={"reason": "undo"},
+            ),
+        )
+
+    def check(self, context: Context) -> Check:
+        """What this action is to end: hedges that are traded. No alert ends by it."""
+        return self._ended(context)
+
+
+class StartHedging(_Hedging):
+    """Have the auto-hedger trade again."""
+
+    name = "derivatives.start-hedging"
+    enables = True
+    calm_s = 5.0
+
+    def describe(self, context: Context, seen: Observation) -> Description:
+        """Preview it, with what it will hedge."""
+        return self._described(
+            context,
+            seen,
+            "the auto-hedger trades all the delta that is open beyond its band with its next step, within seconds",
+            f"it hedges by the Greeks that are served, at the market as it is: wrong Greeks make wrong hedges. "
+            f"{_unhedged(context)}",
+            Undo(
+                kind="inverse",
+                reason="stops hedging again; what was traded until then stays",
+                action=StopHedging.name,
+                arguments={"reason": "undo"},
+            ),
+        )
+
+    def check(self, context: Context) -> Check | None:
+        """The alert's own rule."""
+        from opslib.actions import firing
+
+        return firing.check(context)
+
+
+def _unhedged(context: Context) -> str:
+    """What the book has open now, as far as the platform tells it."""
+    try:
+        book = context.get("api", "/stats/engines").json()["book"]
+        told = [f"{name} {float(book[key]):+,.0f} {unit}" for key, (name, unit) in _OPEN.items() if key in book]
+    except (ProbeError, ValueError, KeyError, TypeError):
+        told = []
+    if not told:
+        return "Open now: the platform does not tell its delta and vega"
+    return f"Open now: {', '.join(told)}"

@@ -25,8 +25,10 @@ from opslib.sql import queries
 PREFIX = 12  # the fewest characters of a hash that name a plan
 
 
-def context(platform: Platform, identity: Identity, alerts: Iterable[Mapping[str, str]] = ()) -> Context:
-    """A platform as the recorder, who may only read, or the applier sees it; `alerts` by their labels."""
+def context(
+    platform: Platform, identity: Identity, alerts: Iterable[Mapping[str, str]] = (), incident: str = ""
+) -> Context:
+    """A platform as the recorder, who may only read, or the applier sees it, for an incident; `alerts` by labels."""
     return Context(
         platform=platform.name,
         environment=platform.environment,
@@ -34,6 +36,7 @@ def context(platform: Platform, identity: Identity, alerts: Iterable[Mapping[str
         endpoint=lambda name: platform.endpoint(name, identity),
         limits=platform.limits,
         alerts=tuple(alerts),
+        incident=incident,
     )
 
 
@@ -131,7 +134,7 @@ def draw_up(
     if not actions:
         raise PlanError("a plan needs at least one action")
     rules = policy.load(settings)
-    with context(platform, "recorder") as reading:
+    with context(platform, "recorder", incident=incident) as reading:
         planned = tuple(_planned(reading, action, rules) for action in actions)
     now = dt.datetime.now(dt.UTC)
     return Document(

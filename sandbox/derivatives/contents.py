@@ -68,7 +68,8 @@ def reset_book(connection: psycopg.Connection[Any], client: Any) -> None:
         cursor.execute(queries("store").forget_hedges)
         cursor.executemany(queries("store").put_position, rows)
     with client.pipeline() as pipe:
-        pipe.delete("hedges:options", "book:options", "entries:options", "auto_hedger", "auto_trading")
+        pipe.delete("hedges:options", "book:options", "entries:options")
+        pipe.delete("auto_hedger", "auto_hedger_told", "auto_trading")
         places = {f"{p.underlying}|{p.kind}|{p.strike:g}|{p.expiry_days}": price for p, price in entries.items()}
         pipe.hset("entries:options", mapping=places)
         pipe.execute()

@@ -67,6 +67,7 @@ def _service(history: History, replica_set: str, labels: Mapping[str, str]) -> N
     always = {
         "up": 1.0,
         "derivatives_auto_trading_enabled": 1.0,
+        "derivatives_auto_hedger_enabled": 1.0,
         "derivatives_cache_connected": 1.0,
         "derivatives_gpu_available": 1.0,
         "derivatives_gpu_memory_limit_bytes": CARD_SHARE_MIB * 2.0**20,

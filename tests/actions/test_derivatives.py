@@ -1,4 +1,4 @@
-"""Stopping and starting the auto-trading, on a small real server with the service's own interface."""
+"""Stopping and starting auto-trading and hedging, on a small real server with the service's own interface."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from opslib.errors import ActionFailed, PlanError, ProbeError
 from opslib.settings import PROJECT, Settings
 
 STOP, START = "derivatives.stop-auto-trading", "derivatives.start-auto-trading"
+UNHEDGE, HEDGE = "derivatives.stop-hedging", "derivatives.start-hedging"
 
 
 class Switch:
-    """`/auto-trading` of the service."""
+    """`/auto-trading` and `/auto-hedger` of the service, and the book that it tells of."""
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {"enabled": True, "reason": "", "since": None}
+        self.hedger: dict[str, Any] = {"enabled": True, "reason": "", "since": None}
+        self.book: dict[str, float] | None = {"net_delta_usd": -12_345.6, "vega_usd_per_point": 7_890.4}
         self.url = ""
 
 
@@ -35,15 +38,23 @@ def service() -> Iterator[Switch]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.answer()
+            if self.path == "/stats/engines":
+                self.answer({} if switch.book is None else {"book": switch.book})
+            else:
+                self.answer(switch.hedger if self.path == "/auto-hedger" else switch.told)
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            switch.told = {"enabled": self.path == "/auto-trading/start", "since": "2026-11-28T12:00:00Z", **asked}
-            self.answer()
+            told = {"enabled": self.path.endswith("/start"), "since": "2026-11-28T12:00:00Z", **asked}
+            if self.path in ("/auto-hedger/stop", "/auto-hedger/start"):
+                switch.hedger = told
+            else:
+                assert self.path in ("/auto-trading/stop", "/auto-trading/start")
+                switch.told = told
+            self.answer(told)
 
-        def answer(self) -> None:
-            body = json.dumps(switch.told).encode()
+        def answer(self, told: dict[str, Any]) -> None:
+            body = json.dumps(told).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -126,3 +137,51 @@ def test_stopping_is_for_the_on_call_and_starting_is_not() -> None:
     undo = Undo(kind="inverse", reason="", action=START)
     assert rules.authority(stop, undo) == "L1"
     assert rules.authority(start, undo) == "L3"
+
+
+def test_hedging_is_stopped_and_started_again_and_says_what_stays_open(service: Switch) -> None:
+    action, seen, told = preview(service, UNHEDGE)
+    assert told.summary == "Stop the auto-hedger of derivatives"
+    assert "delta -12,346 USD, vega +7,890 USD per point" in told.residual_risk
+    assert (seen.facts["hedging"], "trading" in seen.facts) == (True, False)
+    with context(service, "applier") as applier:
+        before = action.check(applier)
+        assert before is not None
+        assert before.firing
+        action.apply(applier, "key-0")
+        assert action.done(applier, seen)
+        assert action.effect(applier, seen) is None
+        after = action.check(applier)
+        assert after is not None
+        assert not after.firing
+    assert (service.hedger["enabled"], service.hedger["reason"]) == (False, "large loss")
+    with pytest.raises(PlanError, match="auto-hedger of derivatives is stopped already since 2026-11-28T12:00:00Z"):
+        preview(service, UNHEDGE)
+    assert told.undo.action == HEDGE
+    service.book = None
+    back, seen, told = preview(service, HEDGE)
+    assert "the platform does not tell its delta and vega" in told.residual_risk
+    assert told.undo.action == UNHEDGE
+    with context(service, "applier") as applier:
+        back.apply(applier, "key-1")
+        assert back.done(applier, seen)
+    assert service.hedger["enabled"] is True
+
+
+@pytest.mark.parametrize(("name", "moved", "left"), [(STOP, "told", "hedger"), (UNHEDGE, "hedger", "told")])
+def test_each_switch_leaves_the_other_alone(service: Switch, name: str, moved: str, left: str) -> None:
+    action, _, _ = preview(service, name)
+    with context(service, "applier") as applier:
+        action.apply(applier, "key-0")
+    assert getattr(service, moved)["enabled"] is False
+    assert getattr(service, left) == {"enabled": True, "reason": "", "since": None}
+
+
+def test_hedging_is_neither_new_risk_nor_for_the_on_call() -> None:
+    rules = load(Settings(params=PROJECT / "params"))
+    for name, back in ((UNHEDGE, HEDGE), (HEDGE, UNHEDGE)):
+        action = type(make(name, {}))
+        assert not action.stops_new_risk
+        assert not action.risk_reducing
+        assert not action.may_stand()
+        assert rules.authority(action, Undo(kind="inverse", reason="", action=back)) == "L3"

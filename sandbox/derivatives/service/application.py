@@ -61,6 +61,7 @@ class Application:
         self._market: dict[str, Quote] = {}
         self._book: dict[str, float] = {}
         self._trading: dict[str, Any] = {"enabled": True, "reason": "", "since": None}
+        self._hedging: dict[str, Any] = {"enabled": True, "reason": "", "since": None}
         self._counted: dict[Counter, int] = {}
         self._started = time.monotonic()
         self._background: set[asyncio.Task[None]] = set()
@@ -103,8 +104,9 @@ class Application:
             self._book = await self._cache.book() or self._book
             try:
                 self._trading = await self._cache.auto_trading()
+                self._hedging = await self._cache.auto_hedger()
             except (redis.RedisError, ValueError) as problem:
-                _log.warning("auto-trading switch cannot be read: %s", problem)
+                _log.warning("a switch cannot be read: %s", problem)
             await asyncio.sleep(_LOOK_S)
 
     def _failed(self, error: Exception) -> Answer:
@@ -139,6 +141,14 @@ class Application:
                 self._trading = await self._cache.auto_trading()
                 _log.warning("auto-trading %s: %s", "started" if self._trading["enabled"] else "stopped", reason)
                 return document(self._trading)
+            case "GET", "/auto-hedger":
+                return document(await self._cache.auto_hedger())
+            case "POST", "/auto-hedger/stop" | "/auto-hedger/start":
+                reason = str(json.loads(request.body or b"{}").get("reason", ""))[:200]
+                await self._cache.set_auto_hedger(request.path.endswith("start"), reason)
+                self._hedging = await self._cache.auto_hedger()
+                _log.warning("auto-hedger %s: %s", "started" if self._hedging["enabled"] else "stopped", reason)
+                return document(self._hedging)
         return document({"error": "not found"}, 404)
 
     async def _greeks(self, asked: dict[str, Any]) -> Answer:
@@ -217,6 +227,7 @@ class Application:
             "gpu": self._card.describe(),
             "book": self._book,
             "auto_trading": self._trading,
+            "auto_hedger": self._hedging,
             "release": self._release.name,
             "uptime_s": round(time.monotonic() - self._started, 1),
         }
@@ -241,5 +252,6 @@ class Application:
         meters.pnl_hedges.set(self._book.get("pnl_hedges_usd", 0.0))
         meters.delta.set(self._book.get("net_delta_usd", 0.0))
         meters.trading.set(bool(self._trading["enabled"]))
+        meters.hedging.set(bool(self._hedging["enabled"]))
         meters.cache_up.set(self._cache.connected)
         return meters.text()

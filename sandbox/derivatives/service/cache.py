@@ -136,6 +136,21 @@ class Cache:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         await self._client.set("auto_trading", json.dumps({"enabled": enabled, "reason": reason, "since": now}))
 
+    async def auto_hedger(self) -> dict[str, Any]:
+        """Whether the auto-hedger may trade, since when and why; it may where nobody has said otherwise."""
+        switch, told = await self._client.mget("auto_hedger", "auto_hedger_told")
+        enabled = switch != b"off"
+        found: dict[str, Any] = json.loads(told) if told else {}
+        if found.get("enabled") is not enabled:  # it was switched by hand
+            found = {"enabled": enabled, "reason": "", "since": None}
+        return found
+
+    async def set_auto_hedger(self, enabled: bool, reason: str) -> None:
+        """Stop or start hedging; new risk is another switch."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        told = json.dumps({"enabled": enabled, "reason": reason, "since": now})
+        await self._client.mset({"auto_hedger": "on" if enabled else "off", "auto_hedger_told": told})
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()

@@ -54,6 +54,7 @@ class Meters:
         self.pnl_hedges = gauge("pnl_hedges_usd", "... of its hedges [USD]")
         self.delta = gauge("net_delta_usd", "Delta of options and hedges together [USD]")
         self.trading = gauge("auto_trading_enabled", "1 while new risk may be taken")
+        self.hedging = gauge("auto_hedger_enabled", "1 while the auto-hedger may trade")
         self.cache_up = gauge("cache_connected", "1 while Redis answers")
         self.memory = Gauge("process_resident_memory_bytes", "Resident memory size in bytes.", registry=self.registry)
         self.started = Gauge(

@@ -12,6 +12,9 @@ import pytest
 import redis
 
 from engine.pricing import european
+from opslib.actions.action import Context
+from opslib.actions.catalogue import make
+from sandbox.derivatives import contents
 from sandbox.derivatives.market import RATE, UNDERLYINGS, ladder
 from sandbox.gpu.card import Card, clients
 from tests.sandbox.derivatives.conftest import Plain, wait_for
@@ -169,6 +172,53 @@ def test_trades_stop_with_auto_trading_and_come_back(plain: Plain) -> None:
         assert client.post("/trades", json=trade).status_code == 200
         assert len(client.get("/trades?client=client-02").json()["trades"]) == 20
         assert len(client.get("/positions").json()["positions"]) == 48
+
+
+def test_hedging_and_new_risk_are_switched_apart(plain: Plain) -> None:
+    with Context("derivatives", "sandbox", "applier", lambda _: plain.api) as applying:
+        plain.start("hedger")
+        with redis.Redis.from_url(plain.redis_url) as client:
+            wait_for(lambda: client.hget("book:options", "vega_usd_per_point") and plain.stats()["book"])
+            trading = applying.get("api", "/auto-trading").json()
+            stop = make("derivatives.stop-hedging", {"reason": "wrong Greeks"})
+            before = stop.observe(applying)
+            told = stop.describe(applying, before)
+            assert "delta" in told.residual_risk
+            assert "vega" in told.residual_risk
+            assert stop.done(applying, before) is False
+            stop.apply(applying, "key-0")
+            assert stop.done(applying, before)
+            assert client.get("auto_hedger") == b"off"
+        switches = {name: applying.get("api", f"/{name}").json() for name in ("auto-trading", "auto-hedger")}
+        assert switches["auto-trading"] == trading
+        assert trading["enabled"] is True
+        assert (switches["auto-hedger"]["enabled"], switches["auto-hedger"]["reason"]) == (False, "wrong Greeks")
+        wait_for(lambda: not plain.stats()["auto_hedger"]["enabled"])
+        wait_for(lambda: metric(plain, "derivatives_auto_hedger_enabled") == 0.0)
+        assert metric(plain, "derivatives_auto_trading_enabled") == 1.0
+        make("derivatives.stop-auto-trading", {}).apply(applying, "key-1")
+        make("derivatives.start-hedging", {}).apply(applying, "key-2")
+        assert applying.get("api", "/auto-hedger").json()["enabled"] is True
+        assert applying.get("api", "/auto-trading").json()["enabled"] is False
+        stop.apply(applying, "key-3")
+        with psycopg.connect(plain.postgres_url) as connection, redis.Redis.from_url(plain.redis_url) as client:
+            contents.reset_book(connection, client)
+        for name in switches:
+            assert applying.get("api", f"/{name}").json() == {"enabled": True, "reason": "", "since": None}
+        plain.stop("hedger")
+
+
+def test_a_hedger_that_is_stopped_trades_nothing(plain: Plain) -> None:
+    with Context("derivatives", "sandbox", "applier", lambda _: plain.api) as applying:
+        make("derivatives.stop-hedging", {}).apply(applying, "key-4")
+        with redis.Redis.from_url(plain.redis_url) as client:
+            client.delete("hedges:options", "book:options")
+            plain.start("hedger")
+            wait_for(lambda: "hedging is switched off" in plain.log("hedger") and client.exists("book:options"))
+            assert client.hlen("hedges:options") == 0
+            make("derivatives.start-hedging", {}).apply(applying, "key-5")
+            wait_for(lambda: client.hlen("hedges:options"))
+        plain.stop("hedger")
 
 
 def test_a_database_that_refuses_or_is_slow_is_told_apart(plain: Plain) -> None:
