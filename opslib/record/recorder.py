@@ -37,6 +37,7 @@ __all__ = ["Recorder", "RecorderClient", "RecorderSession", "running"]
 _BEAT_S = 3.0
 _IDLE_S = 0.4
 _FIRST_S = 10.0
+_KEPT = 4  # connections, each for a run at a time
 _log = structlog.get_logger("opslib.recorder")
 
 
@@ -54,6 +55,7 @@ class Recorder:
         self.settings = settings
         self.until_idle = until_idle
         self._token = archive.key(settings, TOKEN).hex()
+        self._kept = store.Kept(settings, most=_KEPT)
         self._leases = 0
         self._used = False
         self._count = threading.Lock()
@@ -80,6 +82,7 @@ class Recorder:
         finally:
             path.unlink(missing_ok=True)
             shut(listener)
+            self._kept.close()
             os.close(lock)
 
     def _alone(self, lock: int) -> bool:
@@ -133,7 +136,8 @@ class Recorder:
                     if request.get("op") == "open":
                         if session is not None:
                             session.close()
-                        session = Session(self.settings, Subject(**request["subject"]))
+                        with self._kept:
+                            session = Session(self.settings, Subject(**request["subject"]))
                         result: dict[str, Any] = {"socket": str(session.path)}
                     else:
                         with self._count:

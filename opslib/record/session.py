@@ -60,12 +60,16 @@ class Subject:
 
 
 class Scribe:
-    """Writes journal entries over one connection; into the spool while the database is away."""
+    """Writes journal entries over one connection; into the spool while the database is away.
+
+    Within `with kept:` it is made with a connection that was kept, and gives it back when it is closed.
+    """
 
     def __init__(self, settings: Settings, incident: str) -> None:
         self._settings = settings
         self._incident = incident
         self._connection: store.Connection | None = None
+        self._kept = store.kept_in_use()
         self._away_until = 0.0
 
     def write(
@@ -102,7 +106,8 @@ class Scribe:
 
     def _open(self) -> store.Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = store.connect(self._settings, autocommit=True)
+            found = self._kept and self._kept.take(self._settings, "worker", autocommit=True)
+            self._connection = found or store.connect(self._settings, autocommit=True)
         return self._connection
 
     def read(self, query: str, **values: Any) -> dict[str, Any] | None:
@@ -114,10 +119,10 @@ class Scribe:
             return None
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Give the connection back, or close it."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not (self._kept and self._kept.keep(self._settings, "worker", connection)):
+            connection.close()
 
 
 class Session(Served):

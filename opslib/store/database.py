@@ -109,7 +109,7 @@ def connect(
 @contextmanager
 def transaction(settings: Settings, role: Role = "worker", timeout_s: float = 2.0) -> Iterator[Connection]:
     """A connection in one transaction: committed at the end of the block, undone by an exception."""
-    keeper = kept.in_use()
+    keeper = kept.kept_in_use()
     connection = (keeper and keeper.take(settings, role)) or connect(settings, role=role, timeout_s=timeout_s)
     try:
         try:

@@ -49,12 +49,13 @@ class Kept:
         while (connection := self._taken()) is not None:
             connection.close()
 
-    def take(self, settings: Settings, role: str) -> Connection | None:
+    def take(self, settings: Settings, role: str, *, autocommit: bool = False) -> Connection | None:
         """A connection that is for that home and role, idle and sound."""
         if role != "worker" or settings.home != self._home:
             return None
         while (connection := self._taken()) is not None:
             if _sound(connection):
+                connection.autocommit = autocommit
                 return connection
             connection.close()
         return None
@@ -74,7 +75,7 @@ class Kept:
             return self._idle.pop() if self._idle else None
 
 
-def in_use() -> Kept | None:
+def kept_in_use() -> Kept | None:
     """The one whose block this is in."""
     return next(iter(_in_use.get()), None)
 
