@@ -29,13 +29,15 @@ class Looks:
     def __init__(self, budget_s: float) -> None:
         self.budget_s = budget_s
         self._lock = threading.Lock()
-        self._given_up: list[threading.Thread] = []
+        self._given_up: dict[str, list[threading.Thread]] = {}
 
-    def within(self, name: str, look: Callable[[], T]) -> T:
+    def within(self, system: str, name: str, look: Callable[[], T]) -> T:
         """What a look sees.
 
         Parameters
         ----------
+        system : str
+            Which is looked at; one that does not answer keeps nobody from looking at the others.
         name : str
             Of the probe, for messages.
         look : callable
@@ -44,15 +46,15 @@ class Looks:
         Raises
         ------
         ProbeError
-            When there is no answer in time, or when so many looks that were given up still go on that no further one is
-            begun; and what the look itself raises.
+            When there is no answer in time, or when so many looks at the system that were given up still go on that no
+            further one is begun; and what the look itself raises.
         """
         with self._lock:
-            self._given_up = [thread for thread in self._given_up if thread.is_alive()]
-            if len(self._given_up) >= MOST_GIVEN_UP:
-                raise ProbeError(
-                    f"{name}: not asked, since {len(self._given_up)} earlier calls still wait for an answer"
-                )
+            late = [thread for thread in self._given_up.pop(system, []) if thread.is_alive()]
+            if late:
+                self._given_up[system] = late
+            if len(late) >= MOST_GIVEN_UP:
+                raise ProbeError(f"{name}: not asked, since {system} still owes an answer to {len(late)} earlier calls")
         answer: Future[T] = Future()
         thread = threading.Thread(target=_look, args=(look, answer), name=f"look {name}", daemon=True)
         thread.start()
@@ -60,7 +62,7 @@ class Looks:
         if answer.done():
             return answer.result()
         with self._lock:
-            self._given_up.append(thread)
+            self._given_up.setdefault(system, []).append(thread)
         raise ProbeError(f"{name}: no answer within {self.budget_s:g} s altogether")
 
 

@@ -226,10 +226,14 @@ class Session(Served):
     def _probe(self, request: dict[str, Any]) -> Answer:
         arguments = request.get("arguments") or {}
         name = str(request.get("probe"))
-        return self._see(name, arguments, lambda: self._looks.within(name, lambda: self._call(name, arguments)))
 
-    def _call(self, name: str, arguments: dict[str, Any]) -> Any:
-        system = str(arguments.get("system") or probes.registry.find(name).system)
+        def look() -> Any:
+            system = str(arguments.get("system") or probes.registry.find(name).system)
+            return self._looks.within(system, name, lambda: self._call(system, name, arguments))
+
+        return self._see(name, arguments, look)
+
+    def _call(self, system: str, name: str, arguments: dict[str, Any]) -> Any:
         try:
             url = self._platform.endpoint(system, role="recorder")
         except ConfigurationError as error:

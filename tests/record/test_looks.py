@@ -24,29 +24,30 @@ LATE = "http.text: no answer within 1 s altogether"
 
 def test_what_a_look_sees_and_raises_is_handed_on() -> None:
     looks = Looks(10.0)
-    assert looks.within("clock.now", lambda: 7) == 7
+    assert looks.within("clock", "clock.now", lambda: 7) == 7
 
     def refused() -> None:
         raise ProbeError("redis at desk: connection refused")
 
     with pytest.raises(ProbeError, match="redis at desk: connection refused"):
-        looks.within("redis.ping", refused)
+        looks.within("redis", "redis.ping", refused)
 
 
 def test_looks_that_were_given_up_do_not_pile_up() -> None:
     looks, answer = Looks(0.05), threading.Event()
     for _ in range(MOST_GIVEN_UP):
         with pytest.raises(ProbeError, match=r"redis\.keys: no answer within 0\.05 s altogether"):
-            looks.within("redis.keys", lambda: answer.wait(60))
+            looks.within("redis", "redis.keys", lambda: answer.wait(60))
     begun = threading.Event()
-    with pytest.raises(ProbeError, match="not asked, since 4 earlier calls still wait for an answer"):
-        looks.within("redis.ping", begun.set)
+    with pytest.raises(ProbeError, match="not asked, since redis still owes an answer to 4 earlier calls"):
+        looks.within("redis", "redis.ping", begun.set)
     assert not begun.is_set()
+    assert looks.within("api", "http.text", lambda: "healthy") == "healthy"
     late = [thread for thread in threading.enumerate() if thread.name == "look redis.keys"]
     answer.set()
     for thread in late:
         thread.join(60)
-    looks.within("redis.ping", begun.set)
+    looks.within("redis", "redis.ping", begun.set)
     assert begun.is_set()
 
 
