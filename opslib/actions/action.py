@@ -37,6 +37,8 @@ class Context:
         The labels of the alerts that the incident is about; of a run without one, the alerts of its runbook by name.
     incident : str
         The incident that it is for; empty where there is none.
+    charts : mapping
+        The Helm charts that the platform declares, by name.
     """
 
     platform: str
@@ -46,6 +48,7 @@ class Context:
     limits: Mapping[str, float] = field(default_factory=dict)
     alerts: tuple[Mapping[str, str], ...] = ()
     incident: str = ""
+    charts: Mapping[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Context:
         return self

@@ -37,6 +37,7 @@ def context(
         limits=platform.limits,
         alerts=tuple(alerts),
         incident=incident,
+        charts=platform.charts,
     )
 
 

@@ -224,7 +224,7 @@ class Cluster:
             page = self.get(
                 self.path(kind, everywhere=everywhere), {k: v for k, v in query.items() if v}, accept=accept
             )
-            found += page["items"]
+            found += page.get("items") or []  # an old server says null for none, where it gives metadata alone
             going_on = (page.get("metadata") or {}).get("continue") or ""
             if not going_on:
                 return found
