@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import yaml
@@ -52,6 +52,15 @@ class ContactsFile(Strict):
     note: str = ""
 
 
+# A packed chart on this machine or of a web server, or one of a registry with its version: never one that moves.
+Chart = Annotated[
+    str,
+    Field(
+        pattern=r"^(/[^\s]+\.tgz|https://[^\s@]+\.tgz|oci://[^\s@:]+(:\d+)?(/[^\s@:]+)+[:@][A-Za-z0-9][A-Za-z0-9._:+-]*)$"
+    ),
+]
+
+
 class PlatformFile(Strict):
     """A file under `params/platforms/`, as written."""
 
@@ -62,6 +71,9 @@ class PlatformFile(Strict):
     limits: dict[str, float] = Field(default_factory=dict)
     guards: dict[str, Any] = Field(default_factory=dict)
     contacts: dict[Literal["L1", "L2", "L3", "L4"], Contact] = Field(default_factory=dict)
+    charts: dict[str, Chart] = Field(
+        default_factory=dict, description="Helm charts that a plan may upgrade to, by name"
+    )
     runbooks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -103,6 +115,8 @@ class Platform(Strict):
         By level, L1 to L4.
     limits, guards : dict
         Figures of the platform, and what must hold before a change.
+    charts : dict
+        Helm charts that a plan may upgrade to, by name.
     symbols : list of str
     file : Path
         Where this was read.
@@ -119,6 +133,7 @@ class Platform(Strict):
     limits: dict[str, float]
     symbols: list[str]
     guards: dict[str, Any]
+    charts: dict[str, str]
     file: Path
     state: Path
 
@@ -316,6 +331,7 @@ def _platform(settings: Settings, name: str, document: PlatformFile) -> Platform
         limits=document.limits,
         symbols=document.symbols,
         guards=document.guards,
+        charts=document.charts,
         file=settings.params / "platforms" / f"{name}.yaml",
         state=settings.state,
     )

@@ -39,6 +39,8 @@ class Context:
         While an action is applied: its target as it was approved, with the bounds of what it may change.
     incident : str
         The incident that it is for; empty where there is none.
+    charts : mapping
+        The Helm charts that the platform declares, by name.
     """
 
     platform: str
@@ -49,6 +51,7 @@ class Context:
     alerts: tuple[Mapping[str, str], ...] = ()
     approved: Target | None = None
     incident: str = ""
+    charts: Mapping[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Context:
         return self

@@ -121,7 +121,11 @@ def notebook(
 def _summary(
     plan: Plan, result: Mapping[str, Any], state: str, reason: str, decisions: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    approved = [f"{row['person']} ({row['role']})" for row in decisions if row["decision"] == "approve"]
+    approved = [
+        f"{row['person']} ({row['role']}){', who broke the glass: ' + row['reason'] if row['break_glass'] else ''}"
+        for row in decisions
+        if row["decision"] == "approve"
+    ]
     asked = [f"{row['person']} ({row['role']})" for row in decisions if row["decision"] == "apply"]
     rows = [
         ("Incident", plan.incident),

@@ -6,14 +6,17 @@ Every refusal is journalled and changes nothing.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Literal
+
+import structlog
 
 from opslib import people, platforms, store
 from opslib.actions import holds, plans, policy, standing
 from opslib.actions.catalogue import ACTIONS, make
 from opslib.actions.documents import Document, Plan
 from opslib.actions.policy import LEVELS
-from opslib.errors import NotAllowed, PlanError, RunbookError
+from opslib.errors import NotAllowed, PlanError, RunbookError, UsageError
 from opslib.people import LEVEL, Person
 from opslib.record import journal, redaction
 from opslib.settings import Settings
@@ -21,10 +24,23 @@ from opslib.sql import queries
 
 Decision = Literal["approve", "reject", "apply", "undo"]
 UNDOABLE = ("verified", "partial", "failed")
+_log = structlog.get_logger()
 
 
-def approve(settings: Settings, hash_: str, person: Person, reason: str = "", *, incident: str | None = None) -> Plan:
+def approve(
+    settings: Settings,
+    hash_: str,
+    person: Person,
+    reason: str = "",
+    *,
+    incident: str | None = None,
+    break_glass: bool = False,
+) -> Plan:
     """Approve a plan; where policy wants two persons it stays proposed until the second one.
+
+    Breaking the glass lets one person approve who is a level below what is needed, who started it, or who would need a
+    second one. It needs a reason and has a journal entry of its own; guards, drift and holds hold as ever. Where
+    nothing has to be passed over, it is an approval like any other.
 
     Parameters
     ----------
@@ -35,21 +51,30 @@ def approve(settings: Settings, hash_: str, person: Person, reason: str = "", *,
     reason : str
     incident : str, optional
         The incident that the plan must be of.
+    break_glass : bool
+        Whether the person passes over the usual rules, for the reason given.
 
     Raises
     ------
     NotAllowed
         When the person's authority is not enough; says whose is.
+    UsageError
+        When the glass is to be broken without a reason.
     PlanError
         When the plan is not proposed, or its time has passed.
     """
     with _Step(settings, hash_, person, "approve", incident) as step:
         step.must_be("proposed")
-        step.authority(initiator_may=False)
-        step.decide(reason)
+        if break_glass and not _says(reason):
+            step.refuse(UsageError("breaking the glass needs a reason that can be read; give --reason TEXT"))
+        step.authority(initiator_may=False, break_glass=break_glass)
         rules = policy.load(settings)
+        skipped = step.skips(rules) if break_glass else []
+        step.decide(reason, skipped)
         approved = approvers(step.connection, step.plan.hash)
-        if len(approved) >= approvers_needed(rules, step.plan.document):
+        if skipped:
+            step.move("approved", f"approved by {person.name}, who broke the glass: {reason}")
+        elif len(approved) >= approvers_needed(rules, step.plan.document):
             step.move("approved", f"approved by {', '.join(approved)}")
     return step.after()
 
@@ -122,7 +147,7 @@ def approvers(connection: store.Connection, hash_: str) -> list[str]:
 
 
 def decisions(connection: store.Connection, hash_: str) -> list[dict[str, Any]]:
-    """What was decided about a plan, in order: person, role, decision, reason, decided_at."""
+    """What was decided about a plan, in order: person, role, decision, reason, decided_at, break_glass."""
     return connection.execute(queries("actions").decisions, {"hash": hash_}).fetchall()
 
 
@@ -139,13 +164,14 @@ def sufficient(settings: Settings, connection: store.Connection, document: Docum
         row["name"]: Person(row["name"], row["role"], row["platform"])
         for row in connection.execute(queries("actions").people_now, facts)
     }
-    able = {
-        row["person"]
-        for row in rows
-        if LEVEL.get(row["role"], 0) >= level
-        and row["person"] in now
-        and now[row["person"]].may(level, document.platform, document.environment)
-    }
+
+    def reaches(row: dict[str, Any], level: int) -> bool:
+        had, has = LEVEL.get(row["role"], 0) >= level, now.get(row["person"])
+        return had and has is not None and has.may(level, document.platform, document.environment)
+
+    if any(row["break_glass"] and _says(row["reason"]) and reaches(row, _one_below(level)) for row in rows):
+        return True
+    able = {row["person"] for row in rows if reaches(row, level)}
     if level > 1:
         able.discard(document.initiator)
     return len(able) >= approvers_needed(rules, document)
@@ -177,17 +203,34 @@ def approvers_needed(rules: policy.Policy, document: Document) -> int:
     return max(wanted)
 
 
+def _says(reason: str) -> bool:
+    """Whether a reason says anything."""
+    return any(letter.isalnum() for letter in reason)
+
+
+def _one_below(level: int) -> int:
+    """The level that is enough for who breaks the glass."""
+    return max(1, level - 1)
+
+
 def may_decide(
-    document: Document, person: Person, decision: Decision = "approve", rules: policy.Policy | None = None
+    document: Document,
+    person: Person,
+    decision: Decision = "approve",
+    rules: policy.Policy | None = None,
+    *,
+    break_glass: bool = False,
 ) -> str | None:
-    """Why a person may not decide about a plan, or None where they may."""
+    """Why a person may not decide about a plan, or None where they may; `break_glass` is for who breaks it, or has."""
     level = level_needed(document, rules)
+    if break_glass:
+        level = _one_below(level)
     if person.level == 0:
         return f"{person.name} is a {person.role} and decides nothing"
     if not person.may(level, document.platform, document.environment):
         scope = f" on {person.platform}" if person.platform else ""
         return f"{person.name} is {person.role}{scope}; it needs L{level} on {document.platform}"
-    if decision == "approve" and level > 1 and person.name == document.initiator:
+    if decision == "approve" and level > 1 and person.name == document.initiator and not break_glass:
         return f"{person.name} started it; above L1 somebody else approves"
     return None
 
@@ -221,6 +264,11 @@ def _undo_document(settings: Settings, plan: Plan, person: Person, reason: str) 
         reason=redaction.default(settings)(reason) or f"undo of plan {plan.hash[:12]}",
         undo_of=plan.hash,
     )
+
+
+def _short(facts: dict[str, str], skipped: Sequence[str]) -> dict[str, str]:
+    """What the log tells of a broken glass."""
+    return {name: facts[name] for name in ("person", "role", "reason")} | {"skipped": "; ".join(skipped)}
 
 
 class _Step:
@@ -258,10 +306,15 @@ class _Step:
             message = f"plan {self.plan.hash[:12]} is {self.plan.state}; only a plan that is {' or '.join(states)}"
             self.refuse(PlanError(f"{message} can be the object of {self.decision!r}", state=self.plan.state))
 
-    def authority(self, *, initiator_may: bool) -> None:
-        """Refuse unless the person may decide this."""
+    def authority(self, *, initiator_may: bool, break_glass: bool = False) -> None:
+        """Refuse unless the person may decide this; who broke the glass for the plan may also carry it on."""
         rules = policy.load(self.settings)
-        problem = may_decide(self.plan.document, self.person, "apply" if initiator_may else "approve", rules)
+        broke = any(
+            row["break_glass"] and row["person"] == self.person.name
+            for row in decisions(self.connection, self.plan.hash)
+        )
+        decision: Decision = "apply" if initiator_may else "approve"
+        problem = may_decide(self.plan.document, self.person, decision, rules, break_glass=break_glass or broke)
         if problem is not None:
             could = ", ".join(who_could(self.connection, self.plan.document)) or "nobody who is known here"
             self.refuse(NotAllowed(f"{problem}. Who could: {could}", who_could=could))
@@ -279,8 +332,26 @@ class _Step:
         self.connection.commit()
         raise error
 
-    def decide(self, reason: str) -> None:
-        """Keep the decision and journal it; a second time by the same person changes nothing."""
+    def skips(self, rules: policy.Policy) -> list[str]:
+        """The rules that an approval by this person alone, now, passes over, in words."""
+        document, person = self.plan.document, self.person
+        level, wanted = level_needed(document, rules), approvers_needed(rules, document)
+        approved = {*approvers(self.connection, self.plan.hash), person.name}
+        return [
+            text
+            for text, holds in (
+                (f"it needs L{level}", not person.may(level, document.platform, document.environment)),
+                (f"{person.name} started it", level > 1 and person.name == document.initiator),
+                (f"it needs {wanted} persons", len(approved) < wanted),
+            )
+            if holds
+        ]
+
+    def decide(self, reason: str, skipped: Sequence[str] = ()) -> None:
+        """Keep the decision and journal it, by a kind of its own where rules are passed over.
+
+        A second time by the same person changes nothing.
+        """
         facts = {
             "hash": self.plan.hash,
             "person": self.person.name,
@@ -288,13 +359,22 @@ class _Step:
             "decision": self.decision,
             "reason": redaction.default(self.settings)(reason),
         }
-        if self.connection.execute(queries("actions").decide, facts).fetchone() is not None:
-            self._append("plan-decided", {**facts, "policy": policy.load(self.settings).digest})
+        row = {**facts, "break_glass": bool(skipped)}
+        if self.connection.execute(queries("actions").decide, row).fetchone() is None:
+            return
+        body = {**facts, "policy": policy.load(self.settings).digest}
+        if skipped:
+            self._append("plan-break-glass", {**body, "skipped": list(skipped)})
+            _log.warning(
+                "the glass was broken", incident=self.plan.incident, plan=self.plan.hash[:12], **_short(facts, skipped)
+            )
+        else:
+            self._append("plan-decided", body)
 
     def move(self, state: Any, reason: str) -> None:
         """Bring the plan into its next state."""
-        told = redaction.default(self.settings)(reason)
-        plans.move(self.settings, self.connection, self.plan.hash, state, actor=self.person.name, reason=told)
+        said = redaction.default(self.settings)(reason)
+        plans.move(self.settings, self.connection, self.plan.hash, state, actor=self.person.name, reason=said)
 
     def after(self) -> Plan:
         """The plan after the decision."""

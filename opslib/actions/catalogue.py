@@ -14,6 +14,7 @@ from opslib.actions.crypto_router import MarketHours, PauseRouter, ResumeRouter,
 from opslib.actions.dashboards import RestoreVersion, SetDatasource, SetSeriesWriter
 from opslib.actions.derivatives import StartAutoTrading, StartHedging, StopAutoTrading, StopHedging
 from opslib.actions.files import KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson
+from opslib.actions.helm import Rollback, Upgrade
 from opslib.actions.kubernetes_access import RotateSecret, SetAllowList
 from opslib.actions.kubernetes_arguments import SetArgument
 from opslib.actions.kubernetes_nodes import Cordon, DeletePod, Drain, Uncordon
@@ -44,6 +45,7 @@ _CRYPTO: tuple[type[Action], ...] = (
 _DASHBOARDS: tuple[type[Action], ...] = (RestoreVersion, SetDatasource, SetSeriesWriter)
 _DERIVATIVES: tuple[type[Action], ...] = (StartAutoTrading, StopAutoTrading, StartHedging, StopHedging)
 _FILES: tuple[type[Action], ...] = (KillSwitchOff, KillSwitchOn, RemoveFile, WriteJson)
+_HELM: tuple[type[Action], ...] = (Rollback, Upgrade)
 _KUBERNETES: tuple[type[Action], ...] = (
     *(Scale, Stop, SetAutoscaler),
     *(Restart, RestartWithOutage, SetImage, SetResources, SetEnv, SetArgument, UndoRollout),
@@ -59,7 +61,7 @@ ACTIONS: dict[str, type[Action]] = {
     action.name: action
     for action in (
         *(*_ALERTMANAGER, *_CRYPTO, *_DASHBOARDS, *_DERIVATIVES),
-        *(*_FILES, *_KUBERNETES, *_POSTGRES, *_REDIS),
+        *(*_FILES, *_HELM, *_KUBERNETES, *_POSTGRES, *_REDIS),
     )
 }
 

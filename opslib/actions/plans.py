@@ -37,6 +37,7 @@ def context(
         limits=platform.limits,
         alerts=tuple(alerts),
         incident=incident,
+        charts=platform.charts,
     )
 
 
@@ -191,7 +192,7 @@ def _decide_in_advance(settings: Settings, connection: store.Connection, documen
     reason = f"standing approval {chosen.name}, signed by {chosen.signed_by}, until {chosen.expires.isoformat()}"
     for decision in ("approve", "apply"):
         decided = {"hash": document.hash, "person": who, "role": "standing", "decision": decision, "reason": reason}
-        connection.execute(queries("actions").decide, decided)
+        connection.execute(queries("actions").decide, {**decided, "break_glass": False})
         body = {**decided, "policy": rules.digest}
         journal.append(connection, document.incident, "plan-decided", body, actor=who, settings=settings)
     move(settings, connection, document.hash, "approved", actor=who, reason=reason)

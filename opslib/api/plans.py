@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +27,12 @@ class Reason(BaseModel):
     reason: str = Field(default="", max_length=2000)
 
 
+class Approval(Reason):
+    """Why, and whether the usual rules are passed over for it, which goes loudly on the record."""
+
+    break_glass: bool = False
+
+
 def router(settings: Settings) -> APIRouter:
     """The addresses of plans. Who may do what is decided by the plan's own rules, not here."""
     api = APIRouter(prefix="/api/v1/plans", tags=["plans"], dependencies=[Depends(security.bearer)])
@@ -37,9 +44,10 @@ def router(settings: Settings) -> APIRouter:
         return Json(step(settings, plan, person, reason.reason if reason else "").as_json())
 
     @api.post("/{plan}/approve", summary="Approve a plan")
-    def approve(request: Request, plan: str, reason: Reason | None = None) -> Json:
+    def approve(request: Request, plan: str, reason: Approval | None = None) -> Json:
         """Changes nothing on the platform yet."""
-        return decide(request, plan, reason, approval.approve)
+        break_glass = reason is not None and reason.break_glass
+        return decide(request, plan, reason, partial(approval.approve, break_glass=break_glass))
 
     @api.post("/{plan}/reject", summary="Reject a plan")
     def reject(request: Request, plan: str, reason: Reason | None = None) -> Json:

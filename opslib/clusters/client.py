@@ -240,7 +240,7 @@ class Cluster:
             accept = METADATA_ALONE if metadata_alone else "application/json"
             path, asked = self.path(kind, everywhere=everywhere), {k: v for k, v in query.items() if v}
             page = self.get(path, asked, accept=accept, until=until)
-            found += page["items"]
+            found += page.get("items") or []  # an old server says null for none, where it gives metadata alone
             going_on = (page.get("metadata") or {}).get("continue") or ""
             if not going_on:
                 return found

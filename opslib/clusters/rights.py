@@ -74,6 +74,19 @@ def _patching(*resources: str, group: str = _APPS) -> Right:
     return Right(group, resources, ("patch",))
 
 
+# What a chart may hold is not known here: these kinds are what charts of a service usually hold, and no roles.
+_ALL = ("get", "list", "watch", "create", "update", "patch", "delete")
+_OF_CHARTS = (
+    Right(_CORE, ("configmaps", "persistentvolumeclaims", "secrets", "serviceaccounts", "services"), _ALL),
+    Right(_APPS, ("daemonsets", "deployments", "statefulsets"), _ALL),
+    Right("autoscaling", ("horizontalpodautoscalers",), _ALL),
+    Right("batch", ("cronjobs", "jobs"), _ALL),
+    Right("networking.k8s.io", ("ingresses", "networkpolicies"), _ALL),
+    Right("policy", ("poddisruptionbudgets",), _ALL),
+    Right(_CORE, ("pods",), ("get", "list", "watch")),
+    Right(_APPS, ("replicasets",), ("get", "list", "watch")),
+)
+
 # What previewing an action reads, and what making it (or trying it by a dry run) needs besides.
 OBSERVES: dict[str, tuple[Right, ...]] = {
     **dict.fromkeys(
@@ -91,6 +104,7 @@ OBSERVES: dict[str, tuple[Right, ...]] = {
     "kubernetes.drain": (_NODES, _PODS_EVERYWHERE),
     "kubernetes.set-allow-list": (Right("networking.k8s.io", ("ingresses",)),),
     "kubernetes.rotate-secret": (Right(_CORE, ("secrets",), ("get",)), _WORKLOADS),
+    **dict.fromkeys(("helm.rollback", "helm.upgrade"), (_SECRETS,)),
 }
 CHANGES: dict[str, tuple[Right, ...]] = {
     **dict.fromkeys(("kubernetes.scale", "kubernetes.stop"), (_patching("deployments/scale", "statefulsets/scale"),)),
@@ -112,6 +126,7 @@ CHANGES: dict[str, tuple[Right, ...]] = {
     ),
     "kubernetes.set-allow-list": (_patching("ingresses", group="networking.k8s.io"),),
     "kubernetes.rotate-secret": (_patching("secrets", group=_CORE),),
+    **dict.fromkeys(("helm.rollback", "helm.upgrade"), _OF_CHARTS),
 }
 
 

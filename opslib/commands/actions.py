@@ -30,12 +30,18 @@ def approve(
     as_: As = None,
     reason: Reason = "",
     apply: Annotated[bool, typer.Option("--apply", help="Apply it at once, and wait for the firing check")] = False,
+    break_glass: Annotated[
+        bool,
+        typer.Option("--break-glass", help="Alone, one level below, or though you started it; needs --reason"),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Approve a plan; with --apply, have it applied and wait."""
     settings = Settings()
     person = people.current(settings, as_)
-    approved = approval.approve(settings, plan, person, reason, incident=incident)
+    approved = approval.approve(settings, plan, person, reason, incident=incident, break_glass=break_glass)
+    if break_glass:
+        err.print("Where a rule was passed over, the record says so: by whom, which, and why.")
     if apply and approved.state == "approved":
         approval.apply(settings, approved.hash, person, reason, incident=incident)
         _finish(settings, approved.hash, json)

@@ -73,6 +73,7 @@ def examine(settings: Settings) -> Iterator[Check]:
             yield Check(look.__name__.strip("_"), "broken", str(error))
     yield _program("prometheus", "apt-get install prometheus", "the sandbox then has rules that fire")
     yield _program("alertmanager", "apt-get install prometheus-alertmanager", "the sandbox then delivers alerts itself")
+    yield _helm()
     yield _gpu()
 
 
@@ -154,6 +155,13 @@ def _confinement(_settings: Settings) -> Check:
 def _program(name: str, install: str, gain: str) -> Check:
     found = shutil.which(name) or shutil.which(f"prometheus-{name}")
     return Check(name, "ok", found) if found else Check(name, "missing", f"{install}; {gain}")
+
+
+def _helm() -> Check:
+    from opslib.clusters import helm
+
+    found = helm.program()
+    return Check("helm", "ok", found) if found else Check("helm", "missing", "install helm; plans then change releases")
 
 
 def _gpu() -> Check:

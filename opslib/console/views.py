@@ -246,7 +246,8 @@ def _plans(connection: store.Connection, incident: dict[str, Any], person: Perso
         could = approval.who_could(connection, document) if why_not else []
         actions = [action.model_dump(mode="json") for action in document.actions]
         level = f"L{approval.level_needed(document)}"
-        may_act = approval.may_decide(document, person, "apply") is None
+        broke = any(decision["break_glass"] and decision["person"] == person.name for decision in mine)
+        may_act = approval.may_decide(document, person, "apply", break_glass=broke) is None
         plans.append(Plan(row, actions, document.reason, mine, level, may_act, why_not, could))
     return plans
 

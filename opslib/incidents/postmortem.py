@@ -216,7 +216,7 @@ def _fix(entries: Sequence[Entry]) -> Iterator[Sentence]:
         if entry["kind"] == "plan-proposed":
             for action in entry["body"]["document"]["actions"]:
                 yield Sentence(f"{action['summary']}; expected: {action['expected_effect']}", (_mark(entry),))
-        elif entry["kind"] in ("plan-decided", "apply-ended"):
+        elif entry["kind"] in ("plan-decided", "plan-break-glass", "apply-ended"):
             yield Sentence(wording.sentence(entry["kind"], entry["body"]), (_mark(entry),))
     if not applied:
         yield Sentence("No plan was applied", (f"J1–J{entries[-1]['seq']}",))

@@ -294,6 +294,13 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
                 f"Plan {short(body.get('hash'))} {word.get(of('decision'), of('decision'))} by {of('person')}"
                 f" ({of('role')}){because}"
             )
+        case "plan-break-glass":
+            passed = body.get("skipped")
+            told = ", ".join(map(str, passed)) if isinstance(passed, list) else figure(passed)
+            return (
+                f"THE GLASS WAS BROKEN: plan {short(body.get('hash'))} approved by {of('person')} ({of('role')}) alone,"
+                f" although {told}{because}"
+            )
         case "plan-state":
             return f"Plan {short(body.get('hash'))}: {plan_word(body.get('state'))}{because}"
         case "apply-started":

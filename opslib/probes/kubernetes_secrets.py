@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import gzip
-import json
 import re
-import zlib
 from typing import Any
 
-from opslib.clusters import Cluster, objects
-from opslib.errors import ProbeError
+from opslib.clusters import Cluster, helm, objects
 from opslib.probes.kubernetes import reading
 from opslib.probes.registry import Frame, Target, probe
 from opslib.probes.tables import Kind, frame
 
-_LARGEST_RELEASE = 32 * 1024 * 1024
 _MOST_REVISIONS = 10
 _IMAGE = re.compile(r"^\s*(?:- )?image:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 SECRET: dict[str, Kind] = {"secret": "text", "created": "time", "changed": "time", "changed_by": "text"}
@@ -71,22 +64,10 @@ def release_rows(cluster: Cluster, release: str = "") -> list[dict[str, Any]]:
     rows = []
     for name, kept in sorted(known.items()):
         kept.sort(key=lambda one: int(one["metadata"]["labels"]["version"]))
-        opened = [_opened(cluster, one["metadata"]["name"]) for one in kept[-_MOST_REVISIONS:]]
+        opened = [helm.unpacked(cluster, one["metadata"]["name"]) for one in kept[-_MOST_REVISIONS:]]
         told = [_release_row(name, now, before) for before, now in zip([None, *opened[:-1]], opened, strict=True)]
         rows += told[::-1]
     return rows
-
-
-def _opened(cluster: Cluster, secret: str) -> dict[str, Any]:
-    """A release as Helm keeps it: JSON in gzip in base64, in the secret's base64."""
-    data = (cluster.one("secrets", secret).get("data") or {}).get("release") or ""
-    try:
-        packed = base64.b64decode(base64.b64decode(data))
-        plain = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(packed, _LARGEST_RELEASE)
-        found: dict[str, Any] = json.loads(plain)
-    except (binascii.Error, gzip.BadGzipFile, zlib.error, ValueError) as error:
-        raise ProbeError(f"the Helm release in secret {secret} cannot be read: {type(error).__name__}") from error
-    return found
 
 
 def _release_row(name: str, now: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:

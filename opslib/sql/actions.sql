@@ -52,14 +52,17 @@ SELECT hash FROM plans WHERE state IN ('proposed', 'approved') AND expires_at <=
 SELECT hash FROM plans WHERE incident = %(incident)s AND state IN ('proposed', 'approved')
 
 -- name: decide
--- What a person decided; once a person, plan and decision.
-INSERT INTO decisions (plan, person, role, decision, reason)
-VALUES (%(hash)s, %(person)s, %(role)s, %(decision)s, %(reason)s)
-ON CONFLICT (plan, person, decision) DO NOTHING RETURNING plan
+-- What a person decided; once a person, plan and decision, but that one who has approved may break the glass then.
+INSERT INTO decisions (plan, person, role, decision, reason, break_glass)
+VALUES (%(hash)s, %(person)s, %(role)s, %(decision)s, %(reason)s, %(break_glass)s)
+ON CONFLICT (plan, person, decision) DO UPDATE
+    SET role = excluded.role, reason = excluded.reason, decided_at = now(), break_glass = true
+    WHERE excluded.break_glass AND NOT decisions.break_glass
+RETURNING plan
 
 -- name: decisions
 -- What was decided about a plan, in order.
-SELECT person, role, decision, reason, decided_at FROM decisions WHERE plan = %(hash)s ORDER BY decided_at, person
+SELECT person, role, decision, reason, decided_at, break_glass FROM decisions WHERE plan = %(hash)s ORDER BY decided_at, person
 
 -- name: announce
 -- Wake the applier.

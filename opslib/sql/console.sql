@@ -71,7 +71,7 @@ WHERE p.incident = %(incident)s ORDER BY p.proposed_at DESC;
 
 -- name: decisions
 -- Who decided what about the plans of an incident.
-SELECT d.plan, d.person, d.role, d.decision, d.reason, d.decided_at
+SELECT d.plan, d.person, d.role, d.decision, d.reason, d.decided_at, d.break_glass
 FROM decisions d JOIN plans p ON p.hash = d.plan
 WHERE p.incident = %(incident)s ORDER BY d.decided_at;
 

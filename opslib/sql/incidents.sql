@@ -64,7 +64,7 @@ SELECT plans.hash, plans.run, plans.state, plans.document, plans.undo_of, plans.
        plans.changed_at, plans.reason, plans.result,
        coalesce((SELECT json_agg(json_build_object(
                             'person', decisions.person, 'role', decisions.role, 'decision', decisions.decision,
-                            'reason', decisions.reason,
+                            'reason', decisions.reason, 'break_glass', decisions.break_glass,
                             'decided_at', to_char(decisions.decided_at AT TIME ZONE 'UTC',
                                                   'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) ORDER BY decisions.decided_at)
                  FROM decisions WHERE decisions.plan = plans.hash), '[]') AS decisions

@@ -54,7 +54,7 @@ SELECT hash, run, state, undo_of FROM plans WHERE incident = %(incident)s ORDER 
 
 -- name: decisions
 -- Who decided what about them.
-SELECT d.plan, d.person, d.role, d.decision, d.reason, d.decided_at FROM decisions d
+SELECT d.plan, d.person, d.role, d.decision, d.reason, d.decided_at, d.break_glass FROM decisions d
 JOIN plans p ON p.hash = d.plan
 WHERE p.incident = %(incident)s ORDER BY d.decided_at, d.plan, d.person
 

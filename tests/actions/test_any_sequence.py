@@ -15,19 +15,22 @@ from opslib import store
 from opslib.actions import applier, approval, crypto, plans
 from opslib.actions.applying import Apply, target_locks
 from opslib.actions.documents import Plan
-from opslib.errors import ActionFailed, NotAllowed, PlanError
+from opslib.errors import ActionFailed, NotAllowed, PlanError, UsageError
 from opslib.incidents.opening import open_incident
+from opslib.record import journal
 from opslib.sql import queries
-from tests.actions.world import World, begin_run
+from tests.actions.world import World, begin_run, edit_policy
 
-PEOPLE = ("ann", "bob", "vera", "bot", "otto")
-MAY = ("ann", "bob")
+PEOPLE = ("ann", "bob", "cleo", "vera", "bot", "otto")
+REASONS = ("", "  ", "-!", "nobody else is awake")
 
 
 class Sequence(RuleBasedStateMachine):
     """Plans of one incident, and what the platform was really asked to do."""
 
     world: World
+    may: tuple[str, ...] = ("ann", "bob", "cleo")
+    may_break: tuple[str, ...] = ()
     proposed = Bundle("proposed")
 
     def __init__(self) -> None:
@@ -49,6 +52,7 @@ class Sequence(RuleBasedStateMachine):
             )["id"]
         world.run = begin_run(world.settings, world.incident)
         self.approved: set[str] = set()
+        self.broke: set[tuple[str, str]] = set()
         self.ended: set[str] = set()
         self.expected: dict[str, tuple[float, int]] = {}
         self.seen = 0
@@ -73,16 +77,33 @@ class Sequence(RuleBasedStateMachine):
         except (NotAllowed, PlanError):
             assert self.world.plan(plan).state in (before, "expired")
             return
-        assert name in MAY
+        assert name in self.may or (decision != "approve" and (plan, name) in self.broke)
         if decision == "approve":
             self.approved.add(plan)
         if decision == "reject":
             self.ended.add(plan)
 
-    @rule(plan=proposed, name=st.sampled_from(MAY))
-    def approve_and_request(self, plan: str, name: str) -> None:
+    @rule(plan=proposed, who=st.integers(0, 2))
+    def approve_and_request(self, plan: str, who: int) -> None:
         """The usual way."""
+        name = self.may[who % len(self.may)]
         self.decide(plan, name, "approve")
+        self.decide(plan, name, "apply")
+
+    @rule(plan=proposed, name=st.sampled_from(PEOPLE), reason=st.sampled_from(REASONS))
+    def break_glass_and_request(self, plan: str, name: str, reason: str) -> None:
+        """Somebody breaks the glass, who may or may not, for a reason or for none."""
+        before = self.world.plan(plan).state
+        try:
+            approval.approve(self.world.settings, plan, self.world.person(name), reason, break_glass=True)
+        except (NotAllowed, PlanError, UsageError):
+            assert self.world.plan(plan).state in (before, "expired")
+            return
+        assert reason == REASONS[-1]
+        assert name in self.may or name in self.may_break
+        self.approved.add(plan)
+        if name not in self.may:
+            self.broke.add((plan, name))
         self.decide(plan, name, "apply")
 
     @rule(plan=proposed)
@@ -110,7 +131,7 @@ class Sequence(RuleBasedStateMachine):
     @rule(plan=proposed, point=st.sampled_from(["begun", "intended", "sent", "done"]))
     def crash(self, plan: str, point: str) -> None:
         """An applier dies at some point of an apply."""
-        self.approve_and_request(plan, "ann")
+        self.approve_and_request(plan, 0)
         now = self.world.plan(plan)
         if now.state != "approved":
             return
@@ -165,10 +186,23 @@ class Sequence(RuleBasedStateMachine):
             plan = posts[index][2].removesuffix("-0")
             assert plan in self.approved
             assert plan not in self.ended
+            self._was_approved_by_authority_or_for_a_reason(plan)
             kelly, changes = self.expected[plan]
             assert self.world.platform.before_posts[index] == (kelly, changes)
             self.ended.add(plan)
         self.seen = len(posts)
+
+    def _was_approved_by_authority_or_for_a_reason(self, plan: str) -> None:
+        with store.connect(self.world.settings) as connection:
+            rows = [row for row in approval.decisions(connection, plan) if row["decision"] == "approve"]
+            told = [
+                entry["body"]
+                for entry in journal.entries(connection, self.world.incident)
+                if entry["kind"] == "plan-break-glass" and entry["body"]["hash"] == plan
+            ]
+        assert {row["person"] for row in rows if row["break_glass"]} == {body["person"] for body in told}
+        assert all(body["reason"] == REASONS[-1] and body["skipped"] for body in told)
+        assert told or any(row["person"] in self.may for row in rows)
 
     def _note(self, plan: Plan | None) -> None:
         if plan is not None:
@@ -178,9 +212,11 @@ class Sequence(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("authority", ["L1", "L3"])
 def test_no_sequence_applies_without_approval_twice_or_after_drift(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, authority: str
 ) -> None:
+    edit_policy(world.params, lambda p: p["actions"]["crypto.emergency-reduce"].update(authority=authority))
     monkeypatch.setattr(crypto.EmergencyReduce, "effect_within_s", 0.01)
     monkeypatch.setattr("opslib.actions.applying.POLL_S", 0.01)
 
@@ -188,6 +224,8 @@ def test_no_sequence_applies_without_approval_twice_or_after_drift(
         """The sequence with the fixtures of this test."""
 
     InThisWorld.world = world
+    if authority == "L3":
+        InThisWorld.may, InThisWorld.may_break = ("cleo",), ("bob",)
     run_state_machine_as_test(
         InThisWorld,
         settings=settings(

@@ -15,7 +15,7 @@ import pytest
 
 from opslib import people, store
 from opslib.actions import applier, approval
-from tests.actions.world import World
+from tests.actions.world import World, edit_policy
 
 pytestmark = pytest.mark.slow  # each starts Python several times
 
@@ -118,6 +118,19 @@ def test_a_wrong_role_is_refused_by_command(world: World, tokens: dict[str, str]
     assert world.last("plan-refused")["person"] == "vera"
     done = runbook(world, "approve", world.incident, "--plan", plan.hash, "--as", "bob", token=tokens["ann"])
     assert (done.returncode, "RUNBOOK_TOKEN is ann's, not bob's" in done.stderr) == (1, True)
+
+
+def test_the_glass_is_broken_by_command_with_a_reason_alone(world: World, tokens: dict[str, str]) -> None:
+    edit_policy(world.params, lambda p: p["actions"]["crypto.emergency-reduce"].update(authority="L2"))
+    plan = world.propose()
+    words = ("approve", world.incident, "--plan", plan.hash, "--break-glass", "--apply")
+    done = runbook(world, *words, token=tokens["ann"])
+    assert (done.returncode, "breaking the glass needs a reason" in done.stderr) == (2, True)
+    assert world.plan(plan.hash).state == "proposed"
+    done = runbook(world, *words, "--reason", "bob does not answer", token=tokens["ann"])
+    assert done.returncode == 0, done.stderr
+    assert world.last("plan-break-glass")["skipped"] == ["it needs L2"]
+    assert world.platform.kelly == 0.1
 
 
 def test_the_other_words_print_one_document(world: World, tokens: dict[str, str]) -> None:

@@ -87,3 +87,6 @@ def test_plans_are_decided_with_ones_own_token(serving: Server) -> None:
     for step in ("approve", "reject", "apply", "undo"):
         assert serving.post(f"/api/v1/plans/{'0' * 64}/{step}").status_code == 401
         assert serving.post(f"/api/v1/plans/{'0' * 64}/{step}", "first").status_code in (404, 409)
+        broken = {"break_glass": True, "reason": "nobody answers"}
+        answer = serving.post(f"/api/v1/plans/{'0' * 64}/{step}", "first", json=broken)
+        assert answer.status_code == (404 if step == "approve" else 422), "the other steps know no broken glass"

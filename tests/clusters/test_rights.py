@@ -65,7 +65,7 @@ def test_a_command_that_runs_others_cannot_be_declared(tmp_path: Path, words: li
 
 
 def test_every_action_on_a_cluster_has_its_rights_declared() -> None:
-    ours = {name for name in ACTIONS if name.startswith("kubernetes.")}
+    ours = {name for name in ACTIONS if name.startswith(("helm.", "kubernetes."))}
     assert ours == set(rights.CHANGES) == set(rights.OBSERVES)
 
 

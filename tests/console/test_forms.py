@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from opslib import store
+from opslib.actions import approval
+from opslib.people import Person
 from opslib.record import journal
 
 
@@ -38,6 +40,18 @@ def test_approving_is_journalled(desk: Any, scene: Any) -> None:
     assert state(desk, scene) == "approved"
     assert "Approved by lena (L1)" in desk.visible(answer)
     assert "plan-decided" in kinds(desk, scene)
+
+
+def test_a_broken_glass_is_shown_on_the_page(desk: Any, scene: Any) -> None:
+    person = Person("lena", "L1")
+    approval.approve(desk.settings, scene.plan, person, "nobody <answers>", break_glass=True)
+    page = desk.signed_in("vera").get(f"/incidents/{scene.incident}")
+    assert "The glass was broken" not in desk.visible(page), "nothing had to be passed over"
+    with store.transaction(desk.settings) as connection:
+        connection.execute("UPDATE decisions SET break_glass = true WHERE plan = %s", [scene.plan])
+    page = desk.signed_in("vera").get(f"/incidents/{scene.incident}")
+    assert "The glass was broken. Approved by lena (L1)" in desk.visible(page)
+    assert "nobody <answers>" in desk.visible(page)
 
 
 def test_approve_and_apply_asks_the_applier(desk: Any, scene: Any) -> None:

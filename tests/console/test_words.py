@@ -126,6 +126,13 @@ def test_plan_in_a_notebook_is_a_table_and_shows_hostile_text_as_text() -> None:
             "Refused: vera (viewer), approve plan abababababab: L1 is needed",
         ),
         (
+            "plan-break-glass",
+            {"hash": "ab" * 32, "person": "lena", "role": "L1", "skipped": ["it needs L2", "it needs 2 persons"],
+             "reason": "nobody answers"},
+            "THE GLASS WAS BROKEN: plan abababababab approved by lena (L1) alone, although it needs L2, it needs 2"
+            " persons: nobody answers",
+        ),
+        (
             "plan-waits",
             {"hash": "ab" * 32, "standing_approvals": ["night: out of hours", "budget spent"]},
             "Plan abababababab waits for a person, since no standing approval covers it: night: out of hours;"

@@ -75,6 +75,16 @@ def test_times_cause_and_fix() -> None:
     assert found.risk
 
 
+def test_a_broken_glass_is_in_the_timeline_and_beside_the_fix() -> None:
+    body = {"hash": HASH, "person": "demo-l1", "role": "L1", "skipped": ["it needs L2"], "reason": "nobody answers"}
+    found = gather(told(("plan-break-glass", body), ("apply-started", {"hash": HASH, "run": 9, "number": 2})), "open")
+    mark = f"J{ENTRIES[-1]['seq'] + 1}"
+    loud = [one.text for one in (*found.fix, *(text for _, text in found.timeline)) if one.rests_on == (mark,)]
+    assert len(loud) == 2
+    assert all("THE GLASS WAS BROKEN" in text and "although it needs L2: nobody answers" in text for text in loud)
+    assert "THE GLASS WAS BROKEN" in render(found, "000")
+
+
 def test_an_incident_that_goes_on_says_so() -> None:
     found = gather(ENTRIES, "open")
     assert found.duration == "not over yet"
