@@ -23,7 +23,7 @@ def _annotate_deployment(access: Access, rng: random.Random) -> None:
     stamp = {"reviewed": f"{rng.getrandbits(32):08x}"}
     cause = {"kubernetes.io/change-cause": "Review of the quarter: owners noted"}
     template = {"template": {"metadata": {"annotations": stamp}}}
-    access.kube.patch("deployment", "market-data", {"metadata": {"annotations": cause}, "spec": template})
+    access.kube.patch("deployment", "load-generator", {"metadata": {"annotations": cause}, "spec": template})
 
 
 def _slow_query(access: Access, rng: random.Random) -> None:
@@ -33,8 +33,8 @@ def _slow_query(access: Access, rng: random.Random) -> None:
 
 
 def _restart_elsewhere(access: Access, _rng: random.Random) -> None:
-    """The exporters' pod is moved."""
-    access.kube("delete", "pod", "-l", "app=market-data", "--wait=false")
+    """The exporters are restarted, the new pod before the old one ends: nobody is without their figures."""
+    access.kube("rollout", "restart", "deployment/exporters")
 
 
 def _slow_command(access: Access, rng: random.Random) -> None:
