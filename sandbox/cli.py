@@ -131,13 +131,22 @@ def break_(
 
 @app.command()
 def heal(
-    platform: Annotated[str, typer.Option(help="Platform to heal.")] = "crypto",
+    platform: Annotated[str | None, typer.Option(help="Platform to heal; default: every one that runs.")] = None,
     json_: Json = False,
 ) -> None:
-    """Put a platform back to what it is right after `up`, and wait until it is healthy. Healing twice is harmless."""
+    """Put platforms back to what they are right after `up`, and wait until they are healthy.
+
+    Healing twice is harmless.
+    """
+    from sandbox import faults as catalogue
+
     with _progress() as say:
-        result = find(platform).heal(Settings(), progress=say)
-    _show(result, json_, f"{platform} is healthy")
+        result = catalogue.heal(Settings(), platform, progress=say)
+    if json_:
+        print_json(result)
+        return
+    for one in result.get("platforms", [result]):
+        _show(one, json_, f"{one['platform']} is healthy")
 
 
 def _show(result: dict[str, Any], json_: bool, line: str) -> None:

@@ -126,7 +126,10 @@ def account(kubeconfig: Path, context: str, folder: Path, namespace: str, name: 
 
 
 def remove(kubeconfig: Path, context: str, sandbox_id: str) -> list[str]:
-    """Delete every namespace that carries this `sandbox-id`, wait until they are gone, and return their names."""
+    """Delete every namespace that carries this `sandbox-id`, wait until they are gone, and return their names.
+
+    Roles of the whole cluster that carry it go as well.
+    """
     with api(kubeconfig, context) as opened:
         core = client.CoreV1Api(opened)
         selector = f"{LABEL}={sandbox_id}"
@@ -138,6 +141,9 @@ def remove(kubeconfig: Path, context: str, sandbox_id: str) -> list[str]:
         names = left()
         for name in names:
             core.delete_namespace(name, _request_timeout=_TIMEOUT_S)
+        roles = client.RbacAuthorizationV1Api(opened)
+        for delete in (roles.delete_collection_cluster_role_binding, roles.delete_collection_cluster_role):
+            delete(label_selector=selector, _request_timeout=_TIMEOUT_S)
         deadline = time.monotonic() + _REMOVED_S
         while left() and time.monotonic() < deadline:
             time.sleep(0.5)

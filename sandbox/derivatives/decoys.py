@@ -19,11 +19,11 @@ __all__ = ["decoys"]
 
 
 def _annotate_deployment(access: Access, rng: random.Random) -> None:
-    """Another team rolls out a harmless change of the load generator's pods."""
+    """Another team rolls out a harmless change of the exporters, the new pod before the old one ends."""
     stamp = {"reviewed": f"{rng.getrandbits(32):08x}"}
     cause = {"kubernetes.io/change-cause": "Review of the quarter: owners noted"}
     template = {"template": {"metadata": {"annotations": stamp}}}
-    access.kube.patch("deployment", "market-data", {"metadata": {"annotations": cause}, "spec": template})
+    access.kube.patch("deployment", "exporters", {"metadata": {"annotations": cause}, "spec": template})
 
 
 def _slow_query(access: Access, rng: random.Random) -> None:
@@ -33,8 +33,8 @@ def _slow_query(access: Access, rng: random.Random) -> None:
 
 
 def _restart_elsewhere(access: Access, _rng: random.Random) -> None:
-    """The exporters' pod is moved."""
-    access.kube("delete", "pod", "-l", "app=market-data", "--wait=false")
+    """The exporters are restarted, which nothing that is asked depends on."""
+    access.kube("rollout", "restart", "deployment/exporters")
 
 
 def _slow_command(access: Access, rng: random.Random) -> None:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from sandbox.derivatives import contents, manifests, settle
 from sandbox.derivatives.access import Access
-from sandbox.derivatives.kube import ready
+from sandbox.derivatives.kube import CLOSED, ready
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
 from sandbox.derivatives.setup import EARLIER, RELEASE
@@ -80,10 +80,12 @@ def _outside(access: Access) -> None:
 
 
 def _nodes(access: Access, restored: list[str]) -> None:
+    """Nodes take pods again: each of a cluster of ours, of another's those that the sandbox closed."""
     for node in access.kube.document("get", "nodes")["items"]:
         name = node["metadata"]["name"]
-        if node["spec"].get("unschedulable"):
-            access.kube("uncordon", name)
+        closed = node["metadata"].get("annotations", {}).get(CLOSED) == access.setup.sandbox_id
+        if node["spec"].get("unschedulable") and (closed or not access.kube.cluster.own):
+            access.kube.uncordon(name)
             restored.append(f"node {name} takes pods again")
 
 
@@ -107,7 +109,7 @@ def _objects(access: Access, restored: list[str]) -> None:
             restored.append(f"pod {one['metadata']['name']} removed")
     kube.send("apply", [one for one in manifests.everything(setup) if one["kind"] != "StatefulSet"])
     before = _templates(access)
-    kube.send("replace", [*manifests.stateful(setup), *manifests.workloads(setup)])
+    kube.send("replace", [*manifests.stateful(setup), *manifests.workloads(setup, kube.versions())])
     after = _templates(access)
     for name in after:
         if before.get(name) != after[name]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox.cluster.layout import NODES
 from sandbox.derivatives.load import Demand, shape
 from sandbox.derivatives.manifests import CARD_SHARE_MIB, REPLICAS
 from sandbox.derivatives.market import CLIENTS, UNDERLYINGS, ladder
@@ -31,7 +30,7 @@ _REDIS_BYTES = 3.5e6
 _REDIS_RATE = 60.0  # commands [1/s]
 
 
-def healthy(now: float, jobs: Mapping[str, Mapping[str, Any]], replica_set: str, release: str) -> History:
+def healthy(now: float, jobs: Mapping[str, Mapping[str, Any]], replica_set: str, release: str, node: str) -> History:
     """A day on which nothing happened.
 
     Parameters
@@ -42,10 +41,11 @@ def healthy(now: float, jobs: Mapping[str, Mapping[str, Any]], replica_set: str,
         What it scrapes, by name.
     replica_set, release : str
         Whose pods served then: those before the current ones.
+    node : str
+        Where they were.
     """
     history = History(now, _SEED)
     _recorded(history)
-    node = next(node.name for node in NODES if node.capacity)  # that with the card
     _service(history, replica_set, {"node": node, "platform": NAMESPACE, "release": release})
     _postgres(history, labels_of(jobs["postgres"]))
     _redis(history, labels_of(jobs["redis"]))

@@ -14,7 +14,9 @@ from sandbox.cluster import Cluster
 from sandbox.derivatives.setup import NAMESPACE
 from sandbox.errors import ControlRefused, NotOurs, NotUp
 
-__all__ = ["Kube", "ready"]
+__all__ = ["CLOSED", "Kube", "ready"]
+
+CLOSED = "runbooks.sandbox/closed-by"  # annotation of a node that takes no pods because of the sandbox of that id
 
 _TRIES = 6
 _AGAIN_S = 0.5
@@ -72,6 +74,20 @@ class Kube:
     def patch(self, kind: str, name: str, change: dict[str, Any]) -> None:
         """Merge a change into an object, as Kubernetes merges lists by name."""
         self("patch", kind, name, "--type", "strategic", "--patch", json.dumps(change))
+
+    def versions(self) -> frozenset[str]:
+        """The versions of the API that the server offers, such as `apps/v1`."""
+        return frozenset(self("api-versions").split())
+
+    def cordon(self, node: str, sandbox_id: str) -> None:
+        """Let a node take no pods, and note on it that the sandbox of that id did so."""
+        self("annotate", "node", node, f"{CLOSED}={sandbox_id}", "--overwrite")
+        self("cordon", node)
+
+    def uncordon(self, *nodes: str) -> None:
+        """Let nodes take pods again."""
+        self("uncordon", *nodes)
+        self("annotate", "node", *nodes, f"{CLOSED}-")
 
     def pods(self, app: str) -> list[dict[str, Any]]:
         """The pods of a part that are not ending."""

@@ -23,6 +23,7 @@ from sandbox.crypto.lifecycle import DEFAULT_WEBHOOK
 from sandbox.crypto.monitoring import available
 from sandbox.derivatives import manifests, monitoring, settle
 from sandbox.derivatives.access import Access, reach
+from sandbox.derivatives.identity import Identity
 from sandbox.derivatives.kube import Kube
 from sandbox.derivatives.setup import NAMESPACE, Setup
 from sandbox.errors import NotOurs, NotUp, StartFailed
@@ -66,8 +67,9 @@ def up(
             if monitored and found.endpoints.alertmanager is None:
                 raise StartFailed("it runs without Prometheus and Alertmanager: `runbook sandbox down` first")
             return _posting_to(webhook or DEFAULT_WEBHOOK, settings, found, progress)
-        settle.check_programs()
-        _clear(settings, cluster.find(settings))
+        adopted = cluster.find(settings)
+        settle.check_programs(own=adopted is not None and adopted.own)
+        _clear(settings, adopted)
         running = cluster.up(settings, progress=progress)
         folder = state.file(settings, NAMESPACE).with_suffix("")
         folder.mkdir(mode=0o700, parents=True)
@@ -105,6 +107,8 @@ def _start(
     settings: Settings, running: cluster.Cluster, setup: Setup, webhook: str | None, progress: Progress
 ) -> State:
     kube = Kube(running, setup.folder)
+    if webhook is not None:  # whom Prometheus cannot be is told before anything is there
+        Identity.read(running.kubeconfig, running.context, setup.folder)
     progress("preparing models, releases and compiled kernels")
     settle.prepare(setup)
     progress("starting PostgreSQL and Redis")
@@ -124,7 +128,7 @@ def _start(
     settle.fill(access)
     progress("starting the service, the market and the clients")
     settle.deploy_history(access)
-    kube.send("apply", manifests.workloads(setup))
+    kube.send("apply", manifests.workloads(setup, kube.versions()))
     _eventually(lambda: settle.serving(access), "the service", access)
     endpoints = _endpoints(access, running)
     pids, starts = {}, {}
@@ -170,7 +174,8 @@ def _endpoints(access: Access, running: cluster.Cluster) -> Endpoints:
 def _watch(settings: Settings, setup: Setup, running: cluster.Cluster, webhook: str) -> dict[str, Any]:
     """Start the watchers, detached, and wait until they answer."""
     token_file = settings.state / "intake-token"
-    given = {"webhook": webhook, "token_file": str(token_file), "kubeconfig": str(running.kubeconfig)}
+    given = {"webhook": webhook, "token_file": str(token_file)}
+    given |= {"kubeconfig": str(running.kubeconfig), "context": running.context}
     state.save(setup.folder / "watch.json", given)
     log = setup.folder / "monitoring.out"
     with log.open("ab") as sink:

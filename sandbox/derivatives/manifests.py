@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sandbox.cluster import pods
 from sandbox.derivatives.objects import LABEL, Document, deployment, environment, object_, program, resources, secret
 from sandbox.derivatives.setup import DATABASE, NAMESPACE, RELEASE, Setup
@@ -34,9 +36,9 @@ def namespace(setup: Setup) -> Document:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
-def workloads(setup: Setup) -> list[Document]:
-    """Everything else that runs, and what guards it."""
-    return [api(setup), _hedger(), _market_data(setup), _load(setup), _exporters(), *_guards()]
+def workloads(setup: Setup, served: Collection[str]) -> list[Document]:
+    """Everything else that runs, and what guards it, in versions of the API that are among those served."""
+    return [api(setup), _hedger(), _market_data(setup), _load(setup), _exporters(), *_guards(served)]
 
 
 def api(setup: Setup, release: str = RELEASE, replicas: int = REPLICAS) -> Document:
@@ -109,9 +111,9 @@ def report(workers: int) -> Document:
     return _job("report-writer", "connections", str(workers))
 
 
-def migration() -> Document:
-    """Another team's change of a table."""
-    return _job("schema-migration", "migration")
+def migration(column: str, look_s: int) -> Document:
+    """Another team's change of a table, which gets a column; it looks after it every so many seconds."""
+    return _job("schema-migration", "migration", column, str(look_s))
 
 
 def dump(setup: Setup, node: str, size_mib: int, day: int) -> Document:
@@ -160,7 +162,7 @@ def _exporters() -> Document:
     return deployment("exporters", {"containers": [database_exporter, redis], "volumes": pods.volumes()}, 1)
 
 
-def _guards() -> list[Document]:
+def _guards(served: Collection[str]) -> list[Document]:
     """The autoscaler, that adds a pod every few minutes at most, and the disruption budget."""
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "derivatives-api"}
     cpu = {"name": "cpu", "target": {"type": "AverageValue", "averageValue": "75m"}}
@@ -178,9 +180,13 @@ def _guards() -> list[Document]:
         },
     }
     budget = {"minAvailable": 1, "selector": {"matchLabels": {LABEL: "derivatives-api"}}}
+    scaling, policy = (
+        stable if stable in served else before
+        for stable, before in (("autoscaling/v2", "autoscaling/v2beta2"), ("policy/v1", "policy/v1beta1"))
+    )
     return [
-        object_("autoscaling/v2beta2", "HorizontalPodAutoscaler", "derivatives-api", spec=scaler),
-        object_("policy/v1beta1", "PodDisruptionBudget", "derivatives-api", spec=budget),
+        object_(scaling, "HorizontalPodAutoscaler", "derivatives-api", spec=scaler),
+        object_(policy, "PodDisruptionBudget", "derivatives-api", spec=budget),
     ]
 
 

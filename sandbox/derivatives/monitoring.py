@@ -6,30 +6,29 @@ the kubeconfig reaches serves. They end with this process, however it ends.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import yaml
 
 from opslib.settings import PROJECT
 from sandbox import history, processes
-from sandbox.cluster.layout import NODES
 from sandbox.crypto.monitoring import alertmanager_configuration, available, launch, write
 from sandbox.derivatives.history import healthy
+from sandbox.derivatives.identity import Identity
 from sandbox.derivatives.setup import EARLIER, NAMESPACE
 from sandbox.errors import StartFailed
+from sandbox.gpu import description as gpu
 
-__all__ = ["WATCHERS", "earlier", "main", "prometheus_configuration", "write_targets"]
+__all__ = ["WATCHERS", "earlier", "main", "nodes_of", "prometheus_configuration", "write_targets"]
 
 WATCHERS = "watchers.json"
 TARGETS = "targets.json"
@@ -37,42 +36,34 @@ _FOLLOW_S = 1.5
 _PROXY = f"/api/v1/namespaces/{NAMESPACE}"
 
 
-def prometheus_configuration(folder: Path, kubeconfig: Path, alertmanager: str) -> dict[str, Any]:
-    """Scrape the service every second, everything else every five, by the identity of a kubeconfig.
+def prometheus_configuration(
+    folder: Path, identity: Identity, nodes: Sequence[str], alertmanager: str
+) -> dict[str, Any]:
+    """Scrape the service every second, everything else every five, through the API server.
 
     Parameters
     ----------
     folder : Path
-        Takes the identity's certificates.
-    kubeconfig : Path
+        Where the list of pods is.
+    identity : Identity
+        Where the API server is, and as whom it is asked.
+    nodes : sequence of str
+        Names of the cluster's nodes.
     alertmanager : str
         Its host and port.
     """
-    document = yaml.safe_load(kubeconfig.read_text("utf-8"))
-    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    tls = {}
-    for name, data in (
-        ("ca_file", cluster["certificate-authority-data"]),
-        ("cert_file", user["client-certificate-data"]),
-        ("key_file", user["client-key-data"]),
-    ):
-        path = folder / f"{name}.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(base64.b64decode(data))
-        tls[name] = str(path)
-    server = urlsplit(cluster["server"]).netloc
-    through = {"scheme": "https", "tls_config": tls}
+    server, proxy, through = identity.server, f"{identity.path}{_PROXY}", identity.scraped
 
     def exporter(name: str, port: int) -> dict[str, Any]:
         targets = [{"targets": [server], "labels": {"platform": NAMESPACE, "statefulset": name}}]
-        path = f"{_PROXY}/services/exporters:{port}/proxy/metrics"
+        path = f"{proxy}/services/exporters:{port}/proxy/metrics"
         return {"job_name": name, "metrics_path": path, "static_configs": targets, "scrape_interval": "3s", **through}
 
     service = {
         "job_name": "derivatives-api",
         "file_sd_configs": [{"files": [str(folder / TARGETS)], "refresh_interval": "5s"}],
         "relabel_configs": [
-            _becomes("pod", "__metrics_path__", f"{_PROXY}/pods/$1:8080/proxy/metrics"),
+            _becomes("pod", "__metrics_path__", f"{proxy}/pods/$1:8080/proxy/metrics"),
             _becomes("pod", "instance"),
         ],
         **through,
@@ -82,8 +73,10 @@ def prometheus_configuration(folder: Path, kubeconfig: Path, alertmanager: str) 
         "job_name": "cadvisor",
         "scrape_interval": "5s",
         "scrape_timeout": "4s",
-        "static_configs": [{"targets": [server], "labels": {**labels, "node": node.name}} for node in NODES],
-        "relabel_configs": [_becomes("node", "__metrics_path__", "/api/v1/nodes/$1/proxy/metrics/cadvisor")],
+        "static_configs": [{"targets": [server], "labels": {**labels, "node": node}} for node in nodes],
+        "relabel_configs": [
+            _becomes("node", "__metrics_path__", f"{identity.path}/api/v1/nodes/$1/proxy/metrics/cadvisor")
+        ],
         "metric_relabel_configs": [
             {"source_labels": ["namespace"], "regex": NAMESPACE, "action": "keep"},
             {
@@ -135,33 +128,29 @@ def earlier(client: httpx.Client) -> str:
     return names[0] if names else "derivatives-api"
 
 
-def _remember(folder: Path, document: dict[str, Any]) -> None:
+def nodes_of(client: httpx.Client) -> list[str]:
+    """Names of the cluster's nodes, those with a card first."""
+    items = client.get("/api/v1/nodes").raise_for_status().json()["items"]
+    card = f"{gpu.RESOURCE}.present"
+    items.sort(key=lambda node: (card not in node["metadata"].get("labels", {}), node["metadata"]["name"]))
+    return [str(node["metadata"]["name"]) for node in items]
+
+
+def _remember(folder: Path, client: httpx.Client, document: dict[str, Any], node: str) -> None:
     """Give Prometheus its yesterday, with the pods of the release before."""
     jobs = {job["job_name"]: job for job in document["scrape_configs"]}
-    with _reader(document) as client:
-        served = earlier(client)
-    history.backfill(healthy(time.time(), jobs, served, EARLIER[-1]), folder, history.promtool())
+    history.backfill(healthy(time.time(), jobs, earlier(client), EARLIER[-1], node), folder, history.promtool())
 
 
-def _reader(document: dict[str, Any]) -> httpx.Client:
-    """A client of the API server, with the identity that Prometheus has."""
-    tls = document["scrape_configs"][0]["tls_config"]
-    server = document["scrape_configs"][1]["static_configs"][0]["targets"][0]
-    trusted = ssl.create_default_context(cafile=tls["ca_file"])
-    trusted.load_cert_chain(tls["cert_file"], tls["key_file"])
-    return httpx.Client(base_url=f"https://{server}", verify=trusted, timeout=5.0, trust_env=False)
-
-
-def _follow(folder: Path, document: dict[str, Any]) -> None:
+def _follow(folder: Path, client: httpx.Client) -> None:
     """Follow the pods, for ever; while the cluster does not answer, the list stays."""
-    with _reader(document) as client:
-        server = client.base_url.netloc.decode("ascii")
-        while True:
-            try:
-                write_targets(client, server, folder / TARGETS)
-            except (httpx.HTTPError, ValueError, KeyError) as problem:
-                print(f"the pods cannot be listed: {problem}", file=sys.stderr)
-            time.sleep(_FOLLOW_S)
+    server = client.base_url.netloc.decode("ascii")
+    while True:
+        try:
+            write_targets(client, server, folder / TARGETS)
+        except (httpx.HTTPError, ValueError, KeyError) as problem:
+            print(f"the pods cannot be listed: {problem}", file=sys.stderr)
+        time.sleep(_FOLLOW_S)
 
 
 def post_to(webhook: str, token_file: Path, folder: Path, alertmanager: str) -> None:
@@ -189,6 +178,7 @@ def main() -> None:
     if binaries is None:
         raise StartFailed("prometheus or alertmanager is not on PATH: install them, or use --no-monitoring")
     children: dict[str, subprocess.Popen[bytes]] = {}
+    leaving = ExitStack()
     signal.signal(signal.SIGTERM, _leave)
     try:
         token_file = Path(given["token_file"]) if given["token_file"] else None
@@ -206,9 +196,12 @@ def main() -> None:
             ],
             children,
         )
-        scraped = prometheus_configuration(folder, Path(given["kubeconfig"]), alertmanager.removeprefix("http://"))
+        identity = Identity.read(Path(given["kubeconfig"]), given["context"], folder)
+        client = leaving.enter_context(identity.client())
+        nodes = nodes_of(client)
+        scraped = prometheus_configuration(folder, identity, nodes, alertmanager.removeprefix("http://"))
         rules = write(folder, "prometheus.yml", scraped)
-        _remember(folder / "prometheus", scraped)
+        _remember(folder / "prometheus", client, scraped, nodes[0])
         prometheus = launch(
             "prometheus",
             folder,
@@ -228,8 +221,9 @@ def main() -> None:
             json.dumps({**found, "pid": os.getpid(), "start": processes.started(os.getpid())}), "utf-8"
         )
         temporary.replace(folder / WATCHERS)
-        _follow(folder, scraped)
+        _follow(folder, client)
     finally:
+        leaving.close()
         for child in children.values():
             child.terminate()
         for child in children.values():

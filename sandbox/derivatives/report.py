@@ -1,7 +1,7 @@
 """Jobs of other teams on the platform's database: `python -m sandbox.derivatives.report WHAT [WORDS]`.
 
-`connections N` opens a connection a worker and keeps them all; `migration` adds a column and does not commit;
-`dump FILE N` writes a file of N MiB, and waits for room where there is none.
+`connections N` opens a connection a worker and keeps them all; `migration COLUMN S` adds a column and does not commit,
+but looks every S seconds whether it may; `dump FILE N` writes a file of N MiB, and waits for room where there is none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from sandbox.derivatives.sql import queries
 
@@ -41,15 +42,15 @@ def _keep(count: int) -> None:
         time.sleep(_AGAIN_S)
 
 
-def _migrate() -> None:
+def _migrate(column: str, look_s: float) -> None:
     """Add a column; wait for a review that does not come before the commit."""
     while True:
         try:
             with _connect("report-migration") as connection:
-                connection.execute(queries("growth").open_migration)
+                connection.execute(sql.SQL(queries("growth").open_migration).format(sql.Identifier(column)))
                 _log.info("column added, waiting for the review before the commit")
                 while not connection.broken:
-                    time.sleep(5.0)
+                    time.sleep(look_s)
                     connection.execute("SELECT 1")
         except psycopg.Error as problem:
             _log.warning("the migration begins again: %s", str(problem).strip())
@@ -82,7 +83,7 @@ def main() -> None:
     elif sys.argv[1] == "dump":
         _dump(Path(sys.argv[2]), int(sys.argv[3]))
     else:
-        _migrate()
+        _migrate(sys.argv[2], float(sys.argv[3]))
 
 
 if __name__ == "__main__":

@@ -32,20 +32,24 @@ _PROGRAMS = {
 _WARM = "from engine.pricing import european; european(1.0, 1.0, 1.0, 0.0, 0.0, 0.2, 'call')"
 
 
-def check_programs() -> None:
-    """Make sure that the machine has what pods run.
+def check_programs(*, own: bool = False) -> None:
+    """Make sure that the machine has what pods run, and can run a cluster unless there is one of the user's `own`.
 
     Raises
     ------
     CannotRun
-        With every package that is missing.
+        With everything that is missing.
     """
     packages = [package for program, package in _PROGRAMS.items() if not os.access(program, os.X_OK)]
-    lacking = [*missing(), *(f"the Debian package {name}" for name in packages)]
+    installed = [f"its pods run the Debian package {name}" for name in packages]
+    lacking = [*([] if own else missing()), *installed]
     if lacking:
+        instead = "" if own else "A cluster of yours serves instead: --kubeconfig FILE --context NAME. "
         raise CannotRun(
-            f"this machine cannot run the platform {NAMESPACE}: it lacks {'; '.join(lacking)}. On Debian 12, as root, "
-            "`make packages` installs the packages. The platform crypto needs no cluster: `runbook sandbox up crypto`"
+            f"this machine cannot run the platform {NAMESPACE}: {'; '.join(lacking)}. On Debian 12, as root, "
+            f"`make packages` installs the packages. {instead}The platform crypto needs no cluster: "
+            "`runbook sandbox up crypto`",
+            missing=lacking,
         )
 
 

@@ -19,8 +19,16 @@ DATA = "/var/lib/postgresql/data"
 
 
 def everything(setup: Setup) -> list[Document]:
-    """What the platform's pods need first: secrets, services, the recorder's identity, and the stateful sets."""
-    return [*_secrets(setup), *_services(), *_recorder(), *stateful(setup)]
+    """What the platform's pods need first: secrets, services, the recorder's identity, and the stateful sets.
+
+    What belongs to no namespace does not go with ours: it carries our mark, by which `down` finds it.
+    """
+    found = [*_secrets(setup), *_services(), *_recorder(), *stateful(setup)]
+    for one in found:
+        if one["kind"].startswith("Cluster"):
+            labels = one["metadata"].get("labels", {})
+            one["metadata"] = {**one["metadata"], "labels": {**labels, "sandbox-id": setup.sandbox_id}}
+    return found
 
 
 def stateful(setup: Setup) -> list[Document]:

@@ -26,9 +26,11 @@ def cuda_out_of_memory(access: Access, rng: random.Random, _progress: Progress) 
     demand(access, large_share=round(rng.uniform(0.08, 0.15), 3), large_options=rng.randint(320, 640))
 
 
-def database_down(access: Access, _rng: random.Random, _progress: Progress) -> None:
-    """The StatefulSet of the database is scaled to nothing."""
+def database_down(access: Access, rng: random.Random, _progress: Progress) -> None:
+    """The StatefulSet of the database is scaled to nothing; sessions have some seconds to end."""
     access.kube("scale", "statefulset/postgres", "--replicas=0")
+    grace = f"--grace-period={rng.randint(2, 10)}"
+    access.kube("delete", "pod", "postgres-0", "--ignore-not-found", "--wait=false", grace)
 
 
 def pool_exhausted(access: Access, rng: random.Random, _progress: Progress) -> None:
@@ -44,9 +46,10 @@ def bad_deployment(access: Access, rng: random.Random, progress: Progress) -> No
     deploy(access, Release(f"2.4.{rng.randint(1, 9)}", dividends=dividends), "dividends of the new quarter")
 
 
-def slow_database(access: Access, _rng: random.Random, _progress: Progress) -> None:
+def slow_database(access: Access, rng: random.Random, _progress: Progress) -> None:
     """A migration keeps its transaction open, and with it the lock on the table of trades."""
-    access.kube.send("apply", [manifests.migration()])
+    column = rng.choice(("desk", "trader", "venue", "strategy", "account"))
+    access.kube.send("apply", [manifests.migration(column, rng.randint(2, 8))])
 
 
 def stale_cache(access: Access, rng: random.Random, progress: Progress) -> None:

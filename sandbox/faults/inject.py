@@ -85,9 +85,34 @@ def break_(
     }
 
 
-def heal(settings: Settings, platform: str = "crypto", *, progress: Progress = quiet) -> dict[str, Any]:
-    """Put a platform back to what it is right after `up`, and wait until it is healthy; see its `heal`."""
-    return platforms.find(platform).heal(settings, progress=progress)
+def heal(settings: Settings, platform: str | None = None, *, progress: Progress = quiet) -> dict[str, Any]:
+    """Put platforms back to what they are right after `up`, and wait until they are healthy.
+
+    Parameters
+    ----------
+    settings : Settings
+    platform : str, optional
+        By default every one that runs.
+    progress : callable
+        Takes a line for the person who waits.
+
+    Returns
+    -------
+    dict
+        What the platform's own `heal` tells; of several `healthy`, and under `platforms` what each tells.
+
+    Raises
+    ------
+    UnknownPlatform, NotUp, NotOurs
+        Nothing was changed on that platform.
+    NotVisible
+        It did not become healthy in time.
+    """
+    if platform is not None:
+        return platforms.find(platform).heal(settings, progress=progress)
+    running = [one for one in platforms.PLATFORMS.values() if one.status(settings) is not None]
+    told = [one.heal(settings, progress=progress) for one in running or [platforms.find("crypto")]]
+    return told[0] if len(told) == 1 else {"healthy": True, "platforms": told}
 
 
 def _wait(settings: Settings, fault: Fault, progress: Progress) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,17 @@ from sandbox.progress import Progress
 
 __all__ = ["Inject", "Shows", "demand", "deploy", "exchange", "fault", "grown", "slow"]
 
+_LATEST_S = 4.0
+
 Inject = Callable[[Access, random.Random, Progress], None]
 Shows = Callable[[Access], str | None]
 
 
 def fault(inject: Inject, shows: Shows, within_s: float = 150.0) -> Fault:
-    """A fault of this platform."""
+    """A fault of this platform, which comes some moments sooner or later."""
 
     def make(settings: Settings, rng: random.Random, progress: Progress) -> None:
+        time.sleep(rng.uniform(0.0, _LATEST_S))
         inject(reach(settings), rng, progress)
 
     return Fault("derivatives", make, lambda settings: shows(reach(settings)), within_s)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,30 @@ def test_what_is_not_there_is_wrong_usage(cli_home: Settings) -> None:
     assert "there are var-breach/after-model-switch" in fault.stderr
 
 
+def test_without_root_up_says_what_is_missing_and_what_else_can_be_done() -> None:
+    with tempfile.TemporaryDirectory() as open_folder:  # in which everybody may write
+        Path(open_folder).chmod(0o777)
+        environment = {**os.environ, "RUNBOOK_HOME": f"{open_folder}/home", "HOME": open_folder, "TMPDIR": open_folder}
+        # what is needed is loaded first: the interpreter may lie where only root may look
+        loaded = "import opslib.people, sandbox.derivatives.operations, sandbox.cluster, rich.status; "
+        become = "import os; os.getuid() == 0 and (os.setgid(65534), os.setuid(65534)); "
+        code = f"from opslib.cli import main; {loaded}{become}main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "sandbox", "up", "derivatives"],
+            env=environment | {"XDG_CACHE_HOME": f"{open_folder}/cache"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    told = " ".join(done.stderr.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "it needs root, to make namespaces and control groups" in told
+    assert "A cluster of yours serves instead: --kubeconfig FILE --context NAME" in told
+    assert "The platform crypto needs no cluster: `runbook sandbox up crypto`" in told
+    assert "Traceback" not in told
+
+
 def test_nothing_up_is_said_and_fails(cli_home: Settings) -> None:
     heal = runbook(cli_home.home, "heal")
     assert heal.returncode == 1
@@ -78,7 +103,7 @@ def test_break_and_heal_print_one_document(cli_home: Settings) -> None:
     assert (document["fault"], document["seed"]) == ("var-breach/all-symbols", 4)
     assert "change 1 of 1 made" in broken.stderr
     healed = json.loads(runbook(cli_home.home, "heal", "--json").stdout)
-    assert healed["healthy"] is True
+    assert (healed["healthy"], healed["platform"]) == (True, "crypto")
 
 
 def test_up_makes_the_people_of_the_sandbox(settings: Settings) -> None:

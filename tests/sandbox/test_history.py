@@ -47,7 +47,7 @@ def healthy(platform: str, now: float) -> history.History:
     if platform == "crypto":
         return of_crypto.healthy(now, job("crypto", "crypto"))
     jobs = {name: job("derivatives", name, statefulset=name) for name in ("postgres", "redis")}
-    return of_derivatives.healthy(now, jobs, REPLICA_SET, "2.3.1")
+    return of_derivatives.healthy(now, jobs, REPLICA_SET, "2.3.1", "node-2")
 
 
 def series(text: str) -> dict[str, dict[int, float]]:

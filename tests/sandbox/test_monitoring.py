@@ -104,6 +104,18 @@ def test_sandbox_rules_differ_from_the_seeds_in_windows_only() -> None:
         assert rules(file) == rules(RULES / "sandbox" / file.name)
 
 
+@pytest.mark.parametrize("file", sorted((RULES / "sandbox").glob("*.yml")), ids=lambda path: path.stem)
+def test_no_window_of_the_sandbox_is_longer_than_a_minute(file: Path) -> None:
+    unit_s = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+    duration = r"((?:\d+(?:ms|[smhdwy]))+)"
+    for group in yaml.safe_load(file.read_text("utf-8"))["groups"]:
+        for rule in group["rules"]:
+            windows = re.findall(rf"(?:\[|:|offset\s+-?){duration}", rule["expr"])
+            for window in (*windows, rule.get("for", "0s"), rule.get("keep_firing_for", "0s"), group["interval"]):
+                parts = re.findall(r"(\d+)(ms|[smhdwy])", window)
+                assert sum(int(number) * unit_s[unit] for number, unit in parts) <= 60.0, (rule, window)
+
+
 def test_every_alert_names_a_runbook_and_has_a_test() -> None:
     tests = "".join(path.read_text("utf-8") for path in (RULES / "tests").glob("*.yml"))
     for file in RULES.glob("*.rules.yml"):

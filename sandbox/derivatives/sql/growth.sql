@@ -15,4 +15,4 @@ FROM generate_series(1, %(rows)s) AS n;
 
 -- name: open_migration
 -- A column more; the transaction is left open by whoever runs this.
-ALTER TABLE option_trades ADD COLUMN IF NOT EXISTS desk text
+ALTER TABLE option_trades ADD COLUMN IF NOT EXISTS {} text

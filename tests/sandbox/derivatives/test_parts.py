@@ -77,7 +77,7 @@ def test_the_day_has_a_shape_and_the_ladders_are_many() -> None:
 
 def test_manifests_name_what_the_seed_names(tmp_path) -> None:
     setup = Setup.new(tmp_path, "abc")
-    documents = [*manifests.everything(setup), *manifests.workloads(setup)]
+    documents = [*manifests.everything(setup), *manifests.workloads(setup, ())]
     names = {(one["kind"], one["metadata"]["name"]) for one in documents}
     assert {("Deployment", "derivatives-api"), ("StatefulSet", "postgres"), ("StatefulSet", "redis")} <= names
     assert {("HorizontalPodAutoscaler", "derivatives-api"), ("PodDisruptionBudget", "derivatives-api")} <= names
