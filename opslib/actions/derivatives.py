@@ -71,7 +71,7 @@ class _AutoTrading(Action):
                 ],
             },
             expected_effect=effect,
-            blast_radius={"switches": 1},
+            blast_radius={"auto_trading_switches": 1},
             residual_risk=risk,
             undo=undo,
         )
