@@ -10,6 +10,7 @@ from typing import Any
 _UNITS = {"usd": "USD", "pct": "%", "s": "s", "ms": "ms", "us": "us", "bytes": "bytes", "mb": "MB", "mib": "MiB"}
 _WORDS = {"var": "VaR", "nav": "NAV", "usd": "USD", "es": "ES", "kelly": "Kelly"}
 _AFTER = "_after"
+_ONE = {"indexes": "index", "switches": "switch"}  # of which one is not called by leaving out the `s`
 
 
 def figure(value: Any) -> str:
@@ -65,6 +66,22 @@ def measured(name: str, value: Any, *, unit: bool = True) -> str:
         return figure(value)
     text = amount(value) if sign == "USD" else f"{value:.2f}" if sign == "%" else figure(value)
     return f"{text} {sign}" if unit else text
+
+
+def touched(radius: Mapping[str, Any]) -> str:
+    """What a plan touches, as one would say it: `5 positions, 3.19 M USD notional`."""
+    counts = sorted(radius.items(), key=lambda item: bool(unit_of(item[0])) or item[0] == "bytes")
+    return ", ".join(_counted(name, value) for name, value in counts)
+
+
+def _counted(name: str, value: Any) -> str:
+    """A count before what is counted; `rows`, `ready_pods_left`, `bytes` and `notional_usd` are such."""
+    if name == "bytes" and isinstance(value, int):
+        return f"{amount(value)}B" if value >= 1000 else f"{value} bytes"
+    words = label(name)
+    if value == 1 and not unit_of(name):
+        words = " ".join(_ONE.get(word, word.removesuffix("s")) for word in words.split(" "))
+    return f"{'no' if value in (0, 'none') else measured(name, value)} {words}"
 
 
 def unit_of(name: str) -> str:
@@ -130,9 +147,12 @@ def effect(preview: Mapping[str, Any]) -> str:
     """The measure of a preview from now to after in one line; empty where it has none."""
     if not {"measure", "before", "after"} <= preview.keys():
         return ""
-    after = "not known before it is done" if preview["after"] is None else figure(preview["after"])
+    unit = f" {preview['unit']}" if preview.get("unit") else ""
     limit = f", limit {figure(preview['limit'])}" if preview.get("limit") is not None else ""
-    return f"{preview['measure']}: {figure(preview['before'])} → {after} {preview.get('unit', '')}".rstrip() + limit
+    before = f"{preview['measure']}: {figure(preview['before'])}"
+    if preview["after"] is None:
+        return f"{before}{unit} → not known before it is done{limit}"
+    return f"{before} → {figure(preview['after'])}{unit}{limit}"
 
 
 def outcome(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def latency(
     """
     import numpy as np
     from matplotlib import pyplot as plt
+    from matplotlib.dates import AutoDateLocator
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=(3, 2), layout="constrained")
     if history is not None and len(history):
@@ -117,6 +118,7 @@ def latency(
                 place = {"xycoords": ("data", "axes fraction"), "rotation": 90, "va": "top", "ha": "right"}
                 left.annotate(name, (moment, 1), fontsize=8, **place)
         left.set_xlabel("time [UTC]")
+        left.xaxis.set_major_locator(AutoDateLocator(maxticks=6))  # type: ignore[no-untyped-call]
         left.xaxis.set_major_formatter(_clock())
         top = float(values.max())
     else:

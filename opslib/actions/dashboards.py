@@ -170,7 +170,17 @@ class RestoreVersion(_Dashboards):
             raise PlanError(f"{self.arguments.uid} has no earlier version {asked}; in force is {now}")
         return Description(
             summary=f"Restore version {asked} of the dashboard {self.arguments.uid} of {context.platform}",
-            preview={"in_force": known[now], "restored": known[asked]},
+            preview={
+                "rows": [
+                    {
+                        "of the dashboard": name,
+                        "value": _told(known[now][name]),
+                        "value_after": _told(known[asked][name]),
+                    }
+                    for name in ("version", "message", "queries")
+                    if name in known[now] and name in known[asked]
+                ]
+            },
             expected_effect="its panels ask what they asked then, and have data with their next refresh",
             blast_radius={"dashboards": 1},
             residual_risk=f"what version {now} brought is gone from the screens until it can be shown",
@@ -190,6 +200,10 @@ class RestoreVersion(_Dashboards):
     def done(self, context: Context, before: Observation) -> bool:
         """Whether there is a newer version than before."""
         return int(self.observe(context).target.fields["version"]) > int(before.target.fields["version"])
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _member(context: Context, system: str, path: str, name: str) -> Any:

@@ -89,7 +89,7 @@ class _Switch(Action):
                 "rows": [{"setting": self.setting, "value": "stopped" if self.enables else "on", "value_after": word}],
             },
             expected_effect=effect,
-            blast_radius={"switches": 1},
+            blast_radius={"auto_trading_switches": 1},
             residual_risk=risk,
             undo=undo,
         )

@@ -104,7 +104,8 @@ class Diagnosis:
         else:
             best = max((item.likelihood for item in ranked), default=0.0)
             cause, likelihood = NONE_OF_THESE, 1.0 - best
-            summary = f"{symptom}. None of the known causes fits: escalate with what was measured."
+            fits = "None of the known causes fits" if self.causes else "No cause is looked for here"
+            summary = f"{symptom}. {fits}: escalate with what was measured."
         unseen += unexamined
         confidence = likelihood * UNSEEN_COSTS ** len(unseen)
         return Verdict(

@@ -25,6 +25,20 @@ ONE_OF_MANY = 0.6  # the share of one symbol that speaks neither for it alone no
 PRIOR_SWITCHES = 5.0  # their weight: a share of a few switches is drawn towards them
 TOO_FEW = "enough switches of one symbol to see a pattern"
 ENOUGH_PER_MINUTE = 10.0  # prompt switches below this rate explain no alert
+# The columns of the tables, and their headings.
+PATTERN = {
+    "switches": "",
+    "slow": "",
+    "per_minute": "prompt ones [1/min]",
+    "models": "",
+    "returns": "share that returns",
+    "pair": "commonest pair",
+    "same_pair": "share of that pair",
+    "confidence": "",
+    "took_ms": "",
+}
+LIQUIDITY = {"now": "now [USD]", "usual": "usual [USD]", "share": ""}
+SERVING = {"latency_p95_ms": "95 % of the answers within [ms]", "answer_within_ms": "needed within [ms]"}
 QUIET = 0.8  # without a stated usual volume, it is this quantile of what the window shows
 
 
@@ -56,7 +70,7 @@ def symptom(rate: float | None, level: float, usual: float, *, alerted: bool) ->
         return None, "the switches of the router could not be seen"
     told = f"{rate:.0f} model switches a minute against an alert level of {level:g}"
     near = alerted and usual < rate <= level
-    return rate > (usual if alerted else level), f"{told}; usual are less than {usual:g}" if near else told
+    return rate > (usual if alerted else level), f"{told}; under {usual:g} is normal" if near else told
 
 
 def pattern(switches: pd.DataFrame, now: dt.datetime, window_s: float, slow_ms: float) -> pd.DataFrame:
@@ -126,10 +140,10 @@ def liquidity(volume: pd.DataFrame, status: Mapping[str, Any] | None) -> pd.Data
     """
     import pandas as pd
 
-    usual = volume.quantile(QUIET)
+    usual = volume.quantile(QUIET).astype(float)
     if status is not None:
         stated = {symbol: facts.get("volume_usual_usd") for symbol, facts in status["symbols"].items()}
-        usual = pd.Series({symbol: stated.get(symbol) or usual[symbol] for symbol in volume.columns})
+        usual = pd.Series({symbol: float(stated.get(symbol) or usual[symbol]) for symbol in volume.columns})
     now = volume.tail(8).median()
     table = pd.DataFrame({"now": now, "usual": usual, "share": now / usual})
     marks = (volume.attrs.get("evidence"), getattr(status, "evidence", None))
@@ -221,9 +235,7 @@ def random_across_all(pattern: pd.DataFrame, liquidity: pd.DataFrame) -> list[Re
     return [
         *_enough(pattern),
         reason(f"the switches spread over {percent(breadth)} of the symbols", breadth, threshold=0.5, decisive=1.0),
-        reason(
-            f"only {percent(returns)} of them go back to the model before", returns, threshold=UNSURE, decisive=0.58
-        ),
+        reason(f"{percent(returns)} of them go back to the model before", returns, threshold=UNSURE, decisive=0.58),
         reason(
             f"volume is {percent(share, 1)} of the usual",
             math.log10(max(share, 1e-6)),

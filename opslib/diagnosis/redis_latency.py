@@ -249,7 +249,7 @@ def too_many_clients(clients: pd.DataFrame, usual: int, most: float) -> list[Rea
         (str(among.at[0, "name"]) or "a program without a name", among.at[0, "connections"]) if all_ else ("", 0)
     )
     queue_ms = active * (float(clients.attrs["call_us"]) + _ANSWER_US) / 1000.0
-    text = f"{active} connections ask at the same time, {held} are {name}'s (usual: {usual} in all)"
+    text = f"{active} connections ask at the same time, {held} of them {name}'s (usual: {usual} in all)"
     reasons = [
         reason(text, active, threshold=4.0 * usual, decisive=10.0 * usual),
         reason(

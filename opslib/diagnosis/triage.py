@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from opslib.ops import Ops
 
+TARGETS = 'up{job!="runbook"}'  # this service itself is no part of the platform
+CHANGES = {"at": "", "key": "what", "from": "", "to": "", "by": ""}  # the columns of the table, and their headings
 SHOWN = 200  # characters of a text from outside that are shown
 
 
@@ -41,7 +43,7 @@ def health(ops: Ops) -> pd.DataFrame:
     looks: dict[str, tuple[str, Callable[[], Any]]] = {
         "api": ("the API's health", ops.http.health),
         "redis": ("Redis", ops.redis.ping),
-        "prometheus": ("Prometheus", lambda: ops.prometheus.query("up")),
+        "prometheus": ("Prometheus", lambda: ops.prometheus.query(TARGETS)),
     }
     rows, marks = [], []
     for system, (what, probe) in looks.items():
@@ -62,7 +64,8 @@ def _state(system: str, answer: Any) -> tuple[str, str]:
     """What an answer says of a part."""
     if system == "prometheus":
         down = [str(row.get("instance", "")) for row in answer.to_dict("records") if float(row["value"]) == 0]
-        return ("ok", f"{len(answer)} targets up") if not down else ("degraded", f"down: {', '.join(down)}")
+        up = f"{len(answer)} target{'' if len(answer) == 1 else 's'} up"
+        return ("ok", up) if not down else ("degraded", f"down: {', '.join(down)}")
     if system == "redis":
         return "ok", f"answers in {answer['took_ms']:g} ms"
     word = str(answer.get("status", "")) if isinstance(answer, Mapping) else str(answer)
@@ -76,21 +79,33 @@ def changes(ops: Ops) -> pd.DataFrame | None:
     status = ops.look("recent changes", ops.http.json, "/api/status") if ops.has("api") else None
     if status is None or "config_changes" not in status:
         return None
-    return pd.DataFrame(status["config_changes"])
+    found = pd.DataFrame(status["config_changes"], columns=list(CHANGES))
+    return found.assign(at=pd.to_datetime(found["at"], utc=True, format="ISO8601", errors="coerce"))
+
+
+def rules(firing: pd.DataFrame) -> pd.DataFrame:
+    """The rules that fire or are about to, with the time since when."""
+    import pandas as pd
+
+    return firing.assign(since=pd.to_datetime(firing["since"], utc=True, format="ISO8601"))
 
 
 def symptom(alert: Mapping[str, Any], parts: pd.DataFrame, firing: pd.DataFrame | None) -> tuple[bool | None, str]:
     """Whether anything is wrong, and what, in one sentence without a full stop.
 
-    A part that is not well confirms. Otherwise the alert's own rule decides where Prometheus can be asked; where
-    nothing could be asked it is not known.
+    A part that is not well confirms, and so does any rule that fires where Prometheus can be asked, the alert's own
+    first; where nothing could be asked it is not known.
     """
     name = str(dict(alert.get("labels") or {}).get("alertname", "")) or "the alert"
     unwell = parts[parts["state"] != "ok"]
     if len(unwell):
         return True, ", ".join(f"{row.part} is {row.state}" for row in unwell.itertuples())
-    if firing is not None and name in set(firing.get("alertname", [])):
+    fires = [] if firing is None else sorted(set(firing["alertname"][firing["state"] == "firing"]))
+    if name in fires:
         return True, f"{name} still fires while every part answers"
+    if fires:
+        told = f"{' and '.join(fires)} {'fires' if len(fires) == 1 else 'fire'}"
+        return True, f"{name} does not fire any more, but {told} while every part answers"
     if not len(parts):
         return None, f"{name} names no platform whose parts could be asked"
     if firing is None and alert:

@@ -110,7 +110,7 @@ class Plan(dict[str, Any]):
             parts.append(_changes(preview))
             facts = {
                 "Expected": f"{action.get('expected_effect', '')}; within {_seconds(action)}",
-                "Touches": _facts(action.get("blast_radius")),
+                "Touches": figures.touched(action.get("blast_radius") or {}),
                 "Stays at risk": str(action.get("residual_risk") or "nothing known"),
                 "Who may approve": f"{action.get('authority')} or above",
                 "Undo": _undo(action),
@@ -144,10 +144,11 @@ def _changes(preview: dict[str, Any]) -> str:
 
 
 def _facts(value: Any) -> str:
-    """Facts in one line, with units and without brackets: `positions 5, notional 3.19 M USD`."""
+    """Facts in one line, with units and without brackets: `spread 0.4 %, rows 12`."""
     if isinstance(value, dict):
+        words = {name: figures.label(name) if name.isidentifier() else name for name in value}
         return ", ".join(
-            f"{figures.label(name)} {_facts(item) if isinstance(item, dict | list) else figures.measured(name, item)}"
+            f"{words[name]} {_facts(item) if isinstance(item, dict | list) else figures.measured(name, item)}"
             for name, item in value.items()
         )
     if isinstance(value, list):

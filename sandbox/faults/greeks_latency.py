@@ -21,12 +21,12 @@ def gpu_unavailable(access: Access, rng: random.Random, progress: Progress) -> N
     kube = access.kube
     nodes = [pod["spec"]["nodeName"] for pod in kube.pods("derivatives-api")]
     progress("moving the pods of the service to another node")
-    kube("cordon", rng.choice(nodes))
+    kube.cordon(rng.choice(nodes), access.setup.sandbox_id)
     try:
         kube("delete", "pod", "-l", "app=derivatives-api", "--wait=true", "--grace-period=2")
         kube("wait", "pod", "-l", "app=derivatives-api", "--for=condition=PodScheduled", "--timeout=60s")
     finally:
-        kube("uncordon", *set(nodes))
+        kube.uncordon(*set(nodes))
     kube("rollout", "status", _API, "--timeout=240s")
 
 

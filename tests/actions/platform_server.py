@@ -28,6 +28,10 @@ class SmallPlatform:
         Do the change, then break the connection without an answer.
     lag_s : float
         How long VaR stays where it was after a change of Kelly.
+    takes_s : float
+        How long a change takes [s], so that another one at the same time can be seen.
+    in_flight, most_in_flight : int
+        Changes that are being asked for now, and the most that ever were at once.
     ineffective : bool
         Take the Kelly fraction but let VaR stay where it is.
     """
@@ -44,6 +48,9 @@ class SmallPlatform:
         self.before_posts: list[tuple[float, int]] = []
         self.refuse = 0
         self.hang_up = False
+        self.takes_s = 0.0
+        self.in_flight = self.most_in_flight = 0
+        self.counting = threading.Lock()
         self.ineffective = False
         self.lag_s = 0.0
         self.earlier = (0.25, 0.0)
@@ -83,6 +90,19 @@ class SmallPlatform:
         lines += [f'position_size_usd{{symbol="{symbol}"}} {self.kelly * 4e6}' for symbol in self.var_at_one]
         return "\n".join(lines) + "\n"
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One more change in flight."""
+        with self.counting:
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        time.sleep(self.takes_s)
+        try:
+            yield
+        finally:
+            with self.counting:
+                self.in_flight -= 1
+
     def change(self, path: str, body: dict[str, Any]) -> None:
         """What a POST does."""
         if path == "/api/stop-trading":
@@ -111,7 +131,7 @@ def _handler(platform: SmallPlatform) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-            with platform.lock:
+            with platform.counted(), platform.lock:
                 if platform.refuse:
                     self._answer(platform.refuse, '{"error": "refused"}')
                     return

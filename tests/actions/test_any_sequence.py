@@ -1,4 +1,7 @@
-"""No sequence of decisions, crashes, retries, drift and time applies what was not approved, twice, or too late."""
+"""No sequence of decisions, holds, crashes, retries, drift and time applies what was not approved, twice, or too late.
+
+Nor does one apply two plans on one target at once.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from opslib import store
-from opslib.actions import applier, approval, crypto, plans
+from opslib.actions import applier, approval, crypto, holds, plans
 from opslib.actions.applying import Apply, target_locks
 from opslib.actions.documents import Plan
-from opslib.errors import ActionFailed, NotAllowed, PlanError, UsageError
+from opslib.errors import ActionFailed, NotAllowed, NotFound, PlanError, UsageError
 from opslib.incidents.opening import open_incident
 from opslib.record import journal
 from opslib.sql import queries
@@ -26,7 +29,7 @@ REASONS = ("", "  ", "-!", "nobody else is awake")
 
 
 class Sequence(RuleBasedStateMachine):
-    """Plans of one incident, and what the platform was really asked to do."""
+    """Plans of two incidents of one platform, and what it was really asked to do."""
 
     world: World
     may: tuple[str, ...] = ("ann", "bob", "cleo")
@@ -40,29 +43,34 @@ class Sequence(RuleBasedStateMachine):
         platform.before_posts.clear()
         platform.changes.clear()
         platform.kelly, platform.hang_up, platform.refuse = 0.25, False, 0
-        with store.transaction(world.settings) as connection:
-            world.incident = open_incident(
-                connection,
-                platform="crypto",
-                runbook="var-breach",
-                target="",
-                severity="critical",
-                title="VarBreach",
-                opened_by="ann",
-            )["id"]
-        world.run = begin_run(world.settings, world.incident)
+        platform.takes_s, platform.most_in_flight = 0.0, 0
+        world.execute("UPDATE holds SET released_at = now() WHERE released_at IS NULL")
+        self.runs = [begin_run(world.settings, self._incident(target)) for target in ("", "ETH-USD")]
+        self.held = False
         self.approved: set[str] = set()
         self.broke: set[tuple[str, str]] = set()
         self.ended: set[str] = set()
         self.expected: dict[str, tuple[float, int]] = {}
         self.seen = 0
 
-    @rule(target=proposed, kelly=st.sampled_from([0.05, 0.1, 0.15]))
-    def propose(self, kelly: float) -> str:
+    def _incident(self, target: str) -> str:
+        with store.transaction(self.world.settings) as connection:
+            return open_incident(
+                connection,
+                platform="crypto",
+                runbook="var-breach",
+                target=target,
+                severity="critical",
+                title="VarBreach",
+                opened_by="ann",
+            )["id"]
+
+    @rule(target=proposed, kelly=st.sampled_from([0.05, 0.1, 0.15]), incident=st.sampled_from([0, 1]))
+    def propose(self, kelly: float, incident: int) -> str:
         """A run proposes."""
         if kelly >= self.world.platform.kelly:
             self.world.platform.set_kelly(0.25)
-        plan = self.world.propose(kelly)
+        plan = self.world.propose(kelly, run=self.runs[incident])
         self.expected[plan.hash] = (self.world.platform.kelly, len(self.world.platform.changes))
         return plan.hash
 
@@ -114,19 +122,34 @@ class Sequence(RuleBasedStateMachine):
     @rule(plan=proposed)
     def apply_by_two_at_once(self, plan: str) -> None:
         """Two appliers try the same plan at the same time."""
-        done: list[Plan | None] = []
+        assert sum(one is not None for one in self._at_once(plan, plan)) <= 1
 
-        def take_up() -> None:
-            done.append(applier.take_up(self.world.settings, plan, worker="applier-2"))
+    @rule()
+    def apply_two_plans_at_once(self) -> None:
+        """Two appliers try plans of two incidents on one target at the same time, which takes its time for a change."""
+        self.release()
+        self.platform_behaves("well")
+        self.drift(0.25)
+        plans_ = [self.propose(kelly, incident) for incident, kelly in enumerate((0.05, 0.1))]
+        for plan in plans_:
+            self.approve_and_request(plan, 0)
+        self.world.platform.takes_s = 0.02
+        assert any(self._at_once(*plans_))
+        self.world.platform.takes_s = 0.0
 
-        threads = [threading.Thread(target=take_up) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sum(one is not None for one in done) <= 1
-        for one in done:
-            self._note(one)
+    @rule()
+    def hold(self) -> None:
+        """Somebody stops all applies."""
+        holds.place(self.world.settings, self.world.person("bob"), reason="wait", platform="crypto")
+        self.held = True
+
+    @rule()
+    def release(self) -> None:
+        """Somebody lets them go on."""
+        with suppress(NotFound):
+            holds.release(self.world.settings, self.world.person("bob"), platform="crypto")
+            assert self.held
+        self.held = False
 
     @rule(plan=proposed, point=st.sampled_from(["begun", "intended", "sent", "done"]))
     def crash(self, plan: str, point: str) -> None:
@@ -180,6 +203,8 @@ class Sequence(RuleBasedStateMachine):
     def only_what_was_approved_once_in_time_and_as_planned(self) -> None:
         """Look at every change that the platform was asked for since the last step."""
         posts: list[Any] = self.world.platform.posts
+        assert self.world.platform.most_in_flight <= 1
+        assert not (self.held and len(posts) > self.seen)
         keys = [key for _, _, key in posts]
         assert len(keys) == len(set(keys))
         for index in range(self.seen, len(posts)):
@@ -197,12 +222,29 @@ class Sequence(RuleBasedStateMachine):
             rows = [row for row in approval.decisions(connection, plan) if row["decision"] == "approve"]
             told = [
                 entry["body"]
-                for entry in journal.entries(connection, self.world.incident)
+                for entry in journal.entries(connection, self.world.plan(plan).document.incident)
                 if entry["kind"] == "plan-break-glass" and entry["body"]["hash"] == plan
             ]
         assert {row["person"] for row in rows if row["break_glass"]} == {body["person"] for body in told}
         assert all(body["reason"] == REASONS[-1] and body["skipped"] for body in told)
         assert told or any(row["person"] in self.may for row in rows)
+
+    def _at_once(self, *plans_: str) -> list[Plan | None]:
+        """Let as many appliers take up plans at the same time."""
+        done: list[Plan | None] = []
+
+        def take_up(plan: str) -> None:
+            done.append(applier.take_up(self.world.settings, plan, worker="applier-2"))
+
+        threads = [threading.Thread(target=take_up, args=(plan,)) for plan in plans_]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(done) == len(plans_)
+        for one in done:
+            self._note(one)
+        return done
 
     def _note(self, plan: Plan | None) -> None:
         if plan is not None:

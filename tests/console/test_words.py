@@ -65,6 +65,22 @@ def test_name_becomes_words() -> None:
     assert figures.label("single-symbol") == "single symbol"
 
 
+@pytest.mark.parametrize(
+    ("radius", "said"),
+    [
+        ({"notional_usd": 3187495.93, "positions": 5}, "5 positions, 3.19 M USD notional"),
+        ({"pods": 1, "ready_pods_left": 0}, "1 pod, no ready pods left"),
+        ({"pods": 2, "ready_pods_at_worst": "none"}, "2 pods, no ready pods at worst"),
+        ({"bytes": 8_400_000, "indexes": 1}, "1 index, 8.40 MB"),
+        ({"bytes": 512, "keys": 1234}, "1,234 keys, 512 bytes"),
+        ({"auto_trading_switches": 1}, "1 auto trading switch"),
+        ({}, ""),
+    ],
+)
+def test_what_a_plan_touches_is_told_as_one_says_it(radius: dict[str, Any], said: str) -> None:
+    assert figures.touched(radius) == said
+
+
 def test_preview_is_a_small_table_with_its_measure_first() -> None:
     table = figures.changes(PREVIEW)
     assert (table.plain, table.pairs) == (("symbol",), ("VaR [%]", "position [USD]"))
@@ -75,7 +91,7 @@ def test_preview_is_a_small_table_with_its_measure_first() -> None:
 def test_preview_without_an_after_is_still_told() -> None:
     unknown = {**PREVIEW, "after": None, "rows": [{"symbol": "XRP-USD", "var_pct": 2.4184}]}
     assert figures.changes(unknown).rows == ((("XRP-USD", "2.42"), ()),)
-    assert figures.effect(unknown).startswith("largest VaR of a symbol: 2.42 → not known before it is done")
+    assert figures.effect(unknown).startswith("largest VaR of a symbol: 2.42 % of NAV → not known before it is done")
     assert (figures.changes({}).rows, figures.effect({})) == ((), "")
 
 
@@ -106,7 +122,7 @@ def test_plan_in_a_notebook_is_a_table_and_shows_hostile_text_as_text() -> None:
     page = plan._repr_html_()
     assert "expires at 03:04:05 UTC" in page
     assert "2.31 M → <b>924 k</b>" in page
-    assert "positions 5, notional 3.19 M USD" in page
+    assert "5 positions, 3.19 M USD notional" in page
     assert "possible: sets it back" in page
     assert "<script>" not in page
     assert "&lt;b&gt;" in page

@@ -151,7 +151,7 @@ def test_an_empty_log_is_no_error() -> None:
 def test_after_an_alert_it_is_over_when_the_rate_is_usual_again(rate: float, alerted: bool, confirmed: bool) -> None:
     found, told = model_switching.symptom(rate, 20.0, 15.0, alerted=alerted)
     assert found is confirmed
-    assert ("usual are less than 15" in told) is (alerted and 15.0 < rate <= 20.0)
+    assert ("under 15 is normal" in told) is (alerted and 15.0 < rate <= 20.0)
 
 
 def test_switches_that_could_not_be_seen_are_no_answer() -> None:

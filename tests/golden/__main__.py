@@ -60,7 +60,7 @@ def make(wanted: dict[str, Golden]) -> None:
         settings = Settings(home=Path(place) / "home")
         try:
             for platform in {golden.platform for golden in wanted.values()}:
-                platforms.find(platform).up(settings, progress=say, monitored=platform != "crypto")
+                platforms.find(platform).up(settings, progress=say, monitored=True)
             for name, golden in wanted.items():
                 platforms.find(golden.platform).heal(settings, progress=say)
                 if golden.fault:
@@ -77,9 +77,13 @@ def run(settings: Settings, golden: Golden) -> dict[str, Any]:
     """Run a runbook by hand, until its alert is as true as it should be."""
     runbook = str(Path(sys.executable).with_name("runbook"))
     command = [runbook, "run", golden.runbook, "--platform", golden.platform, "--json"]
+    command += [] if golden.alert is None else ["--alert", "-"]
+    alert = "" if golden.alert is None else json.dumps(golden.alert)
     deadline = time.monotonic() + SHOWS_S
     while True:
-        done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, input=alert, env=environment(settings), capture_output=True, text=True, check=True
+        )
         found: dict[str, Any] = json.loads(done.stdout)
         if found["verdict"]["confirmed"] is (golden.fault is not None) or time.monotonic() > deadline:
             return found

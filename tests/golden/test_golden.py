@@ -14,7 +14,7 @@ import pytest
 from opslib.record.archived import ArchivedRun, runs_in
 from opslib.record.replay import ReplaySession
 from opslib.runs import replaying
-from opslib.settings import Settings
+from opslib.settings import PROJECT, Settings
 from tests.golden import FOLDER, GOLDEN
 
 NO_CARD = {"CUDA_VISIBLE_DEVICES": ""}  # the records are of a machine without one: with one, more would be timed
@@ -38,6 +38,12 @@ def answered(settings: Settings, run: ArchivedRun) -> Iterator[str]:
     """A socket on which the record answers."""
     with closing(ReplaySession(settings, run)) as session:
         yield str(session.path)
+
+
+def test_every_playbook_has_a_golden_record() -> None:
+    playbooks = {path.stem for path in (PROJECT / "notebooks" / "alerts").glob("*.ipynb")}
+    assert playbooks
+    assert {golden.runbook for golden in GOLDEN.values()} == playbooks
 
 
 @pytest.mark.slow

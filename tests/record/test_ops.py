@@ -48,7 +48,7 @@ def test_a_plan_shows_what_it_does_and_who_may_approve() -> None:
     shown = Tags()
     shown.feed(PLAN._repr_html_())
     assert "script" not in shown.seen
-    for text in ("Plan abababababab: proposed", "L1 or above", "within 5 s", "notional 125 k USD", "A 0.84"):
+    for text in ("Plan abababababab: proposed", "L1 or above", "within 5 s", "125 k USD notional", "A 0.84"):
         assert text in shown.text
     assert "Nothing has been changed yet." in shown.text
     assert "authority L1; undo: inverse (sets the fraction back)" in repr(PLAN)

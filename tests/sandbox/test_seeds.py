@@ -18,7 +18,7 @@ from sandbox.progress import quiet
 from tests.sandbox.derivatives.recording import Recording
 
 SEEDS = range(5)
-ELSEWHERE = {"exporters", "load-generator"}  # what no playbook asks, and no alert needs
+ELSEWHERE = {"exporters"}  # what no playbook asks, and no alert needs
 
 
 def by_platform(platform: str) -> list[str]:
@@ -77,6 +77,6 @@ def test_noise_restarts_nothing_that_an_alert_or_a_diagnosis_needs(
     for kind in (decoys._annotate_deployment, decoys._restart_elsewhere):
         kind(platform, random.Random(1))  # type: ignore[arg-type]
     assert [call[:3] for call in platform.done] == [
-        ("patch", "deployment", "load-generator"),
+        ("patch", "deployment", "exporters"),
         ("rollout", "restart", "deployment/exporters"),
     ]

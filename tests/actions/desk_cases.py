@@ -1,0 +1,322 @@
+"""Decisions and applies on a real store and a small platform: a table in which every guard of theirs matters.
+
+As in `policy_cases`, each case asks the modules that it is given. Most write what they need in a transaction that is
+taken back; those of whole decisions leave their plan behind.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from opslib import store
+from opslib.actions import holds, plans
+from opslib.actions.action import Check, Observation
+from opslib.actions.documents import Document, Plan, PlannedAction, Undo
+from opslib.sql import queries
+from tests.actions.policy_cases import REDUCE, REFRESH, SET, STOP, Modules, full, plan, planned, signed, utc
+from tests.actions.world import World, begin_run
+
+REASON = {"reason": "test"}
+TWO = (("bob", "L2"), ("ben", "L2"))
+FIRING, CALM = (Check(value > 1.8, "VaR", value, 1.8, "%", {}) for value in (2.0, 1.0))
+
+
+def set_up(world: World) -> None:
+    """The policy of these cases: no window depends on the hour of the test, and one change an hour is enough."""
+    raw = full()
+    raw["guards"] |= {"market_hours": [], "expiry_windows": []}
+    for action in (REDUCE, REFRESH, STOP):
+        raw["actions"].setdefault(action, {})["budget_per_hour"] = {"automatic": 1, "any": 1}
+    for entry in raw["standing_approvals"]:
+        entry["expires"] = utc(2999, 1, 1)
+    (world.params / "policy.yaml").write_text(yaml.safe_dump(signed(raw)), "utf-8")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A case's world, and a connection whose writes are taken back after it."""
+
+    world: World
+    connection: store.Connection
+
+    def document(self, *actions: PlannedAction, **more: Any) -> Document:
+        """A plan of the world's run that is kept as proposed."""
+        facts = {"incident": self.world.incident, "run": self.world.run, "expires_at": utc(2999, 1, 1), **more}
+        document = plan(*actions, **facts)
+        plans.keep(self.world.settings, self.connection, document, actor="recorder")
+        return document
+
+    def decided(self, document: Document, who: Iterable[tuple[str, str]], decision: str = "approve") -> None:
+        """What somebody decided, in the role that they had then."""
+        for person, role in who:
+            facts = {"hash": document.hash, "person": person, "role": role, "decision": decision, "reason": ""}
+            self.connection.execute(queries("actions").decide, facts)
+
+    def state(self, hash_: str, state: str) -> None:
+        """Bring a plan into a state, as what went before would."""
+        self.connection.execute("UPDATE plans SET state = %s WHERE hash = %s", (state, hash_))
+
+    def alert(self, state: str) -> None:
+        """An episode of the alert."""
+        self.connection.execute(
+            "INSERT INTO alerts (key, fingerprint, labels, payload, platform, starts_at, state, incident)"
+            " VALUES ('key', 'f', %s, '{}', 'crypto', now(), %s, %s)",
+            (json.dumps({"alertname": "VarBreach"}), state, self.world.incident),
+        )
+
+    def hold(self, platform: str | None) -> None:
+        """A hold on a platform, or on all."""
+        facts = {"platform": platform, "reason": "wait", "person": "bob"}
+        self.connection.execute(queries("actions").place_hold, facts)
+
+
+Case = Callable[[Modules, Desk], Any]
+FIX = planned(REFRESH, arguments=REASON, authority="L2", approvers=2)
+LESS, NONE_NEW = planned(REDUCE), planned(STOP, arguments=REASON)
+MORE = planned(SET, authority="L2")
+
+
+def _sufficient(
+    action: PlannedAction, *who: tuple[str, str], decision: str = "approve", alert: str = "", initiator: str = "alert"
+) -> Case:
+    """Whether the approvals are enough."""
+
+    def asked(modules: Modules, desk: Desk) -> Any:
+        document = desk.document(action, initiator=initiator)
+        desk.decided(document, who, decision)
+        if alert:
+            desk.alert(alert)
+        return modules.approval.sufficient(desk.world.settings, desk.connection, document)
+
+    return asked
+
+
+def _held(action: PlannedAction, *places: str | None) -> Case:
+    """Why a hold stops a plan."""
+
+    def asked(modules: Modules, desk: Desk) -> Any:
+        for place in places:
+            desk.hold(place)
+        return modules.approval.held(desk.connection, plan(action))
+
+    return asked
+
+
+def _approvers(modules: Modules, desk: Desk) -> Any:
+    """Who approved what somebody else wants to be applied."""
+    document = desk.document(LESS)
+    desk.decided(document, [("ann", "L1")])
+    desk.decided(document, [("bea", "L1")], "apply")
+    return modules.approval.approvers(desk.connection, document.hash)
+
+
+def _problems(
+    action: PlannedAction,
+    who: Iterable[tuple[str, str]] = TWO,
+    *,
+    before: int = 0,
+    hold: bool = False,
+    alert: str = "",
+    check: Check | None = None,
+    undo_of: str = "",
+    **facts: Any,
+) -> Case:
+    """Why an approved plan may not be applied now; `before`: how often its target was changed within the hour."""
+
+    def asked(modules: Modules, desk: Desk) -> Any:
+        for _ in range(before):
+            desk.state(desk.document(action).hash, "verified")
+        undone = None
+        if undo_of:
+            undone = desk.document(planned(SET, target="another")).hash
+            desk.state(undone, undo_of)
+        document = desk.document(action, undo_of=undone)
+        desk.decided(document, who)
+        if alert:
+            desk.alert(alert)
+        if hold:
+            desk.hold("crypto")
+        now = plans.load(desk.connection, document.hash)
+        apply = modules.applying.Apply(desk.world.settings, now, "applier-1")
+        return apply._problems(desk.connection, [Observation(action.target, {"trading": True} | facts)], check)
+
+    return asked
+
+
+def _inverse(undo: Undo) -> Case:
+    """The plan that takes another back."""
+
+    def asked(modules: Modules, desk: Desk) -> Any:
+        document = plan(planned(REDUCE).model_copy(update={"undo": undo}), incident=desk.world.incident)
+        applied = Plan(document.hash, "verified", document, document.expires_at)
+        drawn = modules.approval._undo_document(desk.world.settings, applied, desk.world.person("ann"), "")
+        return [action.action for action in drawn.actions]
+
+    return asked
+
+
+def _decision(
+    decision: str, name: str, *, action: str = REDUCE, state: str = "proposed", by: str = "alert", before: str = "",
+    overdue: bool = False, hold: bool = False,
+) -> Case:  # fmt: skip
+    """What comes of a decision about a plan of a run that somebody started."""
+
+    def asked(modules: Modules, desk: Desk) -> Any:
+        world = desk.world
+        hash_ = _proposed(world, action, by)
+        if before:
+            modules.approval.approve(world.settings, hash_, world.person(before))
+        if state != "proposed":
+            world.execute("UPDATE plans SET state = %s WHERE hash = %s", (state, hash_))
+        if state == "verified":
+            world.platform.set_kelly(0.1)
+        if overdue:
+            world.overdue(hash_)
+        if hold:
+            holds.place(world.settings, world.person("bob"), reason="wait")
+        try:
+            return getattr(modules.approval, decision)(world.settings, hash_, world.person(name)).state
+        finally:
+            world.execute("UPDATE holds SET released_at = now()")
+
+    return asked
+
+
+def _begun(*, state: str = "approved", overdue: bool = False, drift: bool = False) -> Case:
+    """Whether an apply begins, and what the plan is then."""
+
+    def asked(modules: Modules, desk: Desk) -> Any:
+        world = desk.world
+        hash_ = _proposed(world, REDUCE, "alert")
+        if state == "approved":
+            Modules().approval.approve(world.settings, hash_, world.person("ann"))
+        apply = modules.applying.Apply(world.settings, replace(world.plan(hash_), state="approved"), "applier-1")
+        if overdue:
+            world.overdue(hash_)
+        if drift:
+            world.platform.set_kelly(0.24)
+        return apply.begin(), world.plan(hash_).state, (apply.result.get("check_before") or {}).get("firing")
+
+    return asked
+
+
+def _proposed(world: World, action: str, by: str) -> str:
+    """A plan, on a platform as it is at first whose target was not changed within the hour."""
+    world.platform.set_kelly(0.25)
+    world.execute("UPDATE plans SET changed_at = now() - interval '2 hours'")
+    return world.propose(0.1, action, run=begin_run(world.settings, world.incident, by=by)).hash
+
+
+# By the function that they are about.
+CASES: dict[str, dict[str, Case]] = {
+    "sufficient": {
+        "approved by nobody": _sufficient(LESS),
+        "approved by L1": _sufficient(LESS, ("ann", "L1")),
+        "approved by a viewer": _sufficient(LESS, ("vera", "viewer")),
+        "approved by somebody who has left": _sufficient(LESS, ("gone", "L1")),
+        "approved by somebody who was L2": _sufficient(MORE, ("ann", "L2")),
+        "approved by somebody who is L2 now": _sufficient(MORE, ("bob", "L1")),
+        "approved by whoever started it": _sufficient(MORE, ("bob", "L2"), initiator="bob"),
+        "L1, approved by whoever started it": _sufficient(LESS, ("ann", "L1"), initiator="ann"),
+        "approved by one of two": _sufficient(FIX, ("bob", "L2")),
+        "approved by two": _sufficient(FIX, *TWO),
+        "only asked for": _sufficient(LESS, ("ann", "L1"), decision="apply"),
+        "approved in advance": _sufficient(LESS, ("standing:var-emergency-reduce", "standing"), alert="firing"),
+        "approved in advance, resolved": _sufficient(
+            LESS, ("standing:var-emergency-reduce", "standing"), alert="resolved"
+        ),
+    },
+    "approvers": {
+        "who approved": _approvers,
+    },
+    "held": {
+        "no hold": _held(LESS),
+        "a hold": _held(LESS, "crypto"),
+        "a hold on all": _held(LESS, None),
+        "a hold elsewhere": _held(LESS, "quant"),
+        "a hold, no new risk": _held(NONE_NEW, "crypto"),
+    },
+    "_problems": {
+        "as planned": _problems(FIX),
+        "not approved": _problems(FIX, ()),
+        "on hold": _problems(FIX, hold=True),
+        "trading is stopped": _problems(FIX, trading=False),
+        "changed before": _problems(FIX, before=1),
+        "changed before, less risk": _problems(LESS, before=1),
+        "changed before, no new risk": _problems(NONE_NEW, before=1),
+    },
+    "_not_wanted": {
+        "the alert fires": _problems(FIX, alert="firing", check=CALM),
+        "the alert is resolved": _problems(FIX, alert="resolved", check=FIRING),
+        "no alert, and no condition to look at": _problems(FIX),
+        "no alert, and its condition holds": _problems(FIX, check=FIRING),
+        "no alert, and its condition is over": _problems(FIX, check=CALM),
+        "undo of what was applied": _problems(FIX, undo_of="verified", check=CALM),
+        "undo of what is undone": _problems(FIX, undo_of="undone"),
+    },
+    "_undo_document": {
+        "an inverse": _inverse(Undo(kind="inverse", reason="", action=SET, arguments={"kelly_fraction": 0.2})),
+        "an inverse that is not told": _inverse(Undo(kind="inverse", reason="")),
+        "no undo, with an action": _inverse(
+            Undo(kind="none", reason="", action=SET, arguments={"kelly_fraction": 0.2})
+        ),
+    },
+    "approve": {
+        "approve": _decision("approve", "ann"),
+        "approve, a viewer": _decision("approve", "vera"),
+        "approve, approved": _decision("approve", "bea", before="ann"),
+        "approve, too late": _decision("approve", "ann", overdue=True),
+        "approve, whoever started it": _decision("approve", "bob", action=SET, by="bob"),
+        "approve, one of two": _decision("approve", "bob", action=SET, by="root (no token)"),
+    },
+    "reject": {
+        "reject": _decision("reject", "ann"),
+        "reject, a viewer": _decision("reject", "vera"),
+        "reject, rejected too late": _decision("reject", "ann", state="rejected", overdue=True),
+    },
+    "apply": {
+        "apply": _decision("apply", "bea", before="ann"),
+        "apply, a viewer": _decision("apply", "vera", before="ann"),
+        "apply, not approved": _decision("apply", "ann"),
+        "apply, on hold": _decision("apply", "ann", before="ann", hold=True),
+        "apply, whoever started it": _decision("apply", "bob", action=SET, by="bob", before="ben"),
+    },
+    "undo": {
+        "undo": _decision("undo", "ann", state="verified"),
+        "undo, a viewer": _decision("undo", "vera", state="verified"),
+        "undo, not applied": _decision("undo", "ann"),
+    },
+    "begin": {
+        "begin": _begun(),
+        "begin, not approved": _begun(state="proposed"),
+        "begin, too late": _begun(overdue=True),
+        "begin, after drift": _begun(drift=True),
+    },
+}
+CASES["_problems"] |= CASES["_not_wanted"]
+# What all decisions ask first is judged by the cases of each.
+_DECISIONS = CASES["approve"] | CASES["reject"] | CASES["apply"] | CASES["undo"]
+CASES |= {"must_be": _DECISIONS, "authority": _DECISIONS}
+
+
+def answer(case: Case, modules: Modules, world: World) -> str:
+    """What comes of a case, without the hashes; an error is an answer too."""
+    with store.connect(world.settings) as connection:
+        try:
+            told = repr(case(modules, Desk(world, connection)))
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+        finally:
+            connection.rollback()
+    return re.sub(r"[0-9a-f]{12,64}", "HASH", told)
+
+
+def answers(cases: dict[str, Case], modules: Modules, world: World) -> dict[str, str]:
+    """What comes of some cases."""
+    return {name: answer(case, modules, world) for name, case in cases.items()}

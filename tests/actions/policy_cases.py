@@ -1,0 +1,336 @@
+"""Actions, facts, times and people, and what the policy says of each: a table in which every rule matters.
+
+It is asked of the modules as they are and of modules from which a rule was taken, so that no case calls them by import.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from opslib.actions import applying, approval, policy, standing
+from opslib.actions.action import Action
+from opslib.actions.catalogue import ACTIONS
+from opslib.actions.documents import Document, PlannedAction, Target, Undo
+from opslib.people import UNPROVEN, Person
+from opslib.settings import PROJECT
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+REDUCE, SET, REFRESH, STOP = (
+    "crypto.emergency-reduce",
+    "crypto.set-kelly",
+    "crypto.refresh-volatility",
+    "crypto.stop-trading",
+)
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The modules that decide, one of them perhaps without a rule."""
+
+    policy: ModuleType = policy
+    standing: ModuleType = standing
+    approval: ModuleType = approval
+    applying: ModuleType = applying
+
+
+Raw = dict[str, Any]
+Case = Callable[[Modules, Raw], Any]
+
+
+def shipped() -> Raw:
+    """The policy file of the project."""
+    raw: Raw = yaml.safe_load((PROJECT / "params" / "policy.yaml").read_text("utf-8"))
+    return raw
+
+
+def full() -> Raw:
+    """The shipped policy, and beside it a rule of every kind that it has no example of."""
+    raw = shipped()
+    raw["actions"][REFRESH] = {"authority": "L2", "two_persons": True}
+    raw["guards"]["market_hours"] = [
+        {
+            "platforms": ["crypto"],
+            "days": ["fri"],
+            "start": "22:00",
+            "end": "02:00",
+            "timezone": "Europe/Berlin",
+            "forbids": ["configuration"],
+            "reason": "the week ends",
+        },
+        {"days": ["wed"], "start": "13:30", "end": "20:00", "forbids": ["configuration"], "reason": "New York is open"},
+    ]
+    raw["guards"]["expiry_windows"] = [
+        {
+            "platforms": ["crypto"],
+            "start": utc(2026, 12, 25, 7),
+            "end": utc(2026, 12, 25, 9),
+            "forbids": ["configuration"],
+            "reason": "quarterly expiry",
+        }
+    ]
+    stop = {**raw["standing_approvals"][0], "name": "stop", "action": STOP, "bounds": {}, "environments": ["sandbox"]}
+    raw["standing_approvals"].append(stop)
+    raw["signers"] = {"head-of-risk": standing.public(KEY)}
+    return signed(raw)
+
+
+def signed(raw: Raw) -> Raw:
+    """The same with valid signatures: what else is changed in an entry counts by itself."""
+    for entry in raw["standing_approvals"]:
+        entry["signature"] = standing.sign(policy.StandingApproval.model_validate(entry), KEY)
+    return raw
+
+
+def utc(*parts: int) -> dt.datetime:
+    """A moment."""
+    return dt.datetime(*parts, tzinfo=dt.UTC)  # type: ignore[misc,arg-type]
+
+
+NOON = utc(2026, 6, 4, 12)  # a Thursday, in no window
+CALM = {"trading": True, "max_var_pct": 1.0}
+
+
+def planned(
+    action: str, *, kelly: Any = 0.1, target: str = "crypto", undo: str = "inverse", **more: Any
+) -> PlannedAction:
+    """An action as a plan has it."""
+    facts: dict[str, Any] = {
+        "action": action,
+        "arguments": {"kelly_fraction": kelly},
+        "target": Target(kind="risk-engine", name=target, uid=target),
+        "summary": "",
+        "preview": {},
+        "expected_effect": "",
+        "effect_within_s": 1.0,
+        "authority": "L1",
+        "risk_reducing": ACTIONS[action].risk_reducing,
+        "stops_new_risk": ACTIONS[action].stops_new_risk,
+        "blast_radius": {},
+        "residual_risk": "",
+        "undo": Undo(kind=undo, reason=""),  # type: ignore[arg-type]
+    }
+    return PlannedAction.model_validate({**facts, **more})
+
+
+def plan(*actions: PlannedAction, **more: Any) -> Document:
+    """A plan of them."""
+    facts: dict[str, Any] = {
+        "incident": "INC-2026-000001",
+        "run": 1,
+        "platform": "crypto",
+        "environment": "production",
+        "initiator": "alert",
+        "reason": "",
+        "proposed_at": NOON,
+        "expires_at": NOON,
+        "actions": actions,
+    }
+    return Document.model_validate({**facts, **more})
+
+
+def _guard(action: str, now: dt.datetime = NOON, platform: str = "crypto", **facts: Any) -> Case:
+    """What the trading guards say."""
+
+    def asked(modules: Modules, raw: Raw) -> Any:
+        rules = modules.policy.Policy.model_validate(raw)
+        return rules.forbidden(planned(action), platform, CALM | facts, now)
+
+    return asked
+
+
+def _authority(kind: str, undo: str) -> Case:
+    """Which level a kind of action needs; there may be no action of the kind yet."""
+    action = type("Any", (Action,), {"name": f"any.{kind}", "kind": kind})
+    return lambda modules, raw: modules.policy.Policy.model_validate(raw).authority(action, Undo(kind=undo, reason=""))  # type: ignore[arg-type]
+
+
+def _budget(action: str) -> Case:
+    """How often a target may be changed."""
+    return lambda modules, raw: modules.policy.Policy.model_validate(raw).budget(action).model_dump()
+
+
+def _stands(document: Document, now: dt.datetime = NOON, firing: str = "VarBreach", held: bool = False) -> Case:
+    """Which standing approval covers a plan, and why others do not."""
+
+    def asked(modules: Modules, raw: Raw) -> Any:
+        rules = policy.Policy.model_validate(raw)
+        chosen, refused = modules.standing.covering(rules, document, firing=[firing], held=held, now=now)
+        return chosen and chosen.name, refused
+
+    return asked
+
+
+def _edited(case: Case, change: Callable[[Raw], Any]) -> Case:
+    """The same under another policy."""
+
+    def asked(modules: Modules, raw: Raw) -> Any:
+        other = deepcopy(raw)
+        change(other)
+        return case(modules, other)
+
+    return asked
+
+
+def _valid(modules: Modules, raw: Raw) -> Any:
+    """Whether the file is taken, and what it is."""
+    rules = modules.policy.Policy.model_validate(raw)
+    return rules.plan_expires_after_minutes, sorted(rules.signers)
+
+
+def _unchecked(modules: Modules, raw: Raw) -> Any:
+    """An approval of what adds risk, as a file that nobody validated might give it."""
+    rules = policy.Policy.model_validate(raw)
+    entry = rules.standing_approvals[0].model_copy(update={"action": SET})
+    entry = entry.model_copy(update={"signature": standing.sign(entry, KEY)})
+    rules = rules.model_copy(update={"standing_approvals": (entry,)})
+    return modules.standing.covering(rules, plan(planned(SET)), firing=["VarBreach"], held=False, now=NOON)[1]
+
+
+def _decides(name: str, role: str, document: Document, decision: str = "approve", place: str | None = None) -> Case:
+    """Why somebody may not decide."""
+
+    def asked(modules: Modules, raw: Raw) -> Any:
+        rules = policy.Policy.model_validate(raw)
+        return modules.approval.may_decide(document, Person(name, role, place), decision, rules)
+
+    return asked
+
+
+def _needs(document: Document) -> Case:
+    """Which level, and how many persons."""
+
+    def asked(modules: Modules, raw: Raw) -> Any:
+        rules = policy.Policy.model_validate(raw)
+        return modules.approval.level_needed(document, rules), modules.approval.approvers_needed(rules, document)
+
+    return asked
+
+
+def _wider(raw: Raw) -> None:
+    raw["standing_approvals"][0]["bounds"]["kelly_fraction"] = {"low": 0.5, "high": 1.5}
+    signed(raw)
+
+
+KINDS = [kind for kinds in shipped()["levels"].values() for kind in kinds]
+EASY, HARD = planned(REDUCE), planned(SET, authority="L2")
+EXPIRES = utc(2027, 12, 31)
+CASES: dict[str, Case] = {
+    # windows
+    "on a Thursday": _guard(SET),
+    "before the week ends": _guard(SET, utc(2026, 6, 5, 19, 50)),
+    "as the week ends": _guard(SET, utc(2026, 6, 5, 20, 10)),
+    "after that midnight": _guard(SET, utc(2026, 6, 5, 22, 50)),
+    "towards its end": _guard(SET, utc(2026, 6, 5, 23, 50)),
+    "after its end": _guard(SET, utc(2026, 6, 6, 0, 10)),
+    "a day before, after midnight": _guard(SET, utc(2026, 6, 4, 22, 50)),
+    "at the same time a day later": _guard(SET, utc(2026, 6, 6, 20, 10)),
+    "as the week ends, elsewhere": _guard(SET, utc(2026, 6, 5, 20, 10), "quant"),
+    "as the week ends, a fix": _guard(REFRESH, utc(2026, 6, 5, 20, 10)),
+    "as the week ends, less risk": _guard(REDUCE, utc(2026, 6, 5, 20, 10)),
+    "before New York opens": _guard(SET, utc(2026, 6, 3, 13, 20)),
+    "as New York opens": _guard(SET, utc(2026, 6, 3, 13, 40), "quant"),
+    "before New York closes": _guard(SET, utc(2026, 6, 3, 19, 50)),
+    "as New York closes": _guard(SET, utc(2026, 6, 3, 20)),
+    "while New York is closed": _guard(SET, utc(2026, 6, 2, 15)),
+    "before the expiry": _guard(SET, utc(2026, 12, 25, 6)),
+    "in the expiry": _guard(SET, utc(2026, 12, 25, 8)),
+    "in the expiry, elsewhere": _guard(SET, utc(2026, 12, 25, 8), "quant"),
+    "after the expiry": _guard(SET, utc(2026, 12, 25, 9)),
+    # what the platform shows
+    "trading is stopped": _guard(SET, trading=False),
+    "trading is stopped, less risk": _guard(REDUCE, trading=False),
+    "trading is stopped, no new risk": _guard(STOP, trading=False),
+    "trading is stopped, nobody minds": _edited(
+        _guard(SET, trading=False), lambda raw: raw["guards"].update(trading_stopped_forbids_new_risk=False)
+    ),
+    "nothing would be ready": _guard(REFRESH, ready=2, least_ready=0),
+    "one would be ready": _guard(REFRESH, ready=2, least_ready=1),
+    "nothing was ready": _guard(REFRESH, ready=0, least_ready=0),
+    "VaR is high": _guard(SET, max_var_pct=1.52),
+    "VaR is not known": _guard(SET, max_var_pct=None),
+    "VaR is high, no hot reload": _guard(REFRESH, max_var_pct=9.0),
+    "VaR is high, nobody minds": _edited(
+        _guard(SET, max_var_pct=9.0), lambda raw: raw["guards"].update(hot_reload_max_var_pct=None)
+    ),
+    # levels and budgets
+    **{f"{kind}, undo {undo}": _authority(kind, undo) for kind in KINDS for undo in ("inverse", "none")},
+    "an action with an authority of its own": lambda modules, raw: modules.policy.Policy.model_validate(raw).authority(
+        ACTIONS[REFRESH], Undo(kind="inverse", reason="")
+    ),
+    **{f"budget of {action}": _budget(action) for action in (REDUCE, SET, REFRESH)},
+    "persons": lambda modules, raw: [
+        modules.policy.Policy.model_validate(raw).approvers(name) for name in (SET, REFRESH)
+    ],
+    # the file
+    "valid": _valid,
+    "an unknown action": _edited(_valid, lambda raw: raw["actions"].update({"crypto.burn": {}})),
+    "a kind at two levels": _edited(_valid, lambda raw: raw["levels"]["L2"].append("restart")),
+    "a kind at no level": _edited(_valid, lambda raw: raw["levels"]["L1"].remove("restart")),
+    "a window without an offset": _edited(
+        _valid, lambda raw: raw["guards"]["expiry_windows"][0].update(end="2026-12-25T09:00:00")
+    ),
+    "an approval for no action": _edited(_valid, lambda raw: raw["standing_approvals"][0].update(action="crypto.burn")),
+    "an approval of more risk": _edited(_valid, lambda raw: raw["standing_approvals"][0].update(action=SET)),
+    "an end without an offset": _edited(
+        _valid, lambda raw: raw["standing_approvals"][0].update(expires="2027-12-31T00:00:00")
+    ),
+    # standing approvals
+    "stands": _stands(plan(planned(REDUCE))),
+    "stands until the end": _stands(plan(planned(REDUCE)), EXPIRES - dt.timedelta(hours=1)),
+    "stands no longer": _stands(plan(planned(REDUCE)), EXPIRES + dt.timedelta(hours=1)),
+    "the other entry stands no longer": _stands(
+        plan(planned(STOP), environment="sandbox"), EXPIRES + dt.timedelta(hours=1)
+    ),
+    "another alert": _stands(plan(planned(REDUCE)), firing="Other"),
+    "on hold": _stands(plan(planned(REDUCE)), held=True),
+    "on hold, no new risk": _stands(plan(planned(STOP), environment="sandbox"), held=True),
+    "on hold, and the other entry": _stands(plan(planned(STOP), environment="production"), held=True),
+    "another platform": _stands(plan(planned(REDUCE), platform="quant")),
+    "another environment": _stands(plan(planned(REDUCE), environment="sandbox")),
+    "a staged one": _stands(plan(planned(REDUCE), environment="staging")),
+    "an action without one": _stands(plan(planned(REFRESH))),
+    "two of an action": _stands(plan(planned(REDUCE), planned(REDUCE))),
+    "one more action": _stands(plan(planned(REDUCE), planned(REFRESH))),
+    "two persons": _stands(plan(planned(REDUCE, approvers=2))),
+    "more risk": _unchecked,
+    "unsigned": _edited(_stands(plan(planned(REDUCE))), lambda raw: raw["standing_approvals"][0].update(signature="")),
+    **{f"Kelly {kelly!r}": _stands(plan(planned(REDUCE, kelly=kelly))) for kelly in (0.04, 0.06, 0.18, 0.26, "0.1")},
+    "Kelly True": _edited(_stands(plan(planned(REDUCE, kelly=True))), _wider),
+    # people
+    "a viewer": _decides("vera", "viewer", plan(EASY)),
+    "a machine": _decides("bot", "machine", plan(EASY)),
+    "L1": _decides("ann", "L1", plan(EASY)),
+    "L1 for more than that": _decides("ann", "L1", plan(EASY, HARD)),
+    "L2": _decides("bob", "L2", plan(EASY, HARD)),
+    "L2 elsewhere": _decides("otto", "L2", plan(HARD), place="quant"),
+    "whoever started it": _decides("ann", "L1", plan(EASY, initiator="ann")),
+    "whoever started more than that": _decides("bob", "L2", plan(HARD, initiator="bob")),
+    "whoever started it, to apply it": _decides("bob", "L2", plan(HARD, initiator="bob"), "apply"),
+    "stricter than when it was planned": _needs(plan(planned(SET))),
+    "looser than when it was planned": _needs(plan(planned(REDUCE, authority="L3", approvers=2))),
+    "two persons since": _needs(plan(planned(REFRESH))),
+    "started by nobody known": _needs(plan(HARD, initiator=f"root{UNPROVEN}")),
+    "started by nobody known, L1": _needs(plan(EASY, initiator=f"root{UNPROVEN}")),
+    "started by somebody": _needs(plan(HARD, initiator="bob")),
+}
+
+
+def answer(case: Case, modules: Modules, raw: Raw) -> str:
+    """What is said of a case; an error is an answer too."""
+    try:
+        return repr(case(modules, raw))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def answers(modules: Modules, raw: Raw) -> dict[str, str]:
+    """What is said of every case."""
+    return {name: answer(case, modules, raw) for name, case in CASES.items()}
