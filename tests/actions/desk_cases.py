@@ -52,10 +52,13 @@ class Desk:
         plans.keep(self.world.settings, self.connection, document, actor="recorder")
         return document
 
-    def decided(self, document: Document, who: Iterable[tuple[str, str]], decision: str = "approve") -> None:
+    def decided(
+        self, document: Document, who: Iterable[tuple[str, str]], decision: str = "approve", glass: bool = False
+    ) -> None:
         """What somebody decided, in the role that they had then."""
         for person, role in who:
-            facts = {"hash": document.hash, "person": person, "role": role, "decision": decision, "reason": ""}
+            facts = {"hash": document.hash, "person": person, "role": role, "decision": decision}
+            facts |= {"reason": WHY, "break_glass": glass}
             self.connection.execute(queries("actions").decide, facts)
 
     def state(self, hash_: str, state: str) -> None:
@@ -77,19 +80,21 @@ class Desk:
 
 
 Case = Callable[[Modules, Desk], Any]
+WHY = "nobody else is awake"
 FIX = planned(REFRESH, arguments=REASON, authority="L2", approvers=2)
 LESS, NONE_NEW = planned(REDUCE), planned(STOP, arguments=REASON)
 MORE = planned(SET, authority="L2")
 
 
 def _sufficient(
-    action: PlannedAction, *who: tuple[str, str], decision: str = "approve", alert: str = "", initiator: str = "alert"
-) -> Case:
+    action: PlannedAction, *who: tuple[str, str], decision: str = "approve", alert: str = "", initiator: str = "alert",
+    glass: bool = False,
+) -> Case:  # fmt: skip
     """Whether the approvals are enough."""
 
     def asked(modules: Modules, desk: Desk) -> Any:
         document = desk.document(action, initiator=initiator)
-        desk.decided(document, who, decision)
+        desk.decided(document, who, decision, glass)
         if alert:
             desk.alert(alert)
         return modules.approval.sufficient(desk.world.settings, desk.connection, document)
@@ -163,7 +168,7 @@ def _inverse(undo: Undo) -> Case:
 
 def _decision(
     decision: str, name: str, *, action: str = REDUCE, state: str = "proposed", by: str = "alert", before: str = "",
-    overdue: bool = False, hold: bool = False,
+    overdue: bool = False, hold: bool = False, broke: str = "", now: str = "", **more: Any,
 ) -> Case:  # fmt: skip
     """What comes of a decision about a plan of a run that somebody started."""
 
@@ -172,6 +177,8 @@ def _decision(
         hash_ = _proposed(world, action, by)
         if before:
             modules.approval.approve(world.settings, hash_, world.person(before))
+        if broke:
+            modules.approval.approve(world.settings, hash_, world.person(broke), WHY, break_glass=True)
         if state != "proposed":
             world.execute("UPDATE plans SET state = %s WHERE hash = %s", (state, hash_))
         if state == "verified":
@@ -181,7 +188,9 @@ def _decision(
         if hold:
             holds.place(world.settings, world.person("bob"), reason="wait")
         try:
-            return getattr(modules.approval, decision)(world.settings, hash_, world.person(name)).state
+            person = world.person(name)
+            person = replace(person, role=now) if now else person
+            return getattr(modules.approval, decision)(world.settings, hash_, person, **more).state
         finally:
             world.execute("UPDATE holds SET released_at = now()")
 
@@ -226,6 +235,10 @@ CASES: dict[str, dict[str, Case]] = {
         "L1, approved by whoever started it": _sufficient(LESS, ("ann", "L1"), initiator="ann"),
         "approved by one of two": _sufficient(FIX, ("bob", "L2")),
         "approved by two": _sufficient(FIX, *TWO),
+        "the glass broken by L1": _sufficient(MORE, ("ann", "L1"), glass=True),
+        "the glass broken by a viewer": _sufficient(MORE, ("vera", "viewer"), glass=True),
+        "the glass broken by whoever started it": _sufficient(MORE, ("bob", "L2"), initiator="bob", glass=True),
+        "the glass broken in place of the second": _sufficient(FIX, ("bob", "L2"), glass=True),
         "only asked for": _sufficient(LESS, ("ann", "L1"), decision="apply"),
         "approved in advance": _sufficient(LESS, ("standing:var-emergency-reduce", "standing"), alert="firing"),
         "approved in advance, resolved": _sufficient(
@@ -257,6 +270,8 @@ CASES: dict[str, dict[str, Case]] = {
         "no alert, and no condition to look at": _problems(FIX),
         "no alert, and its condition holds": _problems(FIX, check=FIRING),
         "no alert, and its condition is over": _problems(FIX, check=CALM),
+        "no alert, its condition is over, no new risk": _problems(NONE_NEW, check=CALM),
+        "the alert is resolved, no new risk": _problems(NONE_NEW, alert="resolved", check=FIRING),
         "undo of what was applied": _problems(FIX, undo_of="verified", check=CALM),
         "undo of what is undone": _problems(FIX, undo_of="undone"),
     },
@@ -273,7 +288,15 @@ CASES: dict[str, dict[str, Case]] = {
         "approve, approved": _decision("approve", "bea", before="ann"),
         "approve, too late": _decision("approve", "ann", overdue=True),
         "approve, whoever started it": _decision("approve", "bob", action=SET, by="bob"),
+        "approve, L1 for more than that": _decision("approve", "ann", action=SET),
+        "approve, L1 breaks the glass": _decision("approve", "ann", action=SET, reason=WHY, break_glass=True),
+        "approve, breaks the glass for no reason": _decision("approve", "ann", action=SET, break_glass=True),
+        "approve, breaks the glass where none is": _decision("approve", "ann", reason=WHY, break_glass=True),
+        "approve, a viewer breaks the glass": _decision("approve", "vera", reason=WHY, break_glass=True),
         "approve, one of two": _decision("approve", "bob", action=SET, by="root (no token)"),
+        "approve, breaks the glass in place of the second": _decision(
+            "approve", "bob", action=SET, by="root (no token)", reason=WHY, break_glass=True
+        ),
     },
     "reject": {
         "reject": _decision("reject", "ann"),
@@ -285,6 +308,11 @@ CASES: dict[str, dict[str, Case]] = {
         "apply, a viewer": _decision("apply", "vera", before="ann"),
         "apply, not approved": _decision("apply", "ann"),
         "apply, on hold": _decision("apply", "ann", before="ann", hold=True),
+        "apply, who broke the glass": _decision("apply", "ann", action=SET, broke="ann"),
+        "apply, L1 where another broke the glass": _decision("apply", "bea", action=SET, broke="ann"),
+        "apply, who approved it and has that authority no longer": _decision(
+            "apply", "bob", action=SET, before="bob", now="L1"
+        ),
         "apply, whoever started it": _decision("apply", "bob", action=SET, by="bob", before="ben"),
     },
     "undo": {

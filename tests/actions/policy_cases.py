@@ -194,12 +194,20 @@ def _unchecked(modules: Modules, raw: Raw) -> Any:
     return modules.standing.covering(rules, plan(planned(SET)), firing=["VarBreach"], held=False, now=NOON)[1]
 
 
-def _decides(name: str, role: str, document: Document, decision: str = "approve", place: str | None = None) -> Case:
+def _decides(
+    name: str,
+    role: str,
+    document: Document,
+    decision: str = "approve",
+    place: str | None = None,
+    *,
+    glass: bool = False,
+) -> Case:
     """Why somebody may not decide."""
 
     def asked(modules: Modules, raw: Raw) -> Any:
         rules = policy.Policy.model_validate(raw)
-        return modules.approval.may_decide(document, Person(name, role, place), decision, rules)
+        return modules.approval.may_decide(document, Person(name, role, place), decision, rules, break_glass=glass)
 
     return asked
 
@@ -314,6 +322,12 @@ CASES: dict[str, Case] = {
     "whoever started it": _decides("ann", "L1", plan(EASY, initiator="ann")),
     "whoever started more than that": _decides("bob", "L2", plan(HARD, initiator="bob")),
     "whoever started it, to apply it": _decides("bob", "L2", plan(HARD, initiator="bob"), "apply"),
+    "L1 breaks the glass for more than that": _decides("ann", "L1", plan(EASY, HARD), glass=True),
+    "whoever started more than that breaks the glass": _decides("bob", "L2", plan(HARD, initiator="bob"), glass=True),
+    "whoever started what needs L3 breaks the glass": _decides(
+        "cleo", "L3", plan(planned(SET, authority="L3"), initiator="cleo"), glass=True
+    ),
+    "a viewer breaks the glass": _decides("vera", "viewer", plan(EASY), glass=True),
     "stricter than when it was planned": _needs(plan(planned(SET))),
     "looser than when it was planned": _needs(plan(planned(REDUCE, authority="L3", approvers=2))),
     "two persons since": _needs(plan(planned(REFRESH))),
