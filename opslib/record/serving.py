@@ -72,7 +72,8 @@ class Served(ABC):
             while (message := wire.receive(connection)) is not None:
                 wire.send(connection, *self._answer(message[0]))
         except (OSError, RecorderError) as error:
-            _log.info("a connection ended", run=self._run, why=str(error))
+            if connection.fileno() != -1:  # else it was ended here, with its run
+                _log.info("a connection ended", run=self._run, why=str(error))
         finally:
             self._open.discard(connection)
             shut(connection)
