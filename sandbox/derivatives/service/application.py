@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -54,11 +55,12 @@ class Application:
 
     def __init__(self, release: Release, models: Models, card: Card, cache: Cache, store: Store, batch: int) -> None:
         self.meters = Meters()
-        self.queue = Queue(self.meters.latency.observe)
+        self.queue = Queue(self.meters.latency.observe, self._wake)
         self.sessions = Sessions()
         self._release, self._models, self._card, self._cache, self._store = release, models, card, cache, store
         self._batch = batch
         self._market: dict[str, Quote] = {}
+        self._usual: list[Option] = []
         self._book: dict[str, float] = {}
         self._trading: dict[str, Any] = {"enabled": True, "reason": "", "since": None}
         self._hedging: dict[str, Any] = {"enabled": True, "reason": "", "since": None}
@@ -78,6 +80,8 @@ class Application:
                 self._compute("", "", usual)
         except (OutOfMemory, PricingFailed) as error:
             _log.warning("started without having computed: %s", error)
+        else:
+            self._usual = options[:1]
 
     async def handle(self, request: Request) -> Answer:
         """Answer a request; what fails is counted by its label and told in the log."""
@@ -108,6 +112,11 @@ class Application:
             except (redis.RedisError, ValueError) as problem:
                 _log.warning("a switch cannot be read: %s", problem)
             await asyncio.sleep(_LOOK_S)
+
+    def _wake(self) -> None:
+        """Compute something usual, of which nothing is kept."""
+        with suppress(PricingFailed):
+            greeks(self._usual, self._market, self._models, self._release, self._card.there)
 
     def _failed(self, error: Exception) -> Answer:
         label, status = next(found for kind, found in _LABELS.items() if isinstance(error, kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 from dataclasses import dataclass, field
 
 from sandbox.derivatives.service.pricing import Row
@@ -31,7 +32,7 @@ class Sessions:
         return len(self._open)
 
     def note(self, client: str, session: str, rows: list[Row]) -> float:
-        """Take results into a session; return the delta of all sessions of that client [USD]."""
+        """Take results into a session; return the client's share of the exposure of all [1]."""
         found = self._open.get(session)
         if found is None:
             found = self._open[session] = _Session(client)
@@ -39,11 +40,13 @@ class Sessions:
         found.vega = sum(row[3] for row in rows)
         found.profile[found.place % _PROFILE] = found.delta
         found.place += 1
-        total = 0.0
+        of_client = of_all = 0.0
         for one in self._open.values():
+            exposure = math.hypot(one.delta, one.vega)
+            of_all += exposure
             if one.client == client:
-                total += one.delta
-        return total
+                of_client += exposure
+        return of_client / of_all if of_all else 0.0
 
     def end(self, session: str) -> bool:
         """Close a session; whether there was one."""

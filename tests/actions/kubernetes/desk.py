@@ -13,7 +13,7 @@ from opslib.actions.documents import Plan
 from opslib.actions.kubernetes import BY_SERVER
 from opslib.people import Person
 from opslib.settings import Settings
-from tests.probes.kubernetes.world import World
+from tests.probes.kubernetes.world import World, until
 
 WHO = Person("dora", "L4", None)
 OTHER = Person("erin", "L4", None)
@@ -62,11 +62,22 @@ def versions(desk: Desk) -> dict[str, str]:
     return {**found, "ingress": one.metadata.resource_version}
 
 
+def settled(desk: Desk) -> bool:
+    """Whether every roll-out of before is through, with the pods that it replaced gone."""
+    apps = client.AppsV1Api(desk.world.api).list_namespaced_deployment(desk.world.namespace).items
+    pods = client.CoreV1Api(desk.world.api).list_namespaced_pod(desk.world.namespace).items
+    seen = all((one.status.observed_generation or 0) >= one.metadata.generation for one in apps)
+    updated = all((one.status.updated_replicas or 0) == one.spec.replicas for one in apps)
+    kept = sum(one.spec.replicas for one in apps)
+    return seen and updated and len(pods) == kept and not any(pod.metadata.deletion_timestamp for pod in pods)
+
+
 def previewed(desk: Desk, name: str, /, **arguments: Any) -> Plan:
     """The plan of one action, which has changed nothing, by the server's own dry run."""
+    until(lambda: settled(desk), "an end of the roll-outs of before")
     before = versions(desk)
     plan = desk.propose((name, arguments))
-    assert versions(desk) == before
+    assert (after := versions(desk)) == before, sorted(before.items() ^ after.items())
     [planned] = plan.document.actions
     assert planned.preview["checked_by"] == BY_SERVER
     assert planned.target.uid
