@@ -77,7 +77,7 @@ class Application:
         usual = (options * _USUAL)[:_USUAL]
         try:
             for _ in range(_ROUNDS):
-                self._compute("", "", usual)
+                self._compute("", usual)
         except (OutOfMemory, PricingFailed) as error:
             _log.warning("started without having computed: %s", error)
         else:
@@ -115,8 +115,8 @@ class Application:
 
     def _wake(self) -> None:
         """Compute something usual, of which nothing is kept."""
-        with suppress(PricingFailed):
-            greeks(self._usual, self._market, self._models, self._release, self._card.there)
+        with suppress(OutOfMemory, PricingFailed):
+            self._compute("", self._usual)
 
     def _failed(self, error: Exception) -> Answer:
         label, status = next(found for kind, found in _LABELS.items() if isinstance(error, kind))
@@ -174,7 +174,9 @@ class Application:
         cached = {place: row for place, row in zip(marked, found, strict=True) if row is not None}
         wanted = [place for place in range(len(options)) if place not in cached]
         chosen = [options[place] for place in wanted]
-        rows: list[Row] = await self.queue.run(lambda: self._compute(client, session, chosen)) if chosen else []
+        rows: list[Row] = await self.queue.run(lambda: self._compute(client, chosen)) if chosen else []
+        if rows and session:
+            self.sessions.note(client, session, rows)
         computed = dict(zip(wanted, rows, strict=True))
         fresh = [place for place in marked if place in computed]
         if fresh:
@@ -184,8 +186,8 @@ class Application:
         every = [cached[place] if place in cached else computed[place] for place in range(len(options))]
         return document({"greeks": [dict(zip(FIELDS, row, strict=True)) for row in every]})
 
-    def _compute(self, client: str, session: str, options: list[Option]) -> list[Row]:
-        """Greeks of one request: in batches through the card's memory, then taken into the client's session."""
+    def _compute(self, client: str, options: list[Option]) -> list[Row]:
+        """Greeks of one request, in batches through the card's memory, and how much of the whole the client is."""
         there = self._card.there
         size = self._batch or len(options)
         rows: list[Row] = []
@@ -194,8 +196,7 @@ class Application:
             if there:
                 self._card.take(len(part) * _WORKSPACE_MIB)
             rows += greeks(part, self._market, self._models, self._release, there)
-        if session:
-            self.sessions.note(client, session, rows)
+        self.sessions.share(client)
         return rows
 
     async def _trade(self, asked: dict[str, Any]) -> Answer:

@@ -31,8 +31,8 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
-    def note(self, client: str, session: str, rows: list[Row]) -> float:
-        """Take results into a session; return the client's share of the exposure of all [1]."""
+    def note(self, client: str, session: str, rows: list[Row]) -> None:
+        """Take results into a session."""
         found = self._open.get(session)
         if found is None:
             found = self._open[session] = _Session(client)
@@ -40,13 +40,14 @@ class Sessions:
         found.vega = sum(row[3] for row in rows)
         found.profile[found.place % _PROFILE] = found.delta
         found.place += 1
-        of_client = of_all = 0.0
+
+    def share(self, client: str) -> float:
+        """The share of a client in what all are exposed to [1]."""
+        exposed: dict[str, float] = {}
         for one in self._open.values():
-            exposure = math.hypot(one.delta, one.vega)
-            of_all += exposure
-            if one.client == client:
-                of_client += exposure
-        return of_client / of_all if of_all else 0.0
+            exposed[one.client] = exposed.get(one.client, 0.0) + math.hypot(one.delta, one.vega)
+        whole = sum(exposed.values())
+        return exposed.get(client, 0.0) / whole if whole else 0.0
 
     def end(self, session: str) -> bool:
         """Close a session; whether there was one."""
