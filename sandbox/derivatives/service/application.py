@@ -114,9 +114,10 @@ class Application:
             await asyncio.sleep(_LOOK_S)
 
     def _wake(self) -> None:
-        """Compute something usual, of which nothing is kept."""
-        with suppress(OutOfMemory, PricingFailed):
-            self._compute("", self._usual)
+        """Compute something usual, of which nothing is kept; nothing where what is usual is not quick."""
+        if self._usual:
+            with suppress(OutOfMemory, PricingFailed):
+                self._compute("", self._usual)
 
     def _failed(self, error: Exception) -> Answer:
         label, status = next(found for kind, found in _LABELS.items() if isinstance(error, kind))
