@@ -1,8 +1,5 @@
 """One run, from its request to its sealed record: `python -m opslib.runs.run RUN --parent PID`."""
 
-# nbformat and nbconvert have no annotations.
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 import argparse
@@ -10,27 +7,21 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
 import structlog
-from psycopg.types.json import Jsonb
 
 from opslib import incidents, platforms, store
-from opslib.canonical import file_digest
-from opslib.errors import RecorderError, RecordError, RunbookError, StoreError
+from opslib.errors import RecordError, StoreError
 from opslib.intake.cleaning import clean
-from opslib.record import archive, redaction
-from opslib.record.client import running
-from opslib.runs import catalogue, descendants, ending, html, kernels, parameters, provenance, queue
-from opslib.runs.catalogue import Runbook
+from opslib.record import redaction
+from opslib.runs import catalogue, descendants, ending, parameters, provenance, queue
 from opslib.runs.cells import Stop
-from opslib.runs.engine import Recording, RunFailed
-from opslib.runs.formats import NotebookNode, nbformat
-from opslib.runs.notebook import ExecutedNotebook
+from opslib.runs.engine import Recording
+from opslib.runs.execution import Execution
 from opslib.runs.processes import HAND_BACK
 from opslib.runs.pulse import Pulse
 from opslib.runs.scribe import ACTOR, RunJournal
@@ -40,7 +31,7 @@ from opslib.sql import queries
 ENDED = ("succeeded", "failed", "timed-out", "cancelled", "kernel-died", "lost")
 NOT_TAKEN = 75
 """The exit code of a run that nothing became of, since the store was away: it is to be started again."""
-_SESSION_S = 5.0
+_CONNECTIONS = 2  # the run's own, and its journal's
 _log = structlog.get_logger(__name__)
 
 
@@ -147,12 +138,13 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
         raise RecordError(f"there is no run {run}")
     if claimed is None:
         return str(row["state"])
+    commit = provenance.Commit(settings.notebooks)
     journal = RunJournal(settings, row["incident"], run)
     pulse = Pulse(settings, row["incident"], run, stop)
     redact = redaction.default(settings)
     recording, before = Recording(None, events=journal, stop=stop, redact=redact), redact.replaced
     try:
-        state, sentence = _examine(settings, row, recording, journal)
+        state, sentence = Execution(settings, row, recording, journal, commit).examine()
         handed_back = state == "handed-back"
         if state in ("stopped", "handed-back"):
             state = "cancelled" if inline else "lost"
@@ -175,26 +167,6 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
     return state
 
 
-def session_serves(path: str) -> bool:
-    """Whether the recorder's session behind a socket can be asked."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_SESSION_S)
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
-
-
-def _import_ahead() -> None:
-    """What the run needs later, imported while it waits for recorder and kernel, and imports nothing itself."""
-    import papermill  # noqa: F401
-
-    from opslib.actions import plans  # noqa: F401
-
-    html.exporter()
-
-
 def _flushed(journal: RunJournal, state: str, sentence: str) -> tuple[str, str]:
     """The state, once the journal has all that led to it; a run whose journal has gaps did not succeed."""
     try:
@@ -202,113 +174,6 @@ def _flushed(journal: RunJournal, state: str, sentence: str) -> tuple[str, str]:
     except RecordError as error:
         return ("failed", str(error)) if state == "succeeded" else (state, sentence)
     return state, sentence
-
-
-def _examine(settings: Settings, row: dict[str, Any], recording: Recording, journal: RunJournal) -> tuple[str, str]:
-    """Resolve, open a session with the recorder, run the notebook; the state and why.
-
-    The state is `stopped` when this process had to end, `handed-back` when the worker asked for that, and `forsaken`
-    when recorder or store went away: none says anything of the notebook, which may be run again.
-    """
-    runbook: Runbook | None = None
-    resolved: dict[str, Any] = {}
-    try:
-        runbook = catalogue.find(settings, row["runbook"])
-        where = platforms.load(settings, row["platform"])
-        resolved = parameters.resolve(runbook, where, row["requested"], row["alert"])
-        _prepare(settings, row, runbook, resolved, recording)
-        journal.write("run-started", recording.facts | {"confinement": kernels.confinement()})
-        journal.flush()
-        ahead = threading.Thread(target=_import_ahead, name="imports", daemon=True)
-        ahead.start()
-        subject = {name: row[name] for name in ("incident", "platform", "runbook", "mode", "alert")}
-        with (
-            running(settings) as recorder,
-            recorder.session(run=row["id"], parameters=resolved, **subject) as session,
-            kernels.started(
-                settings,
-                ops_socket=session.socket_path,
-                card=runbook.card,
-                tell=lambda how: journal.write("kernel", {"kernel": how}),
-            ) as recording.kernel,
-        ):
-            ahead.join()  # two threads must not import one package at once
-            try:
-                return _run_notebook(runbook, resolved, recording)
-            except RunFailed as error:
-                if error.state != "failed" or session_serves(session.socket_path):
-                    return error.state, str(error)
-                return "forsaken", f"{error} The recorder ended while the run went on."
-    except (RunbookError, OSError, psycopg.Error) as error:
-        sentence = f"No cell ran: {error}" if recording.executed is None else str(error)
-        _unexecuted(settings, row, runbook, resolved, recording)
-        away = isinstance(error, (RecorderError, StoreError, psycopg.OperationalError))
-        return "forsaken" if away else "failed", sentence
-
-
-def _prepare(
-    settings: Settings, row: dict[str, Any], runbook: Runbook, resolved: dict[str, Any], recording: Recording
-) -> None:
-    """The file, the bounds and the facts of the run, which the store gets to know too."""
-    recording.path = archive.folder(settings, row) / f"{row['number']:02d}-{runbook.name}.ipynb"
-    recording.cell_timeout_s = runbook.cell_timeout_s or settings.cell_timeout_s
-    recording.run_timeout_s = runbook.run_timeout_s or settings.run_timeout_s
-    recording.facts = {
-        **{name: row[name] for name in ("incident", "number", "runbook", "platform", "mode", "attempt")},
-        "run": row["id"],
-        "parameters": resolved,
-        "notebook": file_digest(runbook.path),
-        "commit": provenance.commit(runbook.path.parent),
-        "lock": provenance.lock(),
-    }
-    values = {
-        "run": row["id"],
-        "parameters": Jsonb(resolved),
-        "record": recording.path.relative_to(settings.home).as_posix(),
-    }
-    with store.transaction(settings) as connection:
-        connection.execute(queries("runs").begin, values)
-
-
-def _run_notebook(runbook: Runbook, resolved: dict[str, Any], recording: Recording) -> tuple[str, str]:
-    """Hand over to papermill with our engine; a node goes in, so that no path is made of a parameter."""
-    import papermill
-
-    source = nbformat.read(runbook.path, as_version=4)
-    papermill.execute_notebook(
-        _papermill_ready(source),
-        None,
-        resolved,
-        engine_name="runbook",
-        kernel_name="python3",
-        language="python",
-        progress_bar=False,
-        recording=recording,
-    )
-    return "succeeded", ""
-
-
-def _papermill_ready(source: NotebookNode) -> NotebookNode:
-    """The notebook without what an earlier execution left in it."""
-    for cell in source.cells:
-        cell.metadata.pop("papermill", None)
-    source.metadata.pop("papermill", None)
-    return source
-
-
-def _unexecuted(
-    settings: Settings, row: dict[str, Any], runbook: Runbook | None, resolved: dict[str, Any], recording: Recording
-) -> None:
-    """The record of a run that could not begin: its notebook, of which nothing ran."""
-    if recording.executed is not None or runbook is None:
-        return
-    try:
-        if recording.path is None:
-            _prepare(settings, row, runbook, resolved, recording)
-        source = nbformat.read(runbook.path, as_version=4)
-        recording.executed = ExecutedNotebook(source, recording.path, recording.facts)
-    except (RunbookError, OSError, psycopg.Error) as error:
-        _log.error("no notebook could be put into the record", run=row["id"], why=str(error))
 
 
 def _me() -> str:
@@ -340,24 +205,55 @@ def heeding_signals(stop: Stop, *, inline: bool) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def serve(asked: Callable[[], int | None], parent: int) -> int:
+    """Get ready, ask for a run's number, and execute that run for a worker; end with its process.
+
+    Parameters
+    ----------
+    asked : callable
+        Waits for the number; None where there is to be no run.
+    parent : int
+        The process with which this one ends.
+
+    Returns
+    -------
+    int
+        0 once the run has ended, in whatever state; `NOT_TAKEN`.
+    """
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    stop = Stop()
+    with heeding_signals(stop, inline=False):
+        descendants.end_with_parent(signal.SIGTERM, parent)
+        settings = Settings()
+        with closing(store.Kept(settings, most=_CONNECTIONS)) as kept, kept:
+            _get_ready(settings)
+            run = asked()
+            try:
+                if run is not None:
+                    execute(settings, run, stop=stop)
+            except (StoreError, psycopg.OperationalError) as error:
+                _log.warning("the store is away", run=run, why=str(error).strip())
+                return NOT_TAKEN
+    return 0
+
+
+def _get_ready(settings: Settings) -> None:
+    """Connections on which PostgreSQL has made the plans of the first questions; there is no run 0."""
+    sql = queries("runs")
+    with suppress(StoreError, psycopg.Error), store.transaction(settings) as connection:
+        for question in (sql.claim, sql.one):
+            connection.execute(question, {"run": 0, "worker": ""})
+        with store.transaction(settings) as another:
+            another.execute(sql.one, {"run": 0})
+
+
 def main(arguments: list[str]) -> int:
-    """Execute one run for a worker, and end with it; 0 once the run has ended, in whatever state."""
+    """Execute one run for a worker: see `serve`."""
     parser = argparse.ArgumentParser(prog="python -m opslib.runs.run", description=__doc__)
     parser.add_argument("run", type=int)
     parser.add_argument("--parent", type=int, required=True, help="the worker's process")
     asked = parser.parse_args(arguments)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    stop = Stop()
-    with heeding_signals(stop, inline=False):
-        descendants.end_with_parent(signal.SIGTERM, asked.parent)
-        settings = Settings()
-        try:
-            with closing(store.Kept(settings)) as kept, kept:
-                execute(settings, asked.run, stop=stop)
-        except (StoreError, psycopg.OperationalError) as error:
-            _log.warning("the store is away", run=asked.run, why=str(error).strip())
-            return NOT_TAKEN
-    return 0
+    return serve(lambda: int(asked.run), asked.parent)
 
 
 if __name__ == "__main__":

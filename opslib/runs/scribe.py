@@ -46,6 +46,7 @@ class RunJournal:
         self._text: list[str] = []
         self._cell = ""
         self._told = 0
+        self._kept = store.kept_in_use()
         self._connection: store.Connection | None = None
         self._away_until = 0.0
         self._failure: RecordError | None = None
@@ -114,7 +115,8 @@ class RunJournal:
 
     def _work(self) -> None:
         with contextlib.suppress(StoreError, psycopg.OperationalError):  # then the first entry tries again
-            self._connection = store.connect(self._settings, autocommit=True)
+            taken = self._kept and self._kept.take(self._settings, "worker", autocommit=True)
+            self._connection = taken or store.connect(self._settings, autocommit=True)
         while True:
             try:
                 item = self._items.get(timeout=_GATHER_S)
