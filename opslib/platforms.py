@@ -12,6 +12,7 @@ from urllib.parse import quote
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from opslib import yamls
 from opslib.errors import ConfigurationError, UnknownRunbook
 from opslib.runs import catalogue, parameters
 from opslib.settings import Settings
@@ -20,7 +21,6 @@ __all__ = ["UNKNOWN", "Contact", "Mistakes", "Platform", "check", "contacts", "l
 
 UNKNOWN = "unknown"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # intake reads the routes with every delivery
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 EndpointRole = Literal["recorder", "applier"]
 
@@ -201,7 +201,7 @@ class Platform(Strict):
 def read_yaml(path: Path, mistakes: Mistakes) -> dict[str, Any] | None:
     """The mapping in a YAML file; what is wrong with the file itself goes to `mistakes`."""
     try:
-        document = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - the safe loader, in C
+        document = yamls.load(path.read_text("utf-8"))
     except FileNotFoundError:
         mistakes.add(path.name, "(the whole file)", f"is missing from {path.parent}")
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from opslib import yamls
 from opslib.actions.action import Action
 from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Level, PlannedAction, Undo
@@ -241,7 +242,7 @@ def load(settings: Settings) -> Policy:
     """
     path = settings.params / "policy.yaml"
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        raw = yamls.load(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"policy.yaml: (the whole file): is missing from {path.parent}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

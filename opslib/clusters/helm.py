@@ -19,11 +19,11 @@ from typing import Any
 
 import yaml
 
+from opslib import yamls
 from opslib.clusters.client import Cluster
 from opslib.errors import ActionFailed, ProbeError
 
 _LARGEST = 32 * 1024 * 1024
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Below these a value may be a secret: it is said that it differs, and no more.
 _HIDDEN = frozenset({"annotations", "args", "command", "data", "env", "stringData"})
 _TOLD = 80
@@ -127,7 +127,7 @@ def differences(before: str, after: str) -> list[dict[str, str]]:
 
 def _objects(manifest: str) -> dict[str, dict[str, Any]]:
     try:
-        found = [one for one in yaml.load_all(manifest, Loader=_Loader) if isinstance(one, dict)]
+        found = [one for one in yamls.load_all(manifest) if isinstance(one, dict)]
     except yaml.YAMLError as error:
         raise ProbeError("the manifest of the Helm release is no YAML") from error
     return {f"{one.get('kind')}/{(one.get('metadata') or {}).get('name')}": one for one in found}

@@ -15,7 +15,7 @@ __all__ = ["FAULTS", "new_sessions"]
 
 _API = "deployment/derivatives-api"
 _POLL_S = 0.2
-_SHARE = 0.15  # of the requests: the promise is broken after a minute or two, and as long after a restart
+_SHARE = 0.25  # of the requests: the promise is broken after a minute or two, and as long after a restart
 
 
 def gpu_unavailable(access: Access, rng: random.Random, progress: Progress) -> None:
@@ -46,7 +46,7 @@ def _moved(access: Access, left: str, many: int, within_s: float = 60.0) -> None
 
 def high_load(access: Access, rng: random.Random, _progress: Progress) -> None:
     """Many more clients, that think less."""
-    demand(access, clients=rng.randint(55, 70), think_s=round(rng.uniform(0.25, 0.3), 2))
+    demand(access, clients=rng.randint(42, 50), think_s=round(rng.uniform(0.25, 0.3), 2))
 
 
 def model_not_cached(access: Access, _rng: random.Random, progress: Progress) -> None:

@@ -26,7 +26,7 @@ def recent_deployment(access: Access, rng: random.Random, progress: Progress) ->
 
 def load_growth(access: Access, rng: random.Random, progress: Progress) -> None:
     """More clients every few seconds."""
-    most = rng.randint(90, 120)
+    most = rng.randint(60, 75)
     for clients in range(20, most + 1, 10):
         progress(f"{clients} clients")
         demand(access, clients=clients, think_s=0.3)

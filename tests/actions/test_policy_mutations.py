@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import replace
 from types import ModuleType
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from opslib import store
 from opslib.actions import applying, approval, policy, standing
 from tests.actions import desk_cases
 from tests.actions.mutants import Mutant, loaded, mutants
@@ -175,6 +177,13 @@ def test_the_table_is_answered() -> None:
 
 @pytest.mark.slow
 def test_every_guard_of_decisions_and_applies_counts(world: World) -> None:
+    with closing(store.Kept(world.settings, most=2)) as kept, kept:
+        survived = _survived(world)
+    assert set(survived) == set(SAME)
+
+
+def _survived(world: World) -> list[str]:
+    """The mutants that no case tells from what they were made of."""
     desk_cases.set_up(world)
     expected = {about: desk_cases.answers(cases, Modules(), world) for about, cases in desk_cases.CASES.items()}
     told = [one for cases in expected.values() for one in cases.values() if "Error: " in one]
@@ -187,5 +196,5 @@ def test_every_guard_of_decisions_and_applies_counts(world: World) -> None:
             cases = desk_cases.CASES[about].items()
             if all(desk_cases.answer(case, modules, world) == expected[about][name] for name, case in cases):
                 survived.append(mutant.name)
-    assert set(survived) == set(SAME)
     assert {about: desk_cases.answers(cases, Modules(), world) for about, cases in desk_cases.CASES.items()} == expected
+    return survived
