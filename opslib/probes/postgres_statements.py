@@ -14,6 +14,7 @@ from opslib.probes.registry import Frame, Target, probe
 
 STATEMENTS, ACTIVITY = "pg_stat_statements", "pg_stat_activity"
 _LONGEST_S = 5.0
+_LOOK_S = 0.1
 _ORDERS = ("total_ms", "mean_ms", "max_ms", "calls")
 _ADDS_UP = ("calls", "total_ms", "rows", "blocks_hit", "blocks_read", "temp_blocks")
 
@@ -28,7 +29,9 @@ def slow_queries(
     """The statements that take most time, `source` saying where that is known from.
 
     From `pg_stat_statements`: since its last reset, or, with `over_s` above zero, within that stretch from now [s, at
-    most 5]. Where it is not there: the statements that run now, from `pg_stat_activity`, with how long they have run.
+    most 5]. What runs then and does not end, or is cancelled, is not counted there: it is seen in `pg_stat_activity`, a
+    row for each such statement, with how long it ran at least. Where the first is not there: the statements that run
+    now, from the second.
 
     Columns: `query`, `calls`, `total_ms`, `mean_ms`, `max_ms` [ms], `share_pct` of all statements' time [%], `rows`,
     `blocks_hit`, `blocks_read`, `temp_blocks`, `database`, `user`, `query_id`, `source`.
@@ -43,7 +46,10 @@ def slow_queries(
         note = "; ".join(filter(None, (why, partly(connection)))) or None
     altogether = sum(row["total_ms"] or 0.0 for row in found)
     for row in found:
-        row |= {"source": source, "share_pct": 100 * (row["total_ms"] or 0.0) / altogether if altogether else None}
+        row |= {
+            "source": row.get("source", source),
+            "share_pct": 100 * (row["total_ms"] or 0.0) / altogether if altogether else None,
+        }
     found.sort(key=lambda row: -(row.get(by) or 0.0))
     kinds = {
         "query": "text",
@@ -92,10 +98,10 @@ def _statements(connection: postgres.Connection, over_s: float) -> tuple[str, li
 def _counted(connection: postgres.Connection, function: sql.Identifier, over_s: float) -> list[dict[str, Any]]:
     """What was counted, since the reset or within a stretch from now; the probes' own statements left out."""
     statement = block("statements", function=function)
-    before = {}
+    before, uncounted = {}, []
     if over_s > 0:
         before = {row["key"]: row for row in connection.execute(statement, {"text": False})}
-        time.sleep(over_s)
+        uncounted = _watched(connection, over_s)
     found = []
     for row in connection.execute(statement, {"text": True}):
         earlier = before.get(row["key"])
@@ -104,4 +110,23 @@ def _counted(connection: postgres.Connection, function: sql.Identifier, over_s: 
             row["mean_ms"] = row["total_ms"] / row["calls"] if row["calls"] else None
         if row["calls"] and STATEMENTS not in (row["query"] or ""):
             found.append(row)
-    return found
+    counted = {row[name] for row in found for name in ("query_id", "query")}
+    return found + [row for row in uncounted if not counted.intersection((row["query_id"], row["query"]))]
+
+
+def _watched(connection: postgres.Connection, over_s: float) -> list[dict[str, Any]]:
+    """The statements that run within a stretch from now, each as long as its executions were seen to run."""
+    until = time.monotonic() + over_s
+    executions: dict[str, dict[str, Any]] = {}
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(_LOOK_S, left))
+        rows(connection, "forget_snapshot")
+        executions |= {row["key"]: row for row in rows(connection, "watched")}
+    found: dict[str, dict[str, Any]] = {}
+    for one in executions.values():
+        row = found.setdefault(
+            one["query_id"] or one["query"], {**one, "source": ACTIVITY, "calls": 0, "total_ms": 0.0}
+        )
+        row |= {"calls": row["calls"] + 1, "total_ms": row["total_ms"] + one["ms"]}
+        row |= {"mean_ms": row["total_ms"] / row["calls"], "max_ms": max(one["ms"], row.get("max_ms", 0.0))}
+    return list(found.values())

@@ -132,6 +132,19 @@ FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND state = 'active' AND backend_type = 'client backend' AND query <> ''
 ORDER BY query_start LIMIT %(limit)s
 
+-- name: forget_snapshot
+-- What a transaction has seen of the sessions is looked at anew.
+SELECT pg_stat_clear_snapshot()
+
+-- name: watched
+-- Statements that run now for longer than a moment, each by session and start.
+SELECT a.pid::text || '/' || a.query_start::text AS key, to_jsonb(a) ->> 'query_id' AS query_id,
+       left(a.query, 4000) AS query, extract(epoch FROM clock_timestamp() - a.query_start)::float8 * 1000 AS ms,
+       coalesce(a.datname, '')::text AS database, coalesce(a.usename, '')::text AS "user"
+FROM pg_stat_activity a
+WHERE a.pid <> pg_backend_pid() AND a.state = 'active' AND a.backend_type = 'client backend' AND a.query <> ''
+    AND clock_timestamp() - a.query_start > interval '10 ms'
+
 -- name: tables
 -- Tables, largest first. The size of one that is locked exclusively comes from its last analyze, so that we never wait.
 SELECT n.nspname::text AS schema, c.relname::text AS "table", greatest(c.reltuples, 0)::int8 AS rows_estimate,

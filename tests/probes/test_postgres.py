@@ -182,6 +182,20 @@ def test_a_running_statement_is_seen_without_statistics(server: Server, target: 
         busy.end()
 
 
+def test_a_statement_that_never_ends_counts_within_a_stretch(server: Server, target: Target) -> None:
+    slow = "SELECT count(*) FROM generate_series(1, 100000000) AS never_counted"
+    busy = Waiter(server, "busy", slow)
+    try:
+        until(lambda: [row for row in rows("activity", target) if row["application"] == "busy" and row["query_s"]])
+        (seen,) = [row for row in rows("slow_queries", target, over_s=0.5, limit=50) if "never_counted" in row["query"]]
+        assert (seen["source"], seen["calls"]) == ("pg_stat_activity", 1)
+        assert 10.0 < seen["mean_ms"] == seen["max_ms"] == seen["total_ms"]
+    finally:
+        busy.connection.cancel_safe()
+        busy.end()
+    assert not any("never_counted" in row["query"] for row in rows("slow_queries", target, over_s=0.2, limit=50))
+
+
 def test_a_missing_index_is_named_by_its_columns(server: Server, target: Target) -> None:
     with server.admin() as admin:
         counted = admin.execute("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'").fetchone()
