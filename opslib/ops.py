@@ -144,7 +144,8 @@ class Ops:
         Returns
         -------
         Plan or None
-            None in a run that only observes, and where there is no action.
+            None in a run that only observes, where there is no action, and, said, where a guard of the policy holds
+            one back now.
 
         Raises
         ------
@@ -160,7 +161,11 @@ class Ops:
         if not actions:
             print("Nothing is proposed.")
             return None
-        shown = self._ask("propose", actions=actions, reason=reason)[0]
+        try:
+            shown = self._ask("propose", actions=actions, reason=reason)[0]
+        except errors.Forbidden as error:
+            print(f"Nothing is proposed: {error}.")
+            return None
         if shown is None:
             print("This run only observes: no plan was made.")
             return None

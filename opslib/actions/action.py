@@ -231,6 +231,8 @@ class Action(ABC):
         It can only make the platform's risk smaller. Such actions may have a standing approval, and restarts.
     stops_new_risk : bool
         It only stops new risk; allowed even on hold.
+    lifts : {"", "trading", "kill-switch"}
+        What stops new risk and is taken away by it; that alone does not forbid it.
     hot_reload : bool
         It changes parameters of a running trading system.
     mitigates : bool
@@ -245,6 +247,7 @@ class Action(ABC):
     kind: ClassVar[str]
     risk_reducing: ClassVar[bool] = False
     stops_new_risk: ClassVar[bool] = False
+    lifts: ClassVar[Literal["", "trading", "kill-switch"]] = ""
     hot_reload: ClassVar[bool] = False
     mitigates: ClassVar[bool] = True
     effect_within_s: float

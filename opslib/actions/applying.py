@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from opslib import platforms, store
-from opslib.actions import approval, drift, plans, policy
+from opslib.actions import approval, drift, guards, plans, policy
 from opslib.actions.action import Action, Check, Context, Observation
 from opslib.actions.catalogue import make
 from opslib.actions.documents import Plan, State
@@ -144,9 +144,9 @@ class Apply:
         stopped = approval.held(connection, document)
         if stopped:
             problems.append(stopped)
-        now = dt.datetime.now(dt.UTC)
+        now, facts = dt.datetime.now(dt.UTC), guards.look(rules, self.platform, document.actions)
         for planned, one in zip(document.actions, seen, strict=True):
-            problems += rules.forbidden(planned, document.platform, one.facts, now)
+            problems += rules.forbidden(planned, document.platform, one.facts | facts, now)
             spent, budget = plans.changes(connection, document, planned)["altogether"], rules.budget(planned.action).any
             if spent >= budget and not (planned.risk_reducing or planned.stops_new_risk):
                 problems.append(

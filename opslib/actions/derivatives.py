@@ -153,6 +153,7 @@ class StartAutoTrading(_AutoTrading):
 
     name = "derivatives.start-auto-trading"
     kind = "allow-new-risk"
+    lifts = "trading"
     enables = True
     calm_s = 5.0
 

@@ -160,7 +160,8 @@ def _inverse(undo: Undo) -> Case:
     def asked(modules: Modules, desk: Desk) -> Any:
         document = plan(planned(REDUCE).model_copy(update={"undo": undo}), incident=desk.world.incident)
         applied = Plan(document.hash, "verified", document, document.expires_at)
-        drawn = modules.approval._undo_document(desk.world.settings, applied, desk.world.person("ann"), "")
+        with desk.world.platform.calm():
+            drawn = modules.approval._undo_document(desk.world.settings, applied, desk.world.person("ann"), "")
         return [action.action for action in drawn.actions]
 
     return asked
