@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import structlog
 
-from opslib import people, platforms, store
-from opslib.actions import holds, plans, policy, standing
-from opslib.actions.catalogue import ACTIONS, make
+from opslib import people, store
+from opslib.actions import holds, plans, policy, standing, undoing
+from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Document, Plan
 from opslib.actions.policy import LEVELS
 from opslib.errors import NotAllowed, PlanError, RunbookError, UsageError
@@ -128,7 +128,9 @@ def undo(settings: Settings, hash_: str, person: Person, reason: str = "", *, in
     """
     with store.connect(settings) as connection:
         plan = plans.load(connection, plans.find(connection, hash_, incident))
-    document = _undo_document(settings, plan, person, reason) if plan.state in UNDOABLE else None
+    why = redaction.default(settings)(reason) or f"undo of plan {plan.hash[:12]}"
+    drawn = plan.state in UNDOABLE
+    document = undoing.inverse(settings, plan, initiator=person.name, reason=why) if drawn else None
     with _Step(settings, plan.hash, person, "undo", incident) as step:
         step.must_be(*UNDOABLE)
         step.authority(initiator_may=True)
@@ -158,6 +160,8 @@ def sufficient(settings: Settings, connection: store.Connection, document: Docum
     if any(row["role"] == "standing" for row in rows):
         episodes = connection.execute(queries("actions").episodes, {"incident": document.incident}).fetchone() or {}
         return standing.covering(rules, document, firing=episodes.get("firing") or [], held=False)[0] is not None
+    if any(row["role"] == undoing.ROLE for row in rows):
+        return undoing.covered(connection, document)
     level = level_needed(document, rules)
     facts = {"names": [row["person"] for row in rows]}
     now = {
@@ -245,25 +249,6 @@ def who_could(connection: store.Connection, document: Document) -> list[str]:
     }
     rows = connection.execute(queries("actions").who_could, facts)
     return [f"{row['name']} ({row['role']})" for row in rows if level == 1 or row["name"] != document.initiator]
-
-
-def _undo_document(settings: Settings, plan: Plan, person: Person, reason: str) -> Document:
-    """The plan that takes `plan` back, last action first, previewed now."""
-    for action in plan.document.actions:
-        if action.undo.kind != "inverse" or action.undo.action is None:
-            raise PlanError(f"{action.action} cannot be undone: {action.undo.reason}")
-    platform = platforms.load(settings, plan.platform)
-    inverse = [make(a.undo.action or "", a.undo.arguments or {}) for a in reversed(plan.document.actions)]
-    return plans.draw_up(
-        settings,
-        platform,
-        inverse,
-        incident=plan.incident,
-        run=plan.document.run,
-        initiator=person.name,
-        reason=redaction.default(settings)(reason) or f"undo of plan {plan.hash[:12]}",
-        undo_of=plan.hash,
-    )
 
 
 def _short(facts: dict[str, str], skipped: Sequence[str]) -> dict[str, str]:

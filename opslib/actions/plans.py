@@ -335,6 +335,10 @@ def _guarded(
 def _planned(reading: Context, action: Action, seen: Observation, rules: policy.Policy) -> PlannedAction:
     """One action that was observed, described."""
     told = action.describe(reading, seen)
+    undo, reduces = told.undo, action.risk_reducing or action.stops_new_risk
+    if action.undo_if_ineffective and undo.kind == "inverse" and not reduces:
+        reason = f"{undo.reason}; by itself where the effect does not show within {action.effect_within_s:g} s"
+        undo = undo.model_copy(update={"automatic": True, "reason": reason})
     return PlannedAction(
         action=action.name,
         arguments=action.arguments.model_dump(mode="json"),
@@ -343,13 +347,13 @@ def _planned(reading: Context, action: Action, seen: Observation, rules: policy.
         preview=told.preview,
         expected_effect=told.expected_effect,
         effect_within_s=action.effect_within_s,
-        authority=rules.authority(type(action), told.undo),
+        authority=rules.authority(type(action), undo),
         approvers=rules.approvers(action.name),
         risk_reducing=action.risk_reducing,
         stops_new_risk=action.stops_new_risk,
         blast_radius=told.blast_radius,
         residual_risk=told.residual_risk,
-        undo=told.undo,
+        undo=undo,
     )
 
 

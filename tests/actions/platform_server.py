@@ -32,6 +32,8 @@ class SmallPlatform:
         How long a change takes [s], so that another one at the same time can be seen.
     in_flight, most_in_flight : int
         Changes that are being asked for now, and the most that ever were at once.
+    gauges : dict
+        More gauges of `/metrics`, without labels.
     orders : list of dict, optional
         The working orders of `/api/orders`; None: there is no such page.
     ineffective : bool
@@ -53,6 +55,7 @@ class SmallPlatform:
         self.takes_s = 0.0
         self.in_flight = self.most_in_flight = 0
         self.counting = threading.Lock()
+        self.gauges: dict[str, float] = {}
         self.orders: list[dict[str, str]] | None = None
         self.ineffective = False
         self.lag_s = 0.0
@@ -101,6 +104,7 @@ class SmallPlatform:
         """The page of `/metrics`."""
         lines = [f'var_pct{{symbol="{symbol}"}} {value}' for symbol, value in self.var.items()]
         lines += [f'position_size_usd{{symbol="{symbol}"}} {self.kelly * 4e6}' for symbol in self.var_at_one]
+        lines += [f"{name} {value}" for name, value in self.gauges.items()]
         return "\n".join(lines) + "\n"
 
     @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opslib.actions import applying, approval, guards, policy, standing
+from opslib.actions import applying, approval, guards, policy, standing, undoing
 from opslib.actions.action import Action
 from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Document, PlannedAction, Target, Undo
@@ -49,6 +49,7 @@ class Modules:
     approval: ModuleType = approval
     applying: ModuleType = applying
     guards: ModuleType = guards
+    undoing: ModuleType = undoing
 
 
 Raw = dict[str, Any]

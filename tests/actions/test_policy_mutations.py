@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opslib.actions import applying, approval, guards, policy, standing
-from tests.actions import desk_cases
+from opslib.actions import applying, approval, guards, policy, standing, undoing
+from tests.actions import desk_cases, undo_cases
 from tests.actions.mutants import Mutant, loaded, mutants
 from tests.actions.policy_cases import CASES, Modules, Raw, answer, answers, full, shipped, signed
 from tests.actions.world import World
@@ -57,10 +57,11 @@ FUNCTIONS: dict[ModuleType, tuple[str, ...]] = {
 # What decides on what the store holds.
 ON_THE_DESK: dict[ModuleType, tuple[str, ...]] = {
     approval: (
-        *("approve", "reject", "apply", "undo", "approvers", "sufficient", "held", "_undo_document"),
+        *("approve", "reject", "apply", "undo", "approvers", "sufficient", "held"),
         *("must_be", "authority"),
     ),
-    applying: ("begin", "_problems", "_not_wanted"),
+    applying: ("begin", "_problems", "_not_wanted", "_fires"),
+    undoing: ("inverse", "declared", "in_vain", "drawn", "by_itself", "covered"),
 }
 # What makes no difference when it is left out, and why.
 SAME = {
@@ -190,7 +191,7 @@ def test_the_table_is_answered() -> None:
 @pytest.mark.slow
 def test_every_guard_of_decisions_and_applies_counts(world: World) -> None:
     desk_cases.set_up(world)
-    expected = {about: desk_cases.answers(cases, Modules(), world) for about, cases in desk_cases.CASES.items()}
+    expected = {about: desk_cases.answers(cases, Modules(), world) for about, cases in undo_cases.CASES.items()}
     told = [one for cases in expected.values() for one in cases.values() if "Error: " in one]
     assert {one.partition(":")[0] for one in told} == {"PlanError", "UsageError"}
     survived = []
@@ -198,8 +199,8 @@ def test_every_guard_of_decisions_and_applies_counts(world: World) -> None:
         about = mutant.name.partition(":")[0]
         with loaded(mutant) as copy:
             modules = replace(Modules(), **{mutant.module.__name__.rpartition(".")[2]: copy})
-            cases = desk_cases.CASES[about].items()
+            cases = undo_cases.CASES[about].items()
             if all(desk_cases.answer(case, modules, world) == expected[about][name] for name, case in cases):
                 survived.append(mutant.name)
     assert set(survived) == set(SAME)
-    assert {about: desk_cases.answers(cases, Modules(), world) for about, cases in desk_cases.CASES.items()} == expected
+    assert {about: desk_cases.answers(cases, Modules(), world) for about, cases in undo_cases.CASES.items()} == expected
