@@ -21,10 +21,11 @@ from typing import Any, TypeVar
 
 from opslib import errors
 from opslib.errors import ProbeError, RecorderError, RunbookError
-from opslib.probes.calls import Http, Prometheus, Redis, Seen, SeenList, SeenText, frame, seen
+from opslib.probes.calls import Http, Prometheus, Redis, frame, seen
 from opslib.probes.calls_files import Certificates, Files
 from opslib.probes.calls_kubernetes import Changes, Gpu, Kubernetes, Logs
 from opslib.probes.calls_postgres import Postgres
+from opslib.probes.seen import Seen, SeenList, SeenText
 from opslib.record import wire
 from opslib.record.shown import Context, Plan
 
