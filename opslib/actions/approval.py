@@ -65,16 +65,12 @@ def approve(
     """
     with _Step(settings, hash_, person, "approve", incident) as step:
         step.must_be("proposed")
-        if break_glass and not _says(reason):
-            step.refuse(UsageError("breaking the glass needs a reason that can be read; give --reason TEXT"))
-        step.authority(initiator_may=False, break_glass=break_glass)
-        rules = policy.load(settings)
-        skipped = step.skips(rules) if break_glass else []
-        step.decide(reason, skipped)
+        step.authority(initiator_may=False, glass=reason if break_glass else None)
+        step.decide(reason)
         approved = approvers(step.connection, step.plan.hash)
-        if skipped:
+        if step.skipped:
             step.move("approved", f"approved by {person.name}, who broke the glass: {reason}")
-        elif len(approved) >= approvers_needed(rules, step.plan.document):
+        elif len(approved) >= approvers_needed(policy.load(settings), step.plan.document):
             step.move("approved", f"approved by {', '.join(approved)}")
     return step.after()
 
@@ -263,6 +259,7 @@ class _Step:
         self, settings: Settings, hash_: str, person: Person, decision: Decision, incident: str | None
     ) -> None:
         self.settings, self.person, self.decision = settings, person, decision
+        self.skipped: list[str] = []  # the rules that are passed over, in words
         self.connection = store.connect(settings)
         try:
             self.plan = plans.locked(self.connection, plans.find(self.connection, hash_, incident))
@@ -291,18 +288,26 @@ class _Step:
             message = f"plan {self.plan.hash[:12]} is {self.plan.state}; only a plan that is {' or '.join(states)}"
             self.refuse(PlanError(f"{message} can be the object of {self.decision!r}", state=self.plan.state))
 
-    def authority(self, *, initiator_may: bool, break_glass: bool = False) -> None:
-        """Refuse unless the person may decide this; who broke the glass for the plan may also carry it on."""
+    def authority(self, *, initiator_may: bool, glass: str | None = None) -> None:
+        """Refuse unless the person may decide this; note which rules are passed over.
+
+        `glass` is why the glass is broken, None where it is not; who broke it may also carry the plan on.
+        """
+        if glass is not None and not _says(glass):
+            self.refuse(UsageError("breaking the glass needs a reason that can be read; give --reason TEXT"))
         rules = policy.load(self.settings)
         broke = any(
             row["break_glass"] and row["person"] == self.person.name
             for row in decisions(self.connection, self.plan.hash)
         )
         decision: Decision = "apply" if initiator_may else "approve"
-        problem = may_decide(self.plan.document, self.person, decision, rules, break_glass=break_glass or broke)
+        breaks = glass is not None or broke
+        problem = may_decide(self.plan.document, self.person, decision, rules, break_glass=breaks)
         if problem is not None:
             could = ", ".join(who_could(self.connection, self.plan.document)) or "nobody who is known here"
             self.refuse(NotAllowed(f"{problem}. Who could: {could}", who_could=could))
+        if glass is not None:
+            self.skipped = self._skips(rules)
 
     def refuse(self, error: RunbookError) -> None:
         """Journal that it was refused and why, then raise."""
@@ -317,7 +322,7 @@ class _Step:
         self.connection.commit()
         raise error
 
-    def skips(self, rules: policy.Policy) -> list[str]:
+    def _skips(self, rules: policy.Policy) -> list[str]:
         """The rules that an approval by this person alone, now, passes over, in words."""
         document, person = self.plan.document, self.person
         level, wanted = level_needed(document, rules), approvers_needed(rules, document)
@@ -332,7 +337,7 @@ class _Step:
             if holds
         ]
 
-    def decide(self, reason: str, skipped: Sequence[str] = ()) -> None:
+    def decide(self, reason: str) -> None:
         """Keep the decision and journal it, by a kind of its own where rules are passed over.
 
         A second time by the same person changes nothing.
@@ -344,14 +349,17 @@ class _Step:
             "decision": self.decision,
             "reason": redaction.default(self.settings)(reason),
         }
-        row = {**facts, "break_glass": bool(skipped)}
+        row = {**facts, "break_glass": bool(self.skipped)}
         if self.connection.execute(queries("actions").decide, row).fetchone() is None:
             return
         body = {**facts, "policy": policy.load(self.settings).digest}
-        if skipped:
-            self._append("plan-break-glass", {**body, "skipped": list(skipped)})
+        if self.skipped:
+            self._append("plan-break-glass", {**body, "skipped": self.skipped})
             _log.warning(
-                "the glass was broken", incident=self.plan.incident, plan=self.plan.hash[:12], **_short(facts, skipped)
+                "the glass was broken",
+                incident=self.plan.incident,
+                plan=self.plan.hash[:12],
+                **_short(facts, self.skipped),
             )
         else:
             self._append("plan-decided", body)
