@@ -12,7 +12,8 @@ RunbookError
 │   └── NoEvidence              replay: the record holds no answer for this call
 ├── RecorderError               the recorder cannot be reached or refused the request
 ├── PlanError                   a plan is not in the state that the step needs
-│   └── Drift                   the world is no longer as the plan saw it
+│   ├── Drift                   the world is no longer as the plan saw it
+│   └── Forbidden               the guards of the policy hold it back now
 ├── ActionFailed                the change was tried and did not succeed
 └── RecordError                 a record cannot be written or read
 """
@@ -86,6 +87,10 @@ class PlanError(RunbookError):
 
 class Drift(PlanError):
     """The platform is no longer as the plan saw it; run the playbook again for a new plan."""
+
+
+class Forbidden(PlanError):
+    """The guards of the policy hold this back now; propose it again when what they name is over."""
 
 
 class ActionFailed(RunbookError):

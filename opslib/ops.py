@@ -21,10 +21,11 @@ from typing import Any, TypeVar
 
 from opslib import errors
 from opslib.errors import ProbeError, RecorderError, RunbookError
-from opslib.probes.calls import Http, Prometheus, Redis, Seen, SeenList, SeenText, frame, seen
+from opslib.probes.calls import Http, Prometheus, Redis, frame, seen
 from opslib.probes.calls_files import Certificates, Files
 from opslib.probes.calls_kubernetes import Changes, Gpu, Kubernetes, Logs
 from opslib.probes.calls_postgres import Postgres
+from opslib.probes.seen import Seen, SeenList, SeenText
 from opslib.record import wire
 from opslib.record.shown import Context, Plan
 
@@ -144,7 +145,8 @@ class Ops:
         Returns
         -------
         Plan or None
-            None in a run that only observes, and where there is no action.
+            None in a run that only observes, where there is no action, and, said, where a guard of the policy holds
+            one back now.
 
         Raises
         ------
@@ -160,7 +162,11 @@ class Ops:
         if not actions:
             print("Nothing is proposed.")
             return None
-        shown = self._ask("propose", actions=actions, reason=reason)[0]
+        try:
+            shown = self._ask("propose", actions=actions, reason=reason)[0]
+        except errors.Forbidden as error:
+            print(f"Nothing is proposed: {error}.")
+            return None
         if shown is None:
             print("This run only observes: no plan was made.")
             return None

@@ -231,8 +231,12 @@ class Action(ABC):
         It can only make the platform's risk smaller. Such actions may have a standing approval, and restarts.
     stops_new_risk : bool
         It only stops new risk; allowed even on hold.
+    lifts : {"", "trading", "kill-switch"}
+        What stops new risk and is taken away by it; that alone does not forbid it.
     hot_reload : bool
         It changes parameters of a running trading system.
+    undo_if_ineffective : bool
+        It is taken back by itself where its effect does not show in time; never where it reduces or stops new risk.
     mitigates : bool
         It may end what the alert is about. An incident is not mitigated by a plan of which no action does.
     effect_within_s : float
@@ -245,7 +249,9 @@ class Action(ABC):
     kind: ClassVar[str]
     risk_reducing: ClassVar[bool] = False
     stops_new_risk: ClassVar[bool] = False
+    lifts: ClassVar[Literal["", "trading", "kill-switch"]] = ""
     hot_reload: ClassVar[bool] = False
+    undo_if_ineffective: bool = False
     mitigates: ClassVar[bool] = True
     effect_within_s: float
     calm_s: ClassVar[float] = 1.0

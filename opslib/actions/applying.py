@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import structlog
 
 from opslib import platforms, store
-from opslib.actions import approval, drift, plans, policy
+from opslib.actions import approval, drift, guards, plans, policy, undoing
 from opslib.actions.action import Action, Check, Context, Observation
 from opslib.actions.catalogue import make
 from opslib.actions.documents import Plan, State
@@ -144,9 +146,9 @@ class Apply:
         stopped = approval.held(connection, document)
         if stopped:
             problems.append(stopped)
-        now = dt.datetime.now(dt.UTC)
+        now, facts = dt.datetime.now(dt.UTC), guards.look(rules, self.platform, document.actions)
         for planned, one in zip(document.actions, seen, strict=True):
-            problems += rules.forbidden(planned, document.platform, one.facts, now)
+            problems += rules.forbidden(planned, document.platform, one.facts | facts, now)
             spent, budget = plans.changes(connection, document, planned)["altogether"], rules.budget(planned.action).any
             if spent >= budget and not (planned.risk_reducing or planned.stops_new_risk):
                 problems.append(
@@ -229,7 +231,7 @@ class Apply:
                     self.result["check"] = check.as_json() if check else None
                     self.result["missing"] = self._missing(context)
                     self.result.pop("unseen", None)
-                    calm = not (check and check.firing) and not self.result["missing"]
+                    calm = not self._fires(check) and not self.result["missing"]
                     calm_since = None if not calm else waited if calm_since is None else calm_since
                 except ProbeError as error:
                     self.result["unseen"] = str(error)
@@ -262,8 +264,10 @@ class Apply:
         if self.result.get("check") is None:
             return "verified", "the effect shows; there is no alert whose condition could be evaluated"
         check = Check(**self.result["check"])
-        if check.firing:
+        if self._fires(check):
             return "partial", f"done, but the alert's condition still holds: {check}"
+        if check.firing:
+            return "verified", f"taken back; the alert's condition holds as it did before: {check}"
         return "verified", f"the alert's condition no longer holds: {check}"
 
     def finish(self) -> Plan:
@@ -272,6 +276,7 @@ class Apply:
 
         state, reason = self.outcome()
         self.result["ended_at"] = _now()
+        back, reason = undoing.drawn(self.settings, replace(self.plan, result=self.result), state, reason)
         with store.connect(self.settings) as connection:
             decided = approval.decisions(connection, self.plan.hash)
             incident = connection.execute(queries("actions").incident, {"incident": self.plan.incident}).fetchone()
@@ -309,6 +314,8 @@ class Apply:
             connection.execute(queries("actions").end_run, facts)
             if state == "verified":
                 self._settle(connection)
+            if back is not None:
+                undoing.by_itself(self.settings, connection, back)
         self.log.info("apply ended", state=state, reason=reason)
         return moved
 
@@ -336,6 +343,15 @@ class Apply:
         """The firing check; where actions differ, the one that fires."""
         checks = [check for action in self.actions if (check := action.check(context)) is not None]
         return next((check for check in checks if check.firing), checks[0] if checks else None)
+
+    @cached_property
+    def _regardless(self) -> bool:
+        """Whether it does not matter that the alert goes on."""
+        return undoing.takes_back_what_was_in_vain(self.settings, self.plan)
+
+    def _fires(self, check: Check | None) -> bool:
+        """Whether the alert's condition holds, where it is what the plan is to end."""
+        return check is not None and check.firing and not self._regardless
 
     def _missing(self, context: Context) -> list[str]:
         """What is still missing of the effects of the steps that were done."""

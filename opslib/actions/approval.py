@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import structlog
 
-from opslib import people, platforms, store
-from opslib.actions import holds, plans, policy, standing
-from opslib.actions.catalogue import ACTIONS, make
+from opslib import people, store
+from opslib.actions import holds, plans, policy, standing, undoing
+from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Document, Plan
 from opslib.actions.policy import LEVELS
 from opslib.errors import NotAllowed, PlanError, RunbookError, UsageError
@@ -65,16 +65,12 @@ def approve(
     """
     with _Step(settings, hash_, person, "approve", incident) as step:
         step.must_be("proposed")
-        if break_glass and not _says(reason):
-            step.refuse(UsageError("breaking the glass needs a reason that can be read; give --reason TEXT"))
-        step.authority(initiator_may=False, break_glass=break_glass)
-        rules = policy.load(settings)
-        skipped = step.skips(rules) if break_glass else []
-        step.decide(reason, skipped)
+        step.authority(initiator_may=False, glass=reason if break_glass else None)
+        step.decide(reason)
         approved = approvers(step.connection, step.plan.hash)
-        if skipped:
+        if step.skipped:
             step.move("approved", f"approved by {person.name}, who broke the glass: {reason}")
-        elif len(approved) >= approvers_needed(rules, step.plan.document):
+        elif len(approved) >= approvers_needed(policy.load(settings), step.plan.document):
             step.move("approved", f"approved by {', '.join(approved)}")
     return step.after()
 
@@ -128,7 +124,9 @@ def undo(settings: Settings, hash_: str, person: Person, reason: str = "", *, in
     """
     with store.connect(settings) as connection:
         plan = plans.load(connection, plans.find(connection, hash_, incident))
-    document = _undo_document(settings, plan, person, reason) if plan.state in UNDOABLE else None
+    why = redaction.default(settings)(reason) or f"undo of plan {plan.hash[:12]}"
+    drawn = plan.state in UNDOABLE
+    document = undoing.inverse(settings, plan, initiator=person.name, reason=why) if drawn else None
     with _Step(settings, plan.hash, person, "undo", incident) as step:
         step.must_be(*UNDOABLE)
         step.authority(initiator_may=True)
@@ -158,6 +156,8 @@ def sufficient(settings: Settings, connection: store.Connection, document: Docum
     if any(row["role"] == "standing" for row in rows):
         episodes = connection.execute(queries("actions").episodes, {"incident": document.incident}).fetchone() or {}
         return standing.covering(rules, document, firing=episodes.get("firing") or [], held=False)[0] is not None
+    if any(row["role"] == undoing.ROLE for row in rows):
+        return undoing.covered(connection, document)
     level = level_needed(document, rules)
     facts = {"names": [row["person"] for row in rows]}
     now = {
@@ -247,25 +247,6 @@ def who_could(connection: store.Connection, document: Document) -> list[str]:
     return [f"{row['name']} ({row['role']})" for row in rows if level == 1 or row["name"] != document.initiator]
 
 
-def _undo_document(settings: Settings, plan: Plan, person: Person, reason: str) -> Document:
-    """The plan that takes `plan` back, last action first, previewed now."""
-    for action in plan.document.actions:
-        if action.undo.kind != "inverse" or action.undo.action is None:
-            raise PlanError(f"{action.action} cannot be undone: {action.undo.reason}")
-    platform = platforms.load(settings, plan.platform)
-    inverse = [make(a.undo.action or "", a.undo.arguments or {}) for a in reversed(plan.document.actions)]
-    return plans.draw_up(
-        settings,
-        platform,
-        inverse,
-        incident=plan.incident,
-        run=plan.document.run,
-        initiator=person.name,
-        reason=redaction.default(settings)(reason) or f"undo of plan {plan.hash[:12]}",
-        undo_of=plan.hash,
-    )
-
-
 def _short(facts: dict[str, str], skipped: Sequence[str]) -> dict[str, str]:
     """What the log tells of a broken glass."""
     return {name: facts[name] for name in ("person", "role", "reason")} | {"skipped": "; ".join(skipped)}
@@ -278,6 +259,7 @@ class _Step:
         self, settings: Settings, hash_: str, person: Person, decision: Decision, incident: str | None
     ) -> None:
         self.settings, self.person, self.decision = settings, person, decision
+        self.skipped: list[str] = []  # the rules that are passed over, in words
         self.connection = store.connect(settings)
         try:
             self.plan = plans.locked(self.connection, plans.find(self.connection, hash_, incident))
@@ -306,18 +288,26 @@ class _Step:
             message = f"plan {self.plan.hash[:12]} is {self.plan.state}; only a plan that is {' or '.join(states)}"
             self.refuse(PlanError(f"{message} can be the object of {self.decision!r}", state=self.plan.state))
 
-    def authority(self, *, initiator_may: bool, break_glass: bool = False) -> None:
-        """Refuse unless the person may decide this; who broke the glass for the plan may also carry it on."""
+    def authority(self, *, initiator_may: bool, glass: str | None = None) -> None:
+        """Refuse unless the person may decide this; note which rules are passed over.
+
+        `glass` is why the glass is broken, None where it is not; who broke it may also carry the plan on.
+        """
+        if glass is not None and not _says(glass):
+            self.refuse(UsageError("breaking the glass needs a reason that can be read; give --reason TEXT"))
         rules = policy.load(self.settings)
         broke = any(
             row["break_glass"] and row["person"] == self.person.name
             for row in decisions(self.connection, self.plan.hash)
         )
         decision: Decision = "apply" if initiator_may else "approve"
-        problem = may_decide(self.plan.document, self.person, decision, rules, break_glass=break_glass or broke)
+        breaks = glass is not None or broke
+        problem = may_decide(self.plan.document, self.person, decision, rules, break_glass=breaks)
         if problem is not None:
             could = ", ".join(who_could(self.connection, self.plan.document)) or "nobody who is known here"
             self.refuse(NotAllowed(f"{problem}. Who could: {could}", who_could=could))
+        if glass is not None:
+            self.skipped = self._skips(rules)
 
     def refuse(self, error: RunbookError) -> None:
         """Journal that it was refused and why, then raise."""
@@ -332,7 +322,7 @@ class _Step:
         self.connection.commit()
         raise error
 
-    def skips(self, rules: policy.Policy) -> list[str]:
+    def _skips(self, rules: policy.Policy) -> list[str]:
         """The rules that an approval by this person alone, now, passes over, in words."""
         document, person = self.plan.document, self.person
         level, wanted = level_needed(document, rules), approvers_needed(rules, document)
@@ -347,7 +337,7 @@ class _Step:
             if holds
         ]
 
-    def decide(self, reason: str, skipped: Sequence[str] = ()) -> None:
+    def decide(self, reason: str) -> None:
         """Keep the decision and journal it, by a kind of its own where rules are passed over.
 
         A second time by the same person changes nothing.
@@ -359,14 +349,17 @@ class _Step:
             "decision": self.decision,
             "reason": redaction.default(self.settings)(reason),
         }
-        row = {**facts, "break_glass": bool(skipped)}
+        row = {**facts, "break_glass": bool(self.skipped)}
         if self.connection.execute(queries("actions").decide, row).fetchone() is None:
             return
         body = {**facts, "policy": policy.load(self.settings).digest}
-        if skipped:
-            self._append("plan-break-glass", {**body, "skipped": list(skipped)})
+        if self.skipped:
+            self._append("plan-break-glass", {**body, "skipped": self.skipped})
             _log.warning(
-                "the glass was broken", incident=self.plan.incident, plan=self.plan.hash[:12], **_short(facts, skipped)
+                "the glass was broken",
+                incident=self.plan.incident,
+                plan=self.plan.hash[:12],
+                **_short(facts, self.skipped),
             )
         else:
             self._append("plan-decided", body)

@@ -145,6 +145,7 @@ class StartTrading(_Trading):
 
     name = "crypto.start-trading"
     kind = "allow-new-risk"
+    lifts = "trading"
     path = "/api/start-trading"
     expected = "positions go to their targets again"
     residual = "positions grow"

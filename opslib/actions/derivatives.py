@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from opslib.actions import firing
 from opslib.actions.action import Action, ActionArguments, Check, Context, Description, Observation
 from opslib.actions.crypto import Reason
 from opslib.actions.documents import Target, Undo
@@ -35,6 +36,8 @@ class _Switch(Action):
         What it shows, 1 or 0.
     enables : bool
         Whether the action switches it on.
+    other, back : str
+        The action that takes it back, and what that does.
     """
 
     effect_within_s = 15.0
@@ -44,6 +47,8 @@ class _Switch(Action):
     fact: ClassVar[str]
     measure: ClassVar[str]
     enables: ClassVar[bool]
+    other: ClassVar[str]
+    back: ClassVar[str]
 
     def observe(self, context: Context) -> Observation:
         """Read the switch."""
@@ -72,7 +77,11 @@ class _Switch(Action):
         enabled = bool(self._told(context)["enabled"])
         return None if enabled == self.enables else f"{self.setting} is {'on' if enabled else 'stopped'}"
 
-    def _described(self, context: Context, seen: Observation, effect: str, risk: str, undo: Undo) -> Description:
+    def check(self, context: Context) -> Check | None:
+        """The alert's own rule; of stopping what it is to end, since a loss that has been made does not end by it."""
+        return firing.check(context) if self.enables else self._ended(context)
+
+    def _described(self, context: Context, seen: Observation, effect: str, risk: str) -> Description:
         word = "on" if self.enables else "stopped"
         if bool(seen.target.fields["enabled"]) == self.enables:
             since = f" since {seen.target.generation}" if seen.target.generation else ""
@@ -91,7 +100,7 @@ class _Switch(Action):
             expected_effect=effect,
             blast_radius={"auto_trading_switches": 1},
             residual_risk=risk,
-            undo=undo,
+            undo=Undo(kind="inverse", reason=self.back, action=self.other, arguments={"reason": "undo"}),
         )
 
     def _told(self, context: Context) -> dict[str, Any]:
@@ -106,7 +115,7 @@ class _Switch(Action):
         return found
 
     def _ended(self, context: Context) -> Check:
-        """That the switch is off: what stopping is to end, since what has happened already does not end by it."""
+        """That the switch is off."""
         value = float(bool(self._told(context)["enabled"]))
         return Check(value > 0.0, self.measure, value, 0.0, "", {"enabled": value})
 
@@ -126,6 +135,8 @@ class StopAutoTrading(_AutoTrading):
     kind = "stop-new-risk"
     stops_new_risk = True
     enables = False
+    other = "derivatives.start-auto-trading"
+    back = "allows new risk again; a plan of its own, never automatic, since it adds risk"
 
     def describe(self, context: Context, seen: Observation) -> Description:
         """Preview it."""
@@ -135,17 +146,7 @@ class StopAutoTrading(_AutoTrading):
             "automatic trades are refused within a second; the auto-hedger and trades by people go on",
             "the book keeps what it has: its loss, gamma and vega go on moving with the market, and the alert of a "
             "loss that has really been made goes on",
-            Undo(
-                kind="inverse",
-                reason="allows new risk again; a plan of its own, never automatic, since it adds risk",
-                action=StartAutoTrading.name,
-                arguments={"reason": "undo"},
-            ),
         )
-
-    def check(self, context: Context) -> Check:
-        """What this action is to end: new risk. A loss that has been made does not end by it."""
-        return self._ended(context)
 
 
 class StartAutoTrading(_AutoTrading):
@@ -153,8 +154,11 @@ class StartAutoTrading(_AutoTrading):
 
     name = "derivatives.start-auto-trading"
     kind = "allow-new-risk"
+    lifts = "trading"
     enables = True
     calm_s = 5.0
+    other = "derivatives.stop-auto-trading"
+    back = "stops new risk again"
 
     def describe(self, context: Context, seen: Observation) -> Description:
         """Preview it."""
@@ -163,19 +167,7 @@ class StartAutoTrading(_AutoTrading):
             seen,
             "automatic trades are taken again within a second",
             "the book takes new risk again",
-            Undo(
-                kind="inverse",
-                reason="stops new risk again",
-                action=StopAutoTrading.name,
-                arguments={"reason": "undo"},
-            ),
         )
-
-    def check(self, context: Context) -> Check | None:
-        """The alert's own rule."""
-        from opslib.actions import firing
-
-        return firing.check(context)
 
 
 class _Hedging(_Switch):
@@ -193,6 +185,8 @@ class StopHedging(_Hedging):
     name = "derivatives.stop-hedging"
     enables = False
     mitigates = False
+    other = "derivatives.start-hedging"
+    back = "hedges again: at once, all the delta that is open then"
 
     def describe(self, context: Context, seen: Observation) -> Description:
         """Preview it, with what stays unhedged."""
@@ -202,17 +196,7 @@ class StopHedging(_Hedging):
             "the auto-hedger trades nothing from its next step on, within seconds; hedges that it holds stay, and new "
             "risk is not stopped by it",
             f"nobody hedges what the market and new trades open from now on. {_unhedged(context)}",
-            Undo(
-                kind="inverse",
-                reason="hedges again: at once, all the delta that is open then",
-                action=StartHedging.name,
-                arguments={"reason": "undo"},
-            ),
         )
-
-    def check(self, context: Context) -> Check:
-        """What this action is to end: hedges that are traded. No alert ends by it."""
-        return self._ended(context)
 
 
 class StartHedging(_Hedging):
@@ -221,6 +205,8 @@ class StartHedging(_Hedging):
     name = "derivatives.start-hedging"
     enables = True
     calm_s = 5.0
+    other = "derivatives.stop-hedging"
+    back = "stops hedging again; what was traded until then stays"
 
     def describe(self, context: Context, seen: Observation) -> Description:
         """Preview it, with what it will hedge."""
@@ -230,19 +216,7 @@ class StartHedging(_Hedging):
             "the auto-hedger trades all the delta that is open beyond its band with its next step, within seconds",
             f"it hedges by the Greeks that are served, at the market as it is: wrong Greeks make wrong hedges. "
             f"{_unhedged(context)}",
-            Undo(
-                kind="inverse",
-                reason="stops hedging again; what was traded until then stays",
-                action=StopHedging.name,
-                arguments={"reason": "undo"},
-            ),
         )
-
-    def check(self, context: Context) -> Check | None:
-        """The alert's own rule."""
-        from opslib.actions import firing
-
-        return firing.check(context)
 
 
 def _unhedged(context: Context) -> str:

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from opslib.canonical import canonical, digest
 
@@ -65,6 +65,15 @@ class Undo(Part):
     reason: str
     action: str | None = None
     arguments: dict[str, Any] | None = None
+    automatic: bool = Field(default=False, description="taken back by itself where the change has no effect in time")
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not so: a plan of before this was known keeps its hash."""
+        told: dict[str, Any] = handler(self)
+        if not self.automatic:
+            told.pop("automatic")
+        return told
 
 
 class PlannedAction(Part):

@@ -344,6 +344,7 @@ class KillSwitchOff(_File):
 
     name = "files.kill-switch-off"
     kind = "allow-new-risk"
+    lifts = "kill-switch"
     switch = True
     Arguments = SwitchArguments
     arguments: SwitchArguments

@@ -30,11 +30,19 @@ ValueName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,80}(\.[A
 Value = Annotated[str, StringConstraints(max_length=1000)] | bool | int | float | None
 
 
+class ReleaseArguments(ActionArguments):
+    """Which release, and why."""
+
+    release: ReleaseName
+    reason: Reason = "set by plan"
+
+
 class _OnRelease(Action):
     """What both have in common: the release as Helm keeps it, and that its revision is a new one afterwards."""
 
     kind = "code"
     effect_within_s = 60.0
+    arguments: ReleaseArguments
 
     def observe(self, context: Context) -> Observation:
         """The revision in force."""
@@ -51,9 +59,20 @@ class _OnRelease(Action):
         return Observation(target, {"revisions": list(kept)})
 
     @property
-    @abstractmethod
     def _release(self) -> str:
         """Name of the release."""
+        return self.arguments.release
+
+    def describe(self, context: Context, seen: Observation) -> Description:
+        """Preview it, unless something else is at it."""
+        status = str(seen.target.fields["status"])
+        if status not in ("deployed", "failed"):
+            raise PlanError(f"{seen.target.name} is {status}: wait until that has ended, or have a person end it")
+        return self._previewed(context, seen)
+
+    @abstractmethod
+    def _previewed(self, context: Context, seen: Observation) -> Description:
+        """What differs between the two manifests."""
 
     def _fields(self, context: Context) -> dict[str, Any]:
         """What else the plan depends on."""
@@ -131,12 +150,10 @@ class _OnRelease(Action):
         return _release(context.cluster, kept, max(kept))
 
 
-class RollbackArguments(ActionArguments):
-    """Which release, to which revision, and why."""
+class RollbackArguments(ReleaseArguments):
+    """To which revision."""
 
-    release: ReleaseName
     revision: Annotated[int, Field(ge=1)]
-    reason: Reason = "set by plan"
 
 
 class Rollback(_OnRelease):
@@ -146,14 +163,9 @@ class Rollback(_OnRelease):
     Arguments = RollbackArguments
     arguments: RollbackArguments
 
-    @property
-    def _release(self) -> str:
-        return self.arguments.release
-
-    def describe(self, context: Context, seen: Observation) -> Description:
-        """Preview it: what differs between the two manifests."""
+    def _previewed(self, context: Context, seen: Observation) -> Description:
+        """Between the revision in force and the earlier one."""
         cluster, asked, before = context.cluster, self.arguments.revision, int(seen.target.generation or 0)
-        _must_be_free(seen)
         if asked == before:
             raise PlanError(f"revision {asked} of {self._release} is in force already")
         kept = helm.revisions(cluster, self._release)
@@ -180,13 +192,11 @@ class Rollback(_OnRelease):
         return ("rollback", self._release, str(self.arguments.revision))
 
 
-class UpgradeArguments(ActionArguments):
-    """Which release, which chart by the name that the platform gives it, and values by name; why."""
+class UpgradeArguments(ReleaseArguments):
+    """To which chart, by the name that the platform gives it, and values by name."""
 
-    release: ReleaseName
     chart: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
     values: Annotated[dict[ValueName, Value], Field(max_length=30, default_factory=dict)]
-    reason: Reason = "set by plan"
 
 
 class Upgrade(_OnRelease):
@@ -195,10 +205,6 @@ class Upgrade(_OnRelease):
     name = "helm.upgrade"
     Arguments = UpgradeArguments
     arguments: UpgradeArguments
-
-    @property
-    def _release(self) -> str:
-        return self.arguments.release
 
     def _fields(self, context: Context) -> dict[str, Any]:
         """The chart as it lies there: another file under the same name is another change."""
@@ -210,9 +216,8 @@ class Upgrade(_OnRelease):
         except OSError as error:
             raise ProbeError(f"the chart {self.arguments.chart} cannot be read: {error.strerror}") from error
 
-    def describe(self, context: Context, seen: Observation) -> Description:
-        """Preview it: what differs between the manifest in force and the one that the dry run gives."""
-        _must_be_free(seen)
+    def _previewed(self, context: Context, seen: Observation) -> Description:
+        """Between the manifest in force and the one that the dry run gives."""
         before = self._now(context)
         told, checked_by = _rehearsed(context, *self._words(context), "--dry-run=server", "--output", "json")
         if told is None:
@@ -263,13 +268,6 @@ class Upgrade(_OnRelease):
 
 def _release(cluster: Cluster, kept: dict[int, str], revision: int) -> Release:
     return Release.of(helm.unpacked(cluster, kept[revision]))
-
-
-def _must_be_free(seen: Observation) -> None:
-    """Refuse while something else is at it."""
-    status = str(seen.target.fields["status"])
-    if status not in ("deployed", "failed"):
-        raise PlanError(f"{seen.target.name} is {status}: wait until that has ended, or have a person end it")
 
 
 def _rehearsed(context: Context, *words: str) -> tuple[str | None, str]:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opslib import store
-from opslib.actions import holds, policy, standing
-from opslib.actions.action import Action, Context, Identity
+from opslib.actions import guards, holds, policy, standing
+from opslib.actions.action import Action, Context, Identity, Observation
 from opslib.actions.catalogue import make
 from opslib.actions.documents import TRANSITIONS, Document, Plan, PlannedAction, State, parse
 from opslib.canonical import digest
-from opslib.errors import ConfigurationError, NotFound, PlanError, UnknownRunbook, UsageError
+from opslib.errors import ConfigurationError, Forbidden, NotFound, PlanError, UnknownRunbook, UsageError
 from opslib.platforms import Platform
 from opslib.platforms import load as load_platform
 from opslib.record import journal
@@ -129,6 +129,8 @@ def draw_up(
     ------
     PlanError
         When there is no action, or one makes no sense as the platform is now.
+    Forbidden
+        When a guard of the policy holds one back now.
     ProbeError
         When the platform cannot be examined.
     """
@@ -136,8 +138,10 @@ def draw_up(
         raise PlanError("a plan needs at least one action")
     rules = policy.load(settings)
     with context(platform, "recorder", incident=incident) as reading:
-        planned = tuple(_planned(reading, action, rules) for action in actions)
+        seen = [action.observe(reading) for action in actions]
+        drawn = [_planned(reading, action, one, rules) for action, one in zip(actions, seen, strict=True)]
     now = dt.datetime.now(dt.UTC)
+    planned = _guarded(rules, platform, drawn, seen, now)
     return Document(
         incident=incident,
         run=run,
@@ -312,10 +316,29 @@ def _named(entry: Mapping[str, Any] | tuple[str, Mapping[str, Any]]) -> tuple[st
     return name, arguments
 
 
-def _planned(reading: Context, action: Action, rules: policy.Policy) -> PlannedAction:
-    """One action, observed and described."""
-    seen = action.observe(reading)
+def _guarded(
+    rules: policy.Policy, platform: Platform, drawn: list[PlannedAction], seen: list[Observation], now: dt.datetime
+) -> tuple[PlannedAction, ...]:
+    """The actions, with the working orders that they go over, once no guard of the policy holds one back."""
+    facts = guards.look(rules, platform, drawn)
+    planned = tuple(guards.named(rules, action, platform.name, facts) for action in drawn)
+    reasons = [
+        f"{action.action}: {reason}"
+        for action, one in zip(planned, seen, strict=True)
+        for reason in rules.forbidden(action, platform.name, one.facts | facts, now)
+    ]
+    if reasons:
+        raise Forbidden(f"the policy forbids it now: {'; '.join(reasons)}")
+    return planned
+
+
+def _planned(reading: Context, action: Action, seen: Observation, rules: policy.Policy) -> PlannedAction:
+    """One action that was observed, described."""
     told = action.describe(reading, seen)
+    undo, reduces = told.undo, action.risk_reducing or action.stops_new_risk
+    if action.undo_if_ineffective and undo.kind == "inverse" and not reduces:
+        reason = f"{undo.reason}; by itself where the effect does not show within {action.effect_within_s:g} s"
+        undo = undo.model_copy(update={"automatic": True, "reason": reason})
     return PlannedAction(
         action=action.name,
         arguments=action.arguments.model_dump(mode="json"),
@@ -324,13 +347,13 @@ def _planned(reading: Context, action: Action, rules: policy.Policy) -> PlannedA
         preview=told.preview,
         expected_effect=told.expected_effect,
         effect_within_s=action.effect_within_s,
-        authority=rules.authority(type(action), told.undo),
+        authority=rules.authority(type(action), undo),
         approvers=rules.approvers(action.name),
         risk_reducing=action.risk_reducing,
         stops_new_risk=action.stops_new_risk,
         blast_radius=told.blast_radius,
         residual_risk=told.residual_risk,
-        undo=told.undo,
+        undo=undo,
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from opslib import yamls
 from opslib.actions.action import Action
 from opslib.actions.catalogue import ACTIONS
-from opslib.actions.documents import Level, PlannedAction, Undo
+from opslib.actions.documents import Level, PlannedAction, Target, Undo
 from opslib.canonical import canonical, digest
 from opslib.errors import ConfigurationError
 from opslib.people import LEVEL
@@ -21,6 +22,8 @@ from opslib.settings import Settings
 LEVELS: tuple[Level, ...] = ("L1", "L2", "L3", "L4")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WORKLOADS = ("deployment", "statefulset")
+_SHOWN = 10  # orders that a sentence names
 
 
 class Part(BaseModel):
@@ -44,15 +47,20 @@ class Rule(Part):
     budget_per_hour: Budget | None = None
 
 
-class MarketHours(Part):
-    """A window of the week in which kinds of action are not applied, unless they reduce risk."""
+class Guard(Part):
+    """Something that holds back kinds of action, or actions by name, on some platforms or all."""
 
     platforms: tuple[str, ...] = ()
+    forbids: tuple[str, ...] = Field(min_length=1)
+
+
+class MarketHours(Guard):
+    """A window of the week in which kinds of action are not applied, unless they reduce risk."""
+
     days: tuple[Day, ...] = Field(min_length=1)
     start: dt.time
     end: dt.time
     timezone: str = "UTC"
-    forbids: tuple[str, ...] = Field(min_length=1)
     reason: str
 
     @field_validator("timezone")
@@ -73,13 +81,11 @@ class MarketHours(Part):
         return (DAYS[day] in self.days and time >= self.start) or (DAYS[day - 1] in self.days and time < self.end)
 
 
-class Window(Part):
+class Window(Guard):
     """A dated window, such as an expiry, in which kinds of action are not applied, unless they reduce risk."""
 
-    platforms: tuple[str, ...] = ()
     start: dt.datetime
     end: dt.datetime
-    forbids: tuple[str, ...] = Field(min_length=1)
     reason: str
 
     @field_validator("start", "end")
@@ -94,13 +100,46 @@ class Window(Part):
         return self.start <= now < self.end
 
 
+class KillSwitch(Guard):
+    """A file below a platform's folder that stops new risk while it is there, and what is not done meanwhile."""
+
+    file: str = Field(default="KILL_SWITCH", min_length=1)
+
+
+class OpenOrders(Guard):
+    """Where a platform tells its working orders, and what is not done to what works them.
+
+    A probe answers a table, or a list that may stand `under` a key. The field `of` names the workload that works an
+    order; without it, where it is empty, and for a change of what is no workload, an order counts for every change.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    platforms: tuple[str, ...] = Field(min_length=1)
+    probe: str
+    arguments: dict[str, Any] = {}
+    under: str | None = None
+    order: str = "order"
+    of: str | None = None
+    answer: Literal["refuse", "name"] = "refuse"
+
+    def concerned(self, target: Target, told: list[list[str]]) -> list[str]:
+        """The names of those orders, told as pairs of name and workload, that a change of a target concerns."""
+        everything = target.kind not in WORKLOADS
+        return [name for name, of in told if everything or not of or of in _names(target)]
+
+
 class Guards(Part):
     """What must hold before a change is made."""
 
     market_hours: tuple[MarketHours, ...] = ()
     expiry_windows: tuple[Window, ...] = ()
+    kill_switches: tuple[KillSwitch, ...] = ()
+    open_orders: tuple[OpenOrders, ...] = ()
     trading_stopped_forbids_new_risk: bool = True
     hot_reload_max_var_pct: float | None = Field(default=None, gt=0)
+
+
+G = TypeVar("G", bound=Guard)
 
 
 class Range(Part):
@@ -175,6 +214,21 @@ class Policy(Part):
             raise ValueError("; ".join(told))
         return levels
 
+    @field_validator("guards")
+    @classmethod
+    def _there(cls, guards: Guards, info: ValidationInfo) -> Guards:
+        known = set(ACTIONS).union(*info.data.get("levels", {}).values())
+        entries: tuple[Guard, ...] = (
+            *guards.market_hours,
+            *guards.expiry_windows,
+            *guards.kill_switches,
+            *guards.open_orders,
+        )
+        unknown = sorted({name for entry in entries for name in entry.forbids} - known)
+        if unknown and "levels" in info.data:
+            raise ValueError(f"what is forbidden is no kind of action and no action: {', '.join(unknown)}")
+        return guards
+
     @property
     def digest(self) -> str:
         """SHA-256 of the policy in force, in hexadecimal."""
@@ -197,6 +251,13 @@ class Policy(Part):
         """How often one target may be changed by it within an hour."""
         return self.actions.get(action, Rule()).budget_per_hour or self.budget_per_hour
 
+    def holding(self, guards: Iterable[G], action: PlannedAction, platform: str) -> list[G]:
+        """Those of some guards that may hold an action back: none where it reduces risk or only stops new risk."""
+        if action.risk_reducing or action.stops_new_risk:
+            return []
+        names = {action.action, ACTIONS[action.action].kind}
+        return [one for one in guards if platform in (one.platforms or (platform,)) and names & set(one.forbids)]
+
     def forbidden(self, action: PlannedAction, platform: str, facts: dict[str, Any], now: dt.datetime) -> list[str]:
         """Why the trading guards forbid an action now; empty when they do not.
 
@@ -207,29 +268,69 @@ class Policy(Part):
         action : PlannedAction
         platform : str
         facts : dict
-            The action's observation: `trading` (bool), `max_var_pct` [% of NAV], `ready` and `least_ready` [pods].
+            The action's observation: `trading` (bool), `max_var_pct` [% of NAV], `ready` and `least_ready` [pods]; and
+            what `guards.look` saw: `kill_switches` and `open_orders`.
         now : datetime
         """
         if action.risk_reducing or action.stops_new_risk:
             return []
-        kind, guards = ACTIONS[action.action].kind, self.guards
+        made, guards = ACTIONS[action.action], self.guards
         windows: list[MarketHours | Window] = [*guards.market_hours, *guards.expiry_windows]
         reasons = [
             f"{'market hours' if isinstance(window, MarketHours) else 'window'}: {window.reason}"
-            for window in windows
-            if platform in (window.platforms or (platform,)) and kind in window.forbids and window.covers(now)
+            for window in self.holding(windows, action, platform)
+            if window.covers(now)
         ]
-        if guards.trading_stopped_forbids_new_risk and facts.get("trading") is False:
+        stopped = facts.get("trading") is False and made.lifts != "trading"
+        if guards.trading_stopped_forbids_new_risk and stopped:
             reasons.append("trading is stopped on the platform; start it before adding risk")
+        for switch in self.holding(guards.kill_switches, action, platform):
+            if made.lifts != "kill-switch" or action.target.name != switch.file:
+                reasons += _switched(switch, facts.get("kill_switches", {}).get(switch.file))
+        for guard in self.holding(guards.open_orders, action, platform):
+            reasons += _over_orders(guard, action, facts.get("open_orders", {}).get(guard.name))
         if facts.get("ready") and facts.get("least_ready") == 0:
             reasons.append(f"no ready pod of {action.target.name} would be left")
         limit = guards.hot_reload_max_var_pct
-        if limit is not None and ACTIONS[action.action].hot_reload:
+        if limit is not None and made.hot_reload:
             var = facts.get("max_var_pct")
             if var is None or var > limit:
                 told = "is not known" if var is None else f"is {var:.2f} %"
                 reasons.append(f"VaR {told}; no hot reload above {limit:g} %")
         return reasons
+
+
+def _switched(switch: KillSwitch, on: bool | str | None) -> list[str]:
+    """What a kill switch says: that it is set, or that nobody knows; `on` is why where it could not be seen."""
+    if on is True:
+        return [f"the kill switch {switch.file} is set; no new risk until it is taken away"]
+    return (
+        [] if on is False else [f"whether the kill switch {switch.file} is set is not known ({on or 'not looked at'})"]
+    )
+
+
+def _over_orders(guard: OpenOrders, action: PlannedAction, told: list[list[str]] | str | None) -> list[str]:
+    """Why working orders hold an action back; `told` is why where they could not be seen."""
+    if not isinstance(told, list):
+        return [f"the working orders of {guard.name} are not known ({told or 'not looked at'})"]
+    named = action.preview.get("open_orders", {}).get(guard.name, []) if guard.answer == "name" else []
+    over = [name for name in guard.concerned(action.target, told) if name not in named]
+    if not over:
+        return []
+    what = "cancel them or let them fill first" if guard.answer == "refuse" else "the plan does not name them"
+    return [f"{len(over)} order{'s' * (len(over) > 1)} of {guard.name} working: {some(over)}; {what}"]
+
+
+def some(names: list[str]) -> str:
+    """Some of many names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _names(target: Target) -> tuple[str, ...]:
+    """What an order may call a workload: with its kind, with its namespace, or by its name alone."""
+    short = target.name.rpartition("/")[2]
+    return short, target.name, f"{target.kind}/{short}", target.key
 
 
 def load(settings: Settings) -> Policy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from psycopg import sql
@@ -24,11 +25,15 @@ _NUMBER = re.compile(r"([-+]?\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
 class SettingArguments(ActionArguments):
-    """The setting, its new value as `postgresql.conf` spells it (None: as if it had never been set here), and why."""
+    """The setting, its new value as `postgresql.conf` spells it (None: as if it had never been set here), and why.
+
+    With `undo_if_ineffective` it goes back by itself where it is not in force in time, or the alert goes on.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?$", max_length=63)]
     value: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] | None
     reason: Reason = "set by plan"
+    undo_if_ineffective: bool = False
 
 
 class SetSetting(Postgres):
@@ -38,6 +43,10 @@ class SetSetting(Postgres):
     kind = "configuration"
     Arguments = SettingArguments
     arguments: SettingArguments
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__(arguments)
+        self.undo_if_ineffective = self.arguments.undo_if_ineffective
 
     def _find(self, connection: client.Connection) -> dict[str, Any]:
         found = one(connection, "setting", name=self.arguments.name)
@@ -143,8 +152,8 @@ class SetSetting(Postgres):
         return super().effect(context, before)
 
     def done(self, context: Context, before: Observation) -> bool:
-        """Whether the server knows another value than before, in force or for its next restart."""
+        """Whether another value than before is in force, or waits for a restart, or no longer does."""
         with reading(context) as connection:
             now = self._find(connection)
         fields = before.target.fields
-        return bool(now["shown"] != fields["setting"] or (now["pending_restart"] and not fields["pending_restart"]))
+        return bool(now["shown"] != fields["setting"] or now["pending_restart"] != fields["pending_restart"])

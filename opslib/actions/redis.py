@@ -51,11 +51,12 @@ class RedisAction(Action):
 
 
 class SetConfigurationArguments(RedisArguments):
-    """A setting and its new value, as `CONFIG SET` takes them; and by when the effect shows [s]."""
+    """A setting and its new value, as `CONFIG SET` takes them; by when the effect shows [s], else it may go back."""
 
     name: str
     value: str
     within_s: Annotated[float, Field(ge=5, le=3600)] = EFFECT_S
+    undo_if_ineffective: bool = False
 
     @model_validator(mode="after")
     def _known(self) -> SetConfigurationArguments:
@@ -77,6 +78,7 @@ class SetConfiguration(RedisAction):
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__(arguments)
         self.effect_within_s = self.arguments.within_s
+        self.undo_if_ineffective = self.arguments.undo_if_ineffective
 
     def observe(self, context: Context) -> Observation:
         """Read the setting, and what it bears on."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import psycopg
@@ -50,8 +50,14 @@ _log = structlog.get_logger("intake")
 
 def router(settings: Settings, counts: Counts) -> APIRouter:
     """The addresses of intake."""
-    api = APIRouter(tags=["alerts"])
     kept = store.Kept(settings, most=_AT_ONCE)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(kept.close)
+
+    api = APIRouter(tags=["alerts"], lifespan=lifespan)
     secured = [Depends(security.bearer)]
 
     @api.post("/api/v1/alerts", dependencies=secured, summary="Alertmanager's webhook, version 4")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import evidence_of
 from opslib.errors import ProbeError
-from opslib.probes.calls import Seen
+from opslib.probes.seen import Seen
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from opslib.probes.seen import Seen, SeenList, SeenText
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,24 +17,6 @@ class Asks(Protocol):
 
     def probe(self, name: str, /, **arguments: Any) -> Any:
         """The answer of a probe."""
-
-
-class Seen(dict[str, Any]):
-    """A JSON object that a probe saw; `evidence` is its id on the record."""
-
-    evidence: str = ""
-
-
-class SeenList(list[Any]):
-    """A JSON list that a probe saw; `evidence` is its id on the record."""
-
-    evidence: str = ""
-
-
-class SeenText(str):
-    """A text that a probe saw; `evidence` is its id on the record."""
-
-    evidence: str = ""
 
 
 def frame(arrow: bytes, evidence: str) -> pd.DataFrame:

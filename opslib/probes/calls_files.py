@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opslib.probes.calls import Asks, Seen, SeenText
+from opslib.probes.calls import Asks
+from opslib.probes.seen import Seen, SeenText
 
 if TYPE_CHECKING:
     import pandas as pd

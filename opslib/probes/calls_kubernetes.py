@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from opslib.probes.calls import Asks, Seen
+from opslib.probes.calls import Asks
+from opslib.probes.seen import Seen
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from opslib.probes.calls import Asks, Seen, SeenList
+from opslib.probes.calls import Asks
+from opslib.probes.seen import Seen, SeenList
 
 if TYPE_CHECKING:
     import pandas as pd

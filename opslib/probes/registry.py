@@ -70,7 +70,7 @@ class Target:
     """
 
     system: str
-    url: str
+    url: str = field(repr=False)
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     incident: str = ""
 

@@ -45,6 +45,15 @@ class Context:
         """One line: incident, runbook, platform, mode."""
         return f"{self.incident}, run {self.run}: {self.runbook} on {self.platform} ({self.environment}), {self.mode}"
 
+    def _repr_html_(self) -> str:
+        facts = {
+            "Run": repr(self),
+            "Can look at": ", ".join(self.systems) or "nothing",
+            "Parameters": _facts(self.parameters),
+            "Alert": _facts(self.alert.get("labels") or {}),
+        }
+        return _listed(facts)
+
 
 class Plan(dict[str, Any]):
     """A plan as proposed: what would change, what that does, who may approve it. Nothing has been changed."""
@@ -117,14 +126,19 @@ class Plan(dict[str, Any]):
             }
             if not preview.get("rows"):
                 facts["Preview"] = _facts({name: value for name, value in preview.items() if name not in _TOLD})
-            rows = "".join(
-                f"<tr><th style='text-align:left;white-space:nowrap'>{escape(name)}</th>"
-                f"<td style='text-align:left'>{escape(text)}</td></tr>"
-                for name, text in facts.items()
-                if text
-            )
-            parts.append(f"<table><tbody>{rows}</tbody></table>")
+            parts.append(_listed(facts))
         return "".join(parts)
+
+
+def _listed(facts: dict[str, str]) -> str:
+    """Facts as a table without a head; those that say nothing are left out."""
+    rows = "".join(
+        f"<tr><th style='text-align:left;white-space:nowrap'>{escape(name)}</th>"
+        f"<td style='text-align:left'>{escape(text)}</td></tr>"
+        for name, text in facts.items()
+        if text
+    )
+    return f"<table><tbody>{rows}</tbody></table>"
 
 
 def _changes(preview: dict[str, Any]) -> str:

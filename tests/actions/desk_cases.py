@@ -160,7 +160,8 @@ def _inverse(undo: Undo) -> Case:
     def asked(modules: Modules, desk: Desk) -> Any:
         document = plan(planned(REDUCE).model_copy(update={"undo": undo}), incident=desk.world.incident)
         applied = Plan(document.hash, "verified", document, document.expires_at)
-        drawn = modules.approval._undo_document(desk.world.settings, applied, desk.world.person("ann"), "")
+        with desk.world.platform.calm():
+            drawn = modules.undoing.inverse(desk.world.settings, applied, initiator="ann", reason="")
         return [action.action for action in drawn.actions]
 
     return asked
@@ -275,7 +276,7 @@ CASES: dict[str, dict[str, Case]] = {
         "undo of what was applied": _problems(FIX, undo_of="verified", check=CALM),
         "undo of what is undone": _problems(FIX, undo_of="undone"),
     },
-    "_undo_document": {
+    "inverse": {
         "an inverse": _inverse(Undo(kind="inverse", reason="", action=SET, arguments={"kelly_fraction": 0.2})),
         "an inverse that is not told": _inverse(Undo(kind="inverse", reason="")),
         "no undo, with an action": _inverse(

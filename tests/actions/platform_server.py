@@ -32,6 +32,10 @@ class SmallPlatform:
         How long a change takes [s], so that another one at the same time can be seen.
     in_flight, most_in_flight : int
         Changes that are being asked for now, and the most that ever were at once.
+    gauges : dict
+        More gauges of `/metrics`, without labels.
+    orders : list of dict, optional
+        The working orders of `/api/orders`; None: there is no such page.
     ineffective : bool
         Take the Kelly fraction but let VaR stay where it is.
     """
@@ -51,6 +55,8 @@ class SmallPlatform:
         self.takes_s = 0.0
         self.in_flight = self.most_in_flight = 0
         self.counting = threading.Lock()
+        self.gauges: dict[str, float] = {}
+        self.orders: list[dict[str, str]] | None = None
         self.ineffective = False
         self.lag_s = 0.0
         self.earlier = (0.25, 0.0)
@@ -62,6 +68,16 @@ class SmallPlatform:
         before, changed = self.earlier
         kelly = before if self.ineffective or time.monotonic() - changed < self.lag_s else self.kelly
         return {symbol: value * kelly for symbol, value in self.var_at_one.items()}
+
+    @contextmanager
+    def calm(self) -> Iterator[None]:
+        """VaR is low for a moment."""
+        before = self.var_at_one
+        self.var_at_one = dict.fromkeys(before, 0.1)
+        try:
+            yield
+        finally:
+            self.var_at_one = before
 
     def set_kelly(self, value: float) -> None:
         """As anybody may, from outside."""
@@ -88,6 +104,7 @@ class SmallPlatform:
         """The page of `/metrics`."""
         lines = [f'var_pct{{symbol="{symbol}"}} {value}' for symbol, value in self.var.items()]
         lines += [f'position_size_usd{{symbol="{symbol}"}} {self.kelly * 4e6}' for symbol in self.var_at_one]
+        lines += [f"{name} {value}" for name, value in self.gauges.items()]
         return "\n".join(lines) + "\n"
 
     @contextmanager
@@ -105,8 +122,8 @@ class SmallPlatform:
 
     def change(self, path: str, body: dict[str, Any]) -> None:
         """What a POST does."""
-        if path == "/api/stop-trading":
-            self.trading = False
+        if path in ("/api/stop-trading", "/api/start-trading"):
+            self.trading = path == "/api/start-trading"
         elif path == "/api/risk/refresh-volatility":
             self.volatility_updated_at = "2026-01-02T00:00:00.000+00:00"
         else:
@@ -126,6 +143,8 @@ def _handler(platform: SmallPlatform) -> type[BaseHTTPRequestHandler]:
                     self._answer(200, json.dumps(platform.status()))
                 elif self.path == "/metrics":
                     self._answer(200, platform.metrics())
+                elif self.path == "/api/orders" and platform.orders is not None:
+                    self._answer(200, json.dumps(platform.orders))
                 else:
                     self._answer(404, "{}")
 

@@ -9,25 +9,34 @@ import datetime as dt
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opslib.actions import applying, approval, policy, standing
+from opslib.actions import applying, approval, guards, policy, standing, undoing
 from opslib.actions.action import Action
 from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Document, PlannedAction, Target, Undo
 from opslib.people import UNPROVEN, Person
+from opslib.platforms import Platform
 from opslib.settings import PROJECT
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
-REDUCE, SET, REFRESH, STOP = (
+FOLDERS = Path(__file__).parent / "folders"
+REDUCE, SET, REFRESH, STOP, START, LIMIT, RESET, UNSWITCH, RESTART, SCALE = (
     "crypto.emergency-reduce",
     "crypto.set-kelly",
     "crypto.refresh-volatility",
     "crypto.stop-trading",
+    "crypto.start-trading",
+    "crypto.set-position-limit",
+    "crypto.reset-breaker",
+    "files.kill-switch-off",
+    "kubernetes.restart",
+    "kubernetes.scale",
 )
 
 
@@ -39,6 +48,8 @@ class Modules:
     standing: ModuleType = standing
     approval: ModuleType = approval
     applying: ModuleType = applying
+    guards: ModuleType = guards
+    undoing: ModuleType = undoing
 
 
 Raw = dict[str, Any]
@@ -76,6 +87,28 @@ def full() -> Raw:
             "reason": "quarterly expiry",
         }
     ]
+    raw["guards"]["open_orders"] = [
+        {
+            "name": "execution",
+            "platforms": ["crypto"],
+            "probe": "files.json",
+            "arguments": {"path": "orders.json"},
+            "under": "working",
+            "order": "id",
+            "of": "service",
+            "forbids": ["restart", "kubernetes.stop"],
+            "answer": "refuse",
+        },
+        {
+            "name": "hedges",
+            "platforms": ["crypto"],
+            "probe": "files.lines",
+            "arguments": {"path": "hedges.jsonl"},
+            "order": "hedge",
+            "forbids": ["scale"],
+            "answer": "name",
+        },
+    ]
     stop = {**raw["standing_approvals"][0], "name": "stop", "action": STOP, "bounds": {}, "environments": ["sandbox"]}
     raw["standing_approvals"].append(stop)
     raw["signers"] = {"head-of-risk": standing.public(KEY)}
@@ -95,17 +128,23 @@ def utc(*parts: int) -> dt.datetime:
 
 
 NOON = utc(2026, 6, 4, 12)  # a Thursday, in no window
-CALM = {"trading": True, "max_var_pct": 1.0}
+CALM = {"trading": True, "max_var_pct": 1.0, "kill_switches": {"KILL_SWITCH": False}}
 
 
 def planned(
-    action: str, *, kelly: Any = 0.1, target: str = "crypto", undo: str = "inverse", **more: Any
+    action: str,
+    *,
+    kelly: Any = 0.1,
+    target: str = "crypto",
+    undo: str = "inverse",
+    kind: str = "risk-engine",
+    **more: Any,
 ) -> PlannedAction:
     """An action as a plan has it."""
     facts: dict[str, Any] = {
         "action": action,
         "arguments": {"kelly_fraction": kelly},
-        "target": Target(kind="risk-engine", name=target, uid=target),
+        "target": Target(kind=kind, name=target, uid=target),
         "summary": "",
         "preview": {},
         "expected_effect": "",
@@ -142,6 +181,38 @@ def _guard(action: str, now: dt.datetime = NOON, platform: str = "crypto", **fac
     def asked(modules: Modules, raw: Raw) -> Any:
         rules = modules.policy.Policy.model_validate(raw)
         return rules.forbidden(planned(action), platform, CALM | facts, now)
+
+    return asked
+
+
+def _platform(folder: str | None, name: str = "crypto") -> Platform:
+    """A platform with a folder, or without one."""
+    endpoints = {} if folder is None else {"files": (FOLDERS / folder).as_uri()}
+    facts: dict[str, Any] = {"title": "", "environment": "production", "file": Path(), "state": Path()}
+    lists: dict[str, Any] = {"runbooks": {}, "contacts": {}, "limits": {}, "symbols": [], "guards": {}, "charts": {}}
+    return Platform(name=name, endpoints=endpoints, **facts, **lists)
+
+
+def _drawn(
+    action: str,
+    folder: str | None = "quiet",
+    *,
+    later: str | None = None,
+    platform: str = "crypto",
+    named: dict[str, list[str]] | None = None,
+    **target: str,
+) -> Case:
+    """An action as the guards let it be drawn up on a platform, and what they say of it, then or `later`."""
+
+    def asked(modules: Modules, raw: Raw) -> Any:
+        rules = modules.policy.Policy.model_validate(raw)
+        one = planned(action, preview={"open_orders": named or {}}, residual_risk="some", **target)
+        facts = modules.guards.look(rules, _platform(folder, platform), [one])
+        drawn = modules.guards.named(rules, one, platform, facts)
+        if later is not None:
+            facts = modules.guards.look(rules, _platform(later, platform), [one])
+        reasons = rules.forbidden(drawn, platform, {"max_var_pct": 1.0} | facts, NOON)
+        return facts, drawn.preview, drawn.blast_radius, drawn.residual_risk, reasons
 
     return asked
 
@@ -227,6 +298,7 @@ def _wider(raw: Raw) -> None:
     signed(raw)
 
 
+LESS = ["reduce-risk", "stop-new-risk"]
 KINDS = [kind for kinds in shipped()["levels"].values() for kind in kinds]
 EASY, HARD = planned(REDUCE), planned(SET, authority="L2")
 EXPIRES = utc(2027, 12, 31)
@@ -268,6 +340,69 @@ CASES: dict[str, Case] = {
     "VaR is high, nobody minds": _edited(
         _guard(SET, max_var_pct=9.0), lambda raw: raw["guards"].update(hot_reload_max_var_pct=None)
     ),
+    "trading is stopped, it starts": _guard(START, trading=False),
+    # kill switches
+    "no kill switch": _drawn(SET),
+    "no kill switch, it starts": _drawn(START),
+    **{
+        f"a kill switch: {name}": _drawn(name, "switched") for name in (SET, START, LIMIT, RESET, REFRESH, REDUCE, STOP)
+    },
+    "a kill switch that is taken away": _drawn(UNSWITCH, "switched", target="KILL_SWITCH"),
+    "a kill switch, and another is taken away": _drawn(UNSWITCH, "switched", target="OTHER_SWITCH"),
+    "a kill switch, and what lifts another stop": _drawn(START, "switched", target="KILL_SWITCH"),
+    "a kill switch that was set since": _drawn(SET, later="switched"),
+    "a kill switch, elsewhere": _edited(
+        _drawn(SET, "switched"), lambda raw: raw["guards"]["kill_switches"][0].update(platforms=["quant"])
+    ),
+    **{
+        f"a kill switch that is to forbid {action}": _edited(
+            _drawn(action, "switched"), lambda raw: raw["guards"]["kill_switches"][0].update(forbids=LESS)
+        )
+        for action in (REDUCE, STOP)
+    },
+    "a platform without a folder": _drawn(SET, None),
+    "a folder that is away": _drawn(SET, "away"),
+    "nobody looked for the switch": _guard(SET, kill_switches={}),
+    # working orders
+    "no order": _drawn(RESTART, kind="deployment", target="trading/execution"),
+    "an order": _drawn(RESTART, "busy", kind="deployment", target="trading/execution"),
+    "an order that is named and yet refused": _drawn(
+        RESTART, "busy", named={"execution": ["A-1"]}, kind="deployment", target="trading/execution"
+    ),
+    "an order of another": _drawn(RESTART, "busy", kind="deployment", target="trading/router"),
+    "an order of nobody": _drawn(RESTART, "stray", kind="statefulset", target="trading/router"),
+    "orders, and a pod": _drawn(RESTART, "busy", kind="pod", target="trading/router-1"),
+    "an order, on another platform": _drawn(RESTART, "busy", platform="quant", kind="pod", target="any"),
+    "an order, by the kind": _drawn(RESTART, "busy", kind="statefulset", target="trading/quoter"),
+    "an order, and a stop": _drawn("kubernetes.stop", "busy", kind="deployment", target="trading/execution"),
+    "an order, and something else": _drawn(REFRESH, "busy"),
+    "an order, less risk": _drawn(REDUCE, "busy"),
+    "orders that are named": _drawn(SCALE, "busy", kind="deployment", target="trading/execution"),
+    "no orders to name": _drawn(SCALE, kind="deployment", target="trading/execution"),
+    "an order that came since": _drawn(SCALE, later="busy", kind="deployment", target="trading/execution"),
+    "more orders than a plan names": _edited(
+        _drawn(SCALE, "crowded"), lambda raw: raw["guards"]["open_orders"][1]["arguments"].update(last=60)
+    ),
+    "more orders than are looked through": _drawn(SCALE, "crowded"),
+    "orders that are seen in part": _drawn(SCALE, "broken"),
+    "orders that are no list": _drawn(RESTART, "broken"),
+    "a list of no orders": _edited(
+        _drawn(RESTART, "broken"), lambda raw: raw["guards"]["open_orders"][0].update(under=None)
+    ),
+    "orders that cannot be seen": _drawn(RESTART, "switched"),
+    "named orders that cannot be seen": _drawn(SCALE, "switched"),
+    "nobody looked for orders": _guard(RESTART),
+    "orders under no key": _edited(
+        _drawn(RESTART, "busy", kind="deployment", target="trading/execution"),
+        lambda raw: raw["guards"]["open_orders"][0].update(under=None, arguments={"path": "plain.json"}),
+    ),
+    "orders that do not say whose": _edited(
+        _drawn(RESTART, "busy", kind="deployment", target="trading/router"),
+        lambda raw: raw["guards"]["open_orders"][0].update(of=None),
+    ),
+    "an order without a name": _edited(
+        _drawn(RESTART, "busy"), lambda raw: raw["guards"]["open_orders"][0].update(of="venue")
+    ),
     # levels and budgets
     **{f"{kind}, undo {undo}": _authority(kind, undo) for kind in KINDS for undo in ("inverse", "none")},
     "an action with an authority of its own": lambda modules, raw: modules.policy.Policy.model_validate(raw).authority(
@@ -282,6 +417,9 @@ CASES: dict[str, Case] = {
     "an unknown action": _edited(_valid, lambda raw: raw["actions"].update({"crypto.burn": {}})),
     "a kind at two levels": _edited(_valid, lambda raw: raw["levels"]["L2"].append("restart")),
     "a kind at no level": _edited(_valid, lambda raw: raw["levels"]["L1"].remove("restart")),
+    "a guard against nothing known": _edited(
+        _valid, lambda raw: raw["guards"]["open_orders"][0].update(forbids=["restrat"])
+    ),
     "a window without an offset": _edited(
         _valid, lambda raw: raw["guards"]["expiry_windows"][0].update(end="2026-12-25T09:00:00")
     ),

@@ -72,7 +72,7 @@ def planned(world: World, name: str = "crypto.set-kelly") -> PlannedAction:
 
 def test_guards_forbid_what_adds_risk_and_never_what_reduces_it(world: World) -> None:
     adds, reduces = planned(world), planned(world, "crypto.emergency-reduce")
-    calm: dict[str, Any] = {"trading": True, "max_var_pct": 1.0}
+    calm: dict[str, Any] = {"trading": True, "max_var_pct": 1.0, "kill_switches": {"KILL_SWITCH": False}}
     loaded = policy.load(world.settings)
     assert loaded.forbidden(adds, "crypto", calm, NOON) == []
     assert loaded.forbidden(adds, "crypto", {**calm, "trading": False}, NOON) == [
@@ -81,7 +81,9 @@ def test_guards_forbid_what_adds_risk_and_never_what_reduces_it(world: World) ->
     assert loaded.forbidden(adds, "crypto", {**calm, "max_var_pct": 1.51}, NOON) == [
         "VaR is 1.51 %; no hot reload above 1.5 %"
     ]
-    assert loaded.forbidden(adds, "crypto", {"trading": True}, NOON) == ["VaR is not known; no hot reload above 1.5 %"]
+    assert loaded.forbidden(adds, "crypto", {**calm, "max_var_pct": None}, NOON) == [
+        "VaR is not known; no hot reload above 1.5 %"
+    ]
     hours = {"days": ["wed"], "start": "13:30", "end": "20:00", "timezone": "Europe/Berlin"}
     dated = {"start": "2026-06-03T11:00:00Z", "end": "2026-06-03T13:00:00Z"}
     edit_policy(

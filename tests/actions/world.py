@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from opslib import store
 from opslib.actions import plans
+from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Plan
 from opslib.people import Person
 from opslib.record import journal
@@ -44,8 +46,9 @@ class World:
         return Person(name, ROLES.get(name, "L4"), "quant" if name == "otto" else None)
 
     def propose(self, kelly: float = 0.1, action: str = "crypto.emergency-reduce", run: int | None = None) -> Plan:
-        """A plan of one action."""
-        with store.transaction(self.settings) as connection:
+        """A plan of one action; VaR is low for a moment where it is a hot reload, which the policy forbids else."""
+        calm = self.platform.calm() if ACTIONS[action].hot_reload else nullcontext()
+        with calm, store.transaction(self.settings) as connection:
             return plans.propose(
                 self.settings,
                 connection,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from opslib import people, store
 from opslib.server import create_app
@@ -27,6 +28,7 @@ class Server:
     settings: Settings
     address: str
     tokens: dict[str, str]
+    app: FastAPI
 
     def client(self, name: str | None = None) -> httpx.Client:
         """A client with somebody's token."""
@@ -48,13 +50,14 @@ class Server:
 def serve(settings: Settings, tokens: dict[str, str]) -> Iterator[Server]:
     """The application of a home, on a port of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=1)
+    app = create_app(settings)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=[[listener]])
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield Server(settings, f"http://127.0.0.1:{listener.getsockname()[1]}", tokens)
+    yield Server(settings, f"http://127.0.0.1:{listener.getsockname()[1]}", tokens, app)
     server.should_exit = True
     thread.join()
     listener.close()

@@ -12,7 +12,7 @@ import pytest
 
 from opslib import people, store
 from opslib.settings import Settings
-from tests.api.conftest import Server
+from tests.api.conftest import Server, serve
 from tests.intake.bodies import alert, labels, one, webhook
 
 JSON = {"Content-Type": "application/json"}
@@ -116,6 +116,19 @@ def test_connections_that_the_database_drops_do_no_harm(serving: Server, setting
             "WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
     assert serving.post("/api/v1/alerts", "intake", content=webhook(alert())).status_code == 200
+
+
+def test_the_connections_of_intake_end_with_the_application(settings: Settings) -> None:
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with store.transaction(settings) as connection:
+        tokens = {"intake": people.add(connection, "intake", "machine")}
+    with serve(settings, tokens) as server:
+        assert server.post("/api/v1/alerts", "intake", content=webhook(alert())).status_code == 200
+        assert int(one(settings, others)) >= 1
+    deadline = time.monotonic() + 10
+    while one(settings, others) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (one(settings, others), server.app.title) == (0, "runbook")  # though the application is still there
 
 
 def test_tokens_are_digests_at_rest(serving: Server) -> None:

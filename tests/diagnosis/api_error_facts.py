@@ -11,7 +11,7 @@ import pandas as pd
 
 from opslib.diagnosis import Diagnosis, Verdict, api_error_rate, api_errors, database
 from opslib.errors import ProbeError
-from opslib.probes.calls import Seen
+from opslib.probes.seen import Seen
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
 API, DATABASE = "deployment/derivatives-api", "statefulset/postgres"

@@ -10,7 +10,7 @@ import pytest
 
 from opslib.diagnosis import Verdict, api_error_rate, api_errors, database
 from opslib.errors import ProbeError
-from opslib.probes.calls import Seen
+from opslib.probes.seen import Seen
 from tests.diagnosis.api_error_facts import API, CASES, DATABASE, SERVICE, STORE, Facts, ago
 
 NOT_AT_ONCE = {("database-down", other) for other in ("pool-exhausted", "slow-database")} | {

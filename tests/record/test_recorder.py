@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import socket
 import stat
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from opslib.errors import NotFound, PlanError, ProbeError, RecorderError
 from opslib.ops import Ops, Seen, SeenText
 from opslib.record import journal, wire
 from opslib.record.client import RecorderClient, RecorderSession, control_path, running
-from opslib.settings import Settings
+from opslib.settings import PROJECT, Settings
+from tests.actions.world import edit_policy
 from tests.record.conftest import add_run
 
 INCIDENT = "INC-2026-000001"
@@ -204,6 +206,20 @@ def test_a_run_that_observes_proposes_nothing(
         assert ops.propose("crypto.emergency-reduce", kelly_fraction=0.1) is None
         ops.close()
     assert "only observes" in capsys.readouterr().out
+
+
+def test_what_a_guard_holds_back_is_said_and_no_plan(
+    desk: Settings, ops: Ops, capsys: pytest.CaptureFixture[str]
+) -> None:
+    window = {"start": "2020-01-01T00:00:00Z", "end": "2999-01-01T00:00:00Z", "reason": "expiry"}
+    forbidden = window | {"forbids": ["redis.flush-pattern"]}
+    shutil.copy(PROJECT / "params" / "policy.yaml", desk.params)
+    edit_policy(desk.params, lambda rules: rules["guards"].update(expiry_windows=[forbidden]))
+    assert ops.propose("redis.flush-pattern", pattern="metrics:*") is None
+    told = "the policy forbids it now: redis.flush-pattern: window: expiry"
+    assert f"Nothing is proposed: {told}.\n" in capsys.readouterr().out
+    [refused] = entries(desk, "proposal-refused")
+    assert (refused["body"]["type"], refused["body"]["error"]) == ("Forbidden", told)
 
 
 def test_a_playbook_cannot_apply(ops: Ops) -> None:
