@@ -24,7 +24,7 @@ from opslib.runs import catalogue, uses
 from opslib.settings import PROJECT
 from opslib.sql import queries
 from tests.clusters.test_rights import notebook
-from tests.postgres_server import Server, running
+from tests.postgres_server import Server, binaries, running
 
 PASSWORD = "swordfish-4711-rights"
 PROBES = [name for name in registry.names() if name.startswith("postgres.")]
@@ -93,7 +93,7 @@ def given(server: Server, tmp_path: Path) -> Iterator[Callable[..., dict[str, An
         notebook(tmp_path / "alerts" / "one.ipynb", code, reads=list(reads), proposes=list(proposes))
         found = printed(tmp_path, "one", *options)
         with psycopg.connect(server.url()) as admin:
-            admin.execute("".join(f"{statement};" for statement in found["postgres"]))
+            admin.execute(";\n".join(found["postgres"]))
         return found
 
     yield apply
@@ -256,6 +256,17 @@ def test_an_action_works_with_its_rights_alone(
             tried(server, "applier", statement)
 
 
+def test_what_is_printed_is_run_as_it_is(server: Server, given: Callable[..., Any], tmp_path: Path) -> None:
+    given(reads=("postgres.slow_queries", "postgres.disk"), proposes=("postgres.delete-old-rows",))
+    command = [str(Path(sys.executable).with_name("runbook")), "rbac", "one", "--for", "postgres", "--table", "trades"]
+    environment = {**os.environ, "RUNBOOK_NOTEBOOKS": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    psql = [str(binaries(15) / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.url()]
+    subprocess.run(psql, input=done.stdout, text=True, check=True, capture_output=True)
+    assert partly(seen(server, "postgres.disk")) == ""
+    tried(server, "applier", "DELETE FROM trades WHERE id < 0")
+
+
 def test_a_table_of_a_superuser_is_not_given_with_its_owner(given: Callable[..., Any]) -> None:
     with pytest.raises(psycopg.errors.RaiseException, match="belongs to a superuser: give it an owner that is none"):
         given("--table", "secrets", proposes=("postgres.create-index",))
@@ -289,7 +300,7 @@ def test_every_probe_and_query_of_our_runbooks_works(server: Server, path: Path)
     roles = [f"runbook-{runbook.name}-{account}" for account in ("recorder", "applier")]
     try:
         with psycopg.connect(server.url()) as admin:
-            admin.execute("".join(f"{statement};" for statement in found["postgres"]))
+            admin.execute(";\n".join(found["postgres"]))
         for probe in set(runbook.reads) & set(PROBES) - {"postgres.named"}:
             told = partly(seen(server, probe))
             assert told == "" or "pg_stat_statements is not" in told

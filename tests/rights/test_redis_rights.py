@@ -20,6 +20,7 @@ from opslib.actions.catalogue import ACTIONS, make
 from opslib.errors import ActionFailed, ProbeError
 from opslib.probes import Target, registry
 from opslib.rights import redis as rights
+from opslib.runs import catalogue
 from opslib.settings import PROJECT
 from tests.clusters.test_rights import notebook
 from tests.rights.test_postgres_rights import printed
@@ -240,3 +241,36 @@ def test_commands_of_the_module_are_a_line_of_their_own(filled: redis.Redis, rul
     assert given["recorder module"] == ["+ts.revrange"]
     with pytest.raises(redis.ResponseError, match="Unknown command"):
         filled.execute_command("ACL", "SETUSER", "recorder", *given["recorder module"])
+
+
+RUNBOOKS = sorted(path for path in PROJECT.glob("notebooks/*/*.ipynb") if '"redis.' in path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_every_probe_and_action_of_our_runbooks_works(instances: Instances, filled: redis.Redis, path: Path) -> None:
+    """What is printed for a runbook of ours lets recorder and applier do all that it declares, and nothing else."""
+    runbook = catalogue.read(path)
+    instances.allow("recorder")
+    instances.allow("applier")
+    for line in printed(PROJECT / "notebooks", runbook.name)["redis"]:
+        if not line.startswith("#") and "+ts." not in line:
+            for client in (instances.admin, instances.other):
+                client.execute_command(*line.split())
+    for name in set(runbook.reads) & set(PROBES):
+        probes.call(name, Target("redis", instances.url("recorder")), ARGUMENTS.get(name, {}))
+    for name in sorted(set(runbook.proposes) & set(STEPS), key="redis.fail-over".__eq__):  # that takes writing away
+        action = make(name, STEPS[name])
+        with instances.context("recorder") as recorder:
+            before = action.observe(recorder)
+            action.describe(recorder, before)
+        with instances.context("applier") as applier:
+            action.apply(applier, KEY)
+            assert action.done(applier, before)
+    assert instances.refused() == set()
+    for user in ("recorder", "applier"):
+        for command in ("SET a b", "FLUSHALL", "KEYS *", "EVAL return(1) 0", "ACL LIST"):
+            with (
+                redis.Redis.from_url(instances.url(user)) as client,
+                pytest.raises(redis.exceptions.NoPermissionError),
+            ):
+                client.execute_command(*command.split())
