@@ -78,17 +78,19 @@ DO $maintain$ DECLARE owner regrole := (SELECT relowner FROM pg_class WHERE oid 
     ELSIF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
         RAISE EXCEPTION '% belongs to a superuser: give it an owner that is none', {table_text};
     ELSE
-        EXECUTE format('GRANT %s TO %I', owner, {role_text});
+        EXECUTE format('GRANT %s TO %I', owner, {role_text})
+            || CASE WHEN current_setting('server_version_num')::int >= 160000 THEN ' WITH SET FALSE' ELSE '' END;
     END IF;
 END $maintain$
 
 -- name: own
--- What only the owner of a table may do.
+-- What only the owner of a table may do; from 16 on without becoming the owner by SET ROLE.
 DO $own$ DECLARE owner regrole := (SELECT relowner FROM pg_class WHERE oid = {table_text}::regclass); BEGIN
     IF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
         RAISE EXCEPTION '% belongs to a superuser: give it an owner that is none', {table_text};
     END IF;
-    EXECUTE format('GRANT %s TO %I', owner, {role_text});
+    EXECUTE format('GRANT %s TO %I', owner, {role_text})
+        || CASE WHEN current_setting('server_version_num')::int >= 160000 THEN ' WITH SET FALSE' ELSE '' END;
 END $own$
 
 -- name: set

@@ -25,6 +25,7 @@ from opslib.settings import PROJECT
 from tests.clusters.test_rights import notebook
 from tests.rights.test_postgres_rights import printed
 
+pytestmark = pytest.mark.slow
 SERVERS = runpy.run_path(str(PROJECT / "tests" / "probes" / "servers.py"))
 PASSWORD = "swordfish-4711-rights"
 KEY = "a" * 64 + "-0"
