@@ -20,7 +20,7 @@ SERVERS = runpy.run_path(str(Path(__file__).parent.parent / "probes" / "servers.
 INCIDENT = "INC-2026-000001"
 READS = (
     *("files.json", "files.text", "http.health", "http.json", "http.metrics", "http.text", "http.text@slow"),
-    *("postgres.activity", "postgres.server", "postgres.sql", "prometheus.query"),
+    *("changes.recent", "postgres.activity", "postgres.server", "postgres.sql", "prometheus.query"),
     *("redis.hash", "redis.ping", "redis.series", "redis.text"),
 )
 CONTACT = "{who: somebody, how: a bell, within: 5 minutes}"
