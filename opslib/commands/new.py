@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated
 
@@ -24,9 +25,13 @@ def new(
     title: Annotated[str, typer.Option(help="Its title; the name in words where it is left out")] = "",
     severity: Annotated[str, typer.Option(help="How bad its alert is: critical, warning, P1 to P4")] = "warning",
     within: Annotated[str, typer.Option(help="How soon somebody has to act")] = "15 min",
+    reads: Annotated[list[str] | None, typer.Option(help="A probe that it calls; several times")] = None,
+    proposes: Annotated[list[str] | None, typer.Option(help="An action that it may propose; several times")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document")] = False,
 ) -> None:
     """Write the notebook of a new alert runbook, to be filled in as docs/authoring.md tells."""
+    from opslib.actions.catalogue import ACTIONS
+    from opslib.probes import registry
     from opslib.runs import skeleton
     from opslib.runs.catalogue import Facts
 
@@ -44,9 +49,13 @@ def new(
             trigger=[alert],
             severity=severity,
             respond_within=within,
+            reads=sorted({*skeleton.READS, *(reads or ())}),
+            proposes=sorted(set(proposes or ())),
         )
     except ValidationError as error:
         raise UsageError(f"{id_!r} is no id of a runbook: a letter or two and two figures, as A30") from error
+    _must_be_there(facts.reads, registry.names(), "probe")
+    _must_be_there(facts.proposes, list(ACTIONS), "action")
     settings = Settings()
     path = skeleton.write(settings, name, facts, cause)
     if json:
@@ -57,3 +66,11 @@ def new(
     out.print("  runbook lab   opens it, to be filled in cell by cell", markup=False, soft_wrap=True)
     route = f"  - match: {{alertname: {alert}, platform: {platform}}}\n    runbook: {name}\n    target: []"
     out.print(f"  in {settings.params / 'routes.yaml'}, under routes:\n{route}", markup=False, soft_wrap=True)
+
+
+def _must_be_there(names: list[str], there: list[str], kind: str) -> None:
+    """Raise `UsageError` for a name that no probe or action has; names the nearest."""
+    for name in names:
+        if name.partition("@")[0] not in there:
+            near = ", ".join(difflib.get_close_matches(name, there, n=3)) or "docs/probes.md lists the probes"
+            raise UsageError(f"there is no {kind} {name!r}; perhaps {near}")

@@ -26,13 +26,11 @@ from opslib.errors import (
     RecorderError,
     RunbookError,
     StoreError,
-    UnknownRunbook,
 )
-from opslib.record import archive, archived, evidence, journal, redaction, spool
+from opslib.record import archive, archived, declared, evidence, journal, redaction, spool
 from opslib.record.looks import Looks
 from opslib.record.replay import Answers
 from opslib.record.serving import Answer, Operation, Served
-from opslib.runs import catalogue
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -150,6 +148,7 @@ class Session(Served):
         self.settings = settings
         self.subject = subject
         self._platform = platforms.load(settings, subject.platform)
+        self._declared = declared.of(settings, subject.runbook, subject.mode)
         self._scribe = Scribe(settings, subject.incident)
         with store.transaction(settings) as connection:
             row = connection.execute(queries("journal").incident, {"incident": subject.incident}).fetchone()
@@ -228,7 +227,7 @@ class Session(Served):
         name = str(request.get("probe"))
 
         def look() -> Any:
-            system = str(arguments.get("system") or probes.registry.find(name).system)
+            system = self._declared.system(name, arguments)
             return self._looks.within(system, name, lambda: self._call(system, name, arguments))
 
         return self._see(name, arguments, look)
@@ -239,16 +238,8 @@ class Session(Served):
         except ConfigurationError as error:
             raise ProbeError(str(error), system=system) from error
         redaction.learn(url)
-        commands = self._commands() if system == "kubernetes" else {}
+        commands = self._declared.commands if system == "kubernetes" else {}
         return probes.call(name, probes.Target(system, url, commands, self.subject.incident), arguments)
-
-    def _commands(self) -> dict[str, tuple[str, ...]]:
-        """The commands that the runbook declares it runs in pods."""
-        try:
-            declared = catalogue.find(self.settings, self.subject.runbook).commands
-        except (UnknownRunbook, ConfigurationError):
-            return {}
-        return {name: tuple(words) for name, words in declared.items()}
 
     def _now(self, request: dict[str, Any]) -> Answer:
         del request
@@ -351,6 +342,7 @@ class Session(Served):
         if self._then is not None:
             return self._then.propose(actions), b""
         try:
+            self._declared.check(str(one.get("action")) for one in actions)
             with store.transaction(self.settings) as connection:
                 plan = plans.propose(
                     self.settings,

@@ -100,7 +100,8 @@ class Runbook:
     path : Path
         The notebook.
     reads, proposes : list of str
-        The probes of the cluster that it uses, and the actions on it that it may propose.
+        The probes that it may call (`PROBE`, or `PROBE@SYSTEM` for another system than the probe's own), and the
+        actions that it may propose. The recorder refuses a run all others.
     commands : dict
         The commands that it runs in pods, by name: words, some of them `{placeholders}`.
     """

@@ -69,6 +69,7 @@ plan"""),
     ("code", "message", """print(case.message("$title", plan, update="in 15 minutes"))"""),
 )  # fmt: skip
 MOST_CAUSES = 6
+READS = ("http.health",)  # the probes that the cells above call
 
 
 def notebook(facts: Facts, causes: Sequence[str]) -> dict[str, Any]:

@@ -1,38 +1,28 @@
-"""What a notebook uses of a cluster, read from its code without running it, against what its metadata declares."""
+"""What a notebook looks at and may propose, read from its code without running it, against what it declares."""
 
 from __future__ import annotations
 
 import ast
-import json
-from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
+from functools import cache
 
-from opslib.clusters.rights import CHANGES, READS
+from opslib.actions.catalogue import ACTIONS
 from opslib.errors import ConfigurationError
+from opslib.probes import registry
 from opslib.runs.catalogue import Runbook
-
-_SYSTEMS = frozenset(name.partition(".")[0] for name in READS)
+from opslib.runs.reached import code_of
+from opslib.sql import queries
 
 
 def undeclared(runbook: Runbook) -> list[str]:
-    """What a runbook uses and does not declare, in words; probes and actions of a cluster alone.
-
-    Its cells are read, and the modules of `opslib.diagnosis` that they import.
-    """
-    reads: set[str] = set()
-    proposes: set[str] = set()
-    for tree in _code(runbook.path):
-        found_reads, found_proposes = used(tree)
-        reads |= found_reads
-        proposes |= found_proposes
+    """What a runbook uses and does not declare, and what it declares and there is not, in words."""
+    reads, proposes = of(runbook)
     lines = [f"it reads {name}: add it to metadata.runbook.reads" for name in sorted(reads - set(runbook.reads))]
     lines += [
         f"it may propose {name}: add it to metadata.runbook.proposes"
         for name in sorted(proposes - set(runbook.proposes))
     ]
-    lines += [f"there is no probe {name} of a cluster" for name in runbook.reads if name not in READS]
-    lines += [f"there is no action {name} on a cluster" for name in runbook.proposes if name not in CHANGES]
+    lines += [f"there is no probe {name}" for name in runbook.reads if name.partition("@")[0] not in _probes()]
+    lines += [f"there is no action {name}" for name in runbook.proposes if name not in ACTIONS]
     return lines
 
 
@@ -43,46 +33,61 @@ def check(runbook: Runbook) -> None:
         raise ConfigurationError("\n".join(lines), mistakes=lines)
 
 
-def used(tree: ast.AST) -> tuple[set[str], set[str]]:
-    """The probes and the actions of a cluster that code names: `ops.kubernetes.pods`, or "kubernetes.restart"."""
+def of(runbook: Runbook) -> tuple[set[str], set[str]]:
+    """The probes and the actions that a runbook names: its cells, and what they reach in `opslib.diagnosis`."""
     reads: set[str] = set()
     proposes: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
-            name = f"{node.value.attr}.{node.attr}"
-            if node.value.attr in _SYSTEMS and name in READS:
-                reads.add(name)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node.value in CHANGES:
-                proposes.add(node.value)
-            elif node.value in READS:
-                reads.add(node.value)
+    for tree in code_of(runbook.path):
+        found_reads, found_proposes = used(tree)
+        reads |= found_reads
+        proposes |= found_proposes
     return reads, proposes
 
 
-def _code(path: Path) -> Iterator[ast.AST]:
-    """The code of a notebook's cells, and of the diagnosis modules that they import."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    trees = [ast.parse("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
-    yield from trees
-    modules = {name for tree in trees for name in _imported(tree)}
-    for module in sorted(modules):
-        found = find_spec(module)
-        if found is not None and found.origin and found.origin.endswith(".py"):
-            yield ast.parse(Path(found.origin).read_text("utf-8"))
+def named(runbook: Runbook) -> set[str]:
+    """The queries that a runbook asks `postgres.named` for, as far as its code names them."""
+    there = vars(queries("probes_postgres"))
+    found: set[str] = set()
+    for tree in code_of(runbook.path):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and "postgres.named" in map(_probe, (node.func, *node.args)):
+                given = [*node.args, *(key.value for key in node.keywords if key.arg == "query")]
+                found |= {text for one in given if (text := _text(one)) in there}
+    return found
 
 
-def _imported(tree: ast.AST) -> Iterator[str]:
-    """The modules of `opslib.diagnosis` that code imports; of a module of it, the module."""
+def used(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """The probes and the actions that code names: `ops.kubernetes.pods`, or "kubernetes.restart".
+
+    A call that names a `system` reads that one: `http.json@prometheus`.
+    """
+    reads: dict[ast.AST, str] = {}
+    proposes: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("opslib.diagnosis."))
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module.startswith("opslib.diagnosis."):
-                yield node.module
-            elif node.module == "opslib.diagnosis":
-                yield from (f"opslib.diagnosis.{alias.name}" for alias in node.names if _is_module(alias.name))
+        if _text(node) in ACTIONS:
+            proposes.add(_text(node))
+        elif name := _probe(node):
+            reads.setdefault(node, name)
+        elif isinstance(node, ast.Call):
+            systems = [text for key in node.keywords if key.arg == "system" and (text := _text(key.value))]
+            for part in (node.func, *node.args) if systems else ():
+                if (name := _probe(part)) and systems[0] != registry.find(name).system:
+                    reads[part] = f"{name}@{systems[0]}"
+    return set(reads.values()), proposes
 
 
-def _is_module(name: str) -> bool:
-    return find_spec(f"opslib.diagnosis.{name}") is not None
+def _probe(node: ast.AST) -> str:
+    """The name of the probe that a piece of code names; empty where it names none."""
+    name = _text(node)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+        name = f"{node.value.attr}.{node.attr}"
+    return name if name in _probes() else ""
+
+
+def _text(node: ast.AST) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+@cache
+def _probes() -> frozenset[str]:
+    return frozenset(registry.names())

@@ -1,4 +1,4 @@
-"""The least rights of a runbook, and what a notebook uses against what it declares."""
+"""The least rights of a runbook on a cluster."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ import yaml
 from opslib.actions.catalogue import ACTIONS
 from opslib.clusters import rights
 from opslib.errors import ConfigurationError
-from opslib.runs import catalogue, uses
-from opslib.settings import PROJECT
+from opslib.runs import catalogue
 
-RUNBOOKS = sorted(PROJECT.glob("notebooks/*/*.ipynb"))
 PARAMETERS = 'platform: str = "crypto"\nalert: dict = {}'
 
 
@@ -31,29 +29,6 @@ def notebook(path: Path, code: str, **declared: Any) -> catalogue.Runbook:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"cells": cells, "metadata": {"runbook": about}}), "utf-8")
     return catalogue.read(path)
-
-
-@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
-def test_a_runbook_declares_what_it_uses_of_a_cluster(path: Path) -> None:
-    assert uses.undeclared(catalogue.read(path)) == []
-
-
-def test_a_probe_that_is_not_declared_fails_the_check(tmp_path: Path) -> None:
-    code = 'ops.look("pods", ops.kubernetes.pods, "deployment/api")\nops.propose("kubernetes.restart", workload="x")'
-    with pytest.raises(ConfigurationError) as found:
-        uses.check(notebook(tmp_path / "alerts" / "one.ipynb", code))
-    assert found.value.facts["mistakes"] == [
-        "one.ipynb: it reads kubernetes.pods: add it to metadata.runbook.reads",
-        "one.ipynb: it may propose kubernetes.restart: add it to metadata.runbook.proposes",
-    ]
-    uses.check(
-        notebook(tmp_path / "alerts" / "one.ipynb", code, reads=["kubernetes.pods"], proposes=["kubernetes.restart"])
-    )
-
-
-def test_what_is_declared_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"there is no probe kubernetes\.pod of a cluster"):
-        uses.check(notebook(tmp_path / "alerts" / "one.ipynb", "1", reads=["kubernetes.pod"]))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ FACTS = {
     "target": [],
     "cell_timeout_s": 30,
     "run_timeout_s": 60,
+    "reads": ["http.json"],
 }
 PARAMETERS = 'platform: str = "crypto"\nalert: dict = {}\nlevel: float = 1.5  # %, 0..10 | the level'
 LOOK = "import opslib\nops = opslib.connect()\nprint('kelly', ops.http.json('/api/status')['kelly_fraction'], level)"

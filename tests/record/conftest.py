@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ from opslib.settings import Settings
 
 SERVERS = runpy.run_path(str(Path(__file__).parent.parent / "probes" / "servers.py"))
 INCIDENT = "INC-2026-000001"
+READS = (
+    *("files.json", "files.text", "http.health", "http.json", "http.metrics", "http.text", "http.text@slow"),
+    *("changes.recent", "postgres.activity", "postgres.server", "postgres.sql", "prometheus.query"),
+    *("redis.hash", "redis.ping", "redis.series", "redis.text"),
+)
 CONTACT = "{who: somebody, how: a bell, within: 5 minutes}"
 
 
@@ -48,9 +54,21 @@ def desk(settings: Settings, redis_url: str, api_url: str, tmp_path: Path, monke
     levels = "".join(f"  L{level}: {CONTACT}\n" for level in range(1, 5))
     (place.parent / "contacts.yaml").write_text(f"levels:\n{levels}")
     (place.parent / "policy.yaml").write_text("standing_approvals: []\n")
+    declare(tmp_path / "notebooks", reads=READS, proposes=("crypto.emergency-reduce", "crypto.set-kelly"))
     monkeypatch.setenv("RUNBOOK_PARAMS", str(place.parent))
+    monkeypatch.setenv("RUNBOOK_NOTEBOOKS", str(tmp_path / "notebooks"))
     monkeypatch.setenv("DESK_REDIS_PASSWORD", SERVERS["PASSWORD"])
     return Settings()
+
+
+def declare(notebooks: Path, **declared: Sequence[str]) -> None:
+    """The runbook `var-breach`, whose notebook declares this and has no code."""
+    source = 'platform: str = "desk"\nalert: dict = {}'
+    cell = {"cell_type": "code", "id": "a", "metadata": {"tags": ["parameters"]}, "source": source}
+    about = {"id": "A11", "title": "VaR breach", "kind": "alert", **{name: list(of) for name, of in declared.items()}}
+    (notebooks / "alerts").mkdir(parents=True, exist_ok=True)
+    book = {"cells": [cell], "metadata": {"runbook": about}}
+    (notebooks / "alerts" / "var-breach.ipynb").write_text(json.dumps(book))
 
 
 def add_incident(settings: Settings, incident: str = INCIDENT, date: str = "2026-11-20") -> None:

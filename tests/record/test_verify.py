@@ -29,6 +29,7 @@ from opslib.record.seal import seal
 from opslib.record.verify import Report, verify
 from opslib.settings import PROJECT, Settings
 from opslib.store import embedded
+from tests.record.conftest import declare
 
 SERVERS = runpy.run_path(str(Path(__file__).parent.parent / "probes" / "servers.py"))
 FIRST, SECOND = "INC-2026-000001", "INC-2026-000002"
@@ -65,6 +66,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, server: embedded.Server) 
         patch.setenv("RUNBOOK_DATABASE_URL", server.url("worker", name))
         patch.setenv("RUNBOOK_HOME", str(place / "home"))
         patch.setenv("RUNBOOK_PARAMS", str(params))
+        declare(place / "notebooks", reads=("http.json", "http.metrics"))
+        patch.setenv("RUNBOOK_NOTEBOOKS", str(place / "notebooks"))
         settings = Settings()
         settings.make_home()
         _make(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from opslib.record import client
 from opslib.settings import Settings
-from tests.runs.support import worker
+from tests.runs.support import entries, worker
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
@@ -52,6 +53,32 @@ def test_failed_run_exits_1_and_says_where(runs: Settings) -> None:
     done = runbook(runs, "run", "raises", "--platform", "test")
     assert done.returncode == 1
     assert "raised ValueError: the feed is 7 s old" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_look_that_is_not_declared_is_unseen_and_a_replay_tells_the_same(
+    runs: Settings, notebook: Callable[..., str]
+) -> None:
+    looks = (
+        "import opslib\nops = opslib.connect()\nops.look('the health', ops.http.health)",
+        "from opslib.errors import PlanError\n"
+        "try:\n    ops.propose('crypto.set-kelly', kelly_fraction=0.1)\n"
+        "except PlanError as error:\n    print(error)",
+        "ops.conclude({'confirmed': False, 'summary': 'Not all was seen.', 'unseen': ops.unseen})",
+    )
+    done = runbook(runs, "run", notebook("undeclared", *looks), "--platform", "test", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    why = "undeclared does not declare that it reads http.health: add it to metadata.runbook.reads"
+    assert (told["state"], told["verdict"]["unseen"]) == ("succeeded", [f"the health ({why})"])
+    journal = [entry for entry in entries(runs, told["incident"]) if entry["kind"] in ("evidence", "proposal-refused")]
+    assert [entry["body"]["error"] for entry in journal] == [
+        why,
+        "undeclared does not declare that it may propose crypto.set-kelly: add it to metadata.runbook.proposes",
+    ]
+    again = runbook(runs, "replay", told["incident"], "--json")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads(again.stdout)["same"] is True
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,8 @@ def test_a_cell_reaches_the_recorder_of_its_own_run_alone(
         "from opslib import store\nfrom opslib.settings import Settings\n"
         f"try:\n    store.connect(Settings(home={str(runs.home)!r}))\n"
         "except (OSError, RunbookError) as error:\n    print('refused:', error)",
+        reads=["http.text", "http.text@../../../etc", "redis.text@redis_admin"],
+        proposes=["crypto.emergency-reduce"],
     )
     row = support.execute(runs, name)
     assert row["state"] == "succeeded", row["error"]

@@ -36,7 +36,8 @@ def ops(seen: World, settings: Settings, tmp_path: Path, monkeypatch: pytest.Mon
         "metadata": {"tags": ["parameters"]},
         "source": "platform: str\nalert: dict",
     }
-    about = {"id": "A99", "title": "t", "kind": "alert", "commands": {"disk": ["df", "-P", "{path}"]}}
+    reads = ["changes.recent", "gpu.cards", "kubernetes.pods", "kubernetes.run", "logs.count"]
+    about = {"id": "A99", "title": "t", "kind": "alert", "commands": {"disk": ["df", "-P", "{path}"]}, "reads": reads}
     place = tmp_path / "notebooks" / "alerts" / "sick-desk.ipynb"
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps({"cells": [code], "metadata": {"runbook": about}}))

@@ -1,0 +1,1 @@
+"""The least rights on a platform's PostgreSQL and Redis that a runbook needs, from what it declares."""
