@@ -21,15 +21,15 @@ class Declared:
     runbook : str
     reads : frozenset of str or None
         The probes that it may call, `PROBE` or `PROBE@SYSTEM`; None: every one.
-    proposes : frozenset of str
-        The actions that it may propose.
+    proposes : frozenset of str or None
+        The actions that it may propose; None: every one.
     commands : mapping
         The commands that it runs in pods, by name.
     """
 
     runbook: str
     reads: frozenset[str] | None = frozenset()
-    proposes: frozenset[str] = frozenset()
+    proposes: frozenset[str] | None = frozenset()
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def system(self, probe: str, arguments: Mapping[str, Any]) -> str:
@@ -51,13 +51,16 @@ class Declared:
 
     def check(self, actions: Iterable[str]) -> None:
         """Raise `PlanError` where the notebook does not declare that it may propose these actions."""
-        if missing := sorted(set(actions) - self.proposes):
+        missing = [] if self.proposes is None else sorted(set(actions) - self.proposes)
+        if missing:
             what = f"{', '.join(missing)}: add {'it' if len(missing) == 1 else 'them'} to metadata.runbook.proposes"
             raise PlanError(f"{self.runbook} does not declare that it may propose {what}")
 
 
 def of(settings: Settings, runbook: str, mode: str) -> Declared:
     """The declarations of a runbook; nothing where there is no such notebook, or a broken one.
+
+    A notebook without any, as of earlier, is held to nothing; `runbook rbac` tells what it lacks.
 
     Parameters
     ----------
@@ -71,4 +74,6 @@ def of(settings: Settings, runbook: str, mode: str) -> Declared:
     except (UnknownRunbook, ConfigurationError):
         return Declared(runbook, None if every else frozenset())
     commands = {name: tuple(words) for name, words in found.commands.items()}
+    if not found.declares:
+        return Declared(runbook, None, None, commands)
     return Declared(runbook, None if every else frozenset(found.reads), frozenset(found.proposes), commands)

@@ -101,7 +101,9 @@ class Runbook:
         The notebook.
     reads, proposes : list of str
         The probes that it may call (`PROBE`, or `PROBE@SYSTEM` for another system than the probe's own), and the
-        actions that it may propose. The recorder refuses a run all others.
+        actions that it may propose. The recorder refuses a run all others, where the notebook declares either.
+    declares : bool
+        Whether it declares either; one that does not is held to nothing.
     commands : dict
         The commands that it runs in pods, by name: words, some of them `{placeholders}`.
     """
@@ -124,6 +126,7 @@ class Runbook:
     path: Path
     reads: list[str] = field(default_factory=list)
     proposes: list[str] = field(default_factory=list)
+    declares: bool = False
     commands: dict[str, list[str]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -236,6 +239,7 @@ def read(path: Path) -> Runbook:
     of_queue = {"queue_timeout_s", "cooldown_s", "runs_per_hour"}
     rest = facts.model_dump(exclude={"trigger", *of_queue})
     bounds = Bounds(**facts.model_dump(include=of_queue))
+    rest["declares"] = not facts.model_fields_set.isdisjoint(("reads", "proposes"))
     return Runbook(name=path.stem, triggers=facts.trigger, parameters=parameters, path=path, bounds=bounds, **rest)
 
 

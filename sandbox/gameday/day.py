@@ -125,6 +125,7 @@ class GameDay:
             if calm_s := score.calm_s(one.name):
                 self.say(f"leaving it in peace for {calm_s:.0f} s, that its rule compares with")
                 time.sleep(calm_s)
+                self.desk.settle(one.platforms)  # what a busy machine brought meanwhile is over, and another's
             broken_at = dt.datetime.now(dt.UTC)
             self.say("breaking")
             faults.break_(self.settings, one.name, seed=one.seed, decoys=self.decoys, progress=self.say)

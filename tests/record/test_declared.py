@@ -12,6 +12,7 @@ import pytest
 from opslib import store
 from opslib.errors import PlanError, ProbeError
 from opslib.ops import Ops
+from opslib.record import declared
 from opslib.record.client import RecorderClient
 from opslib.settings import Settings
 from tests.record.conftest import declare, open_session
@@ -25,8 +26,8 @@ def asking(desk: Settings, recorder: RecorderClient, run_id: int) -> Callable[..
     """`ops` of a run of `var-breach` whose notebook declares what is given."""
 
     @contextmanager
-    def opened(mode: str = "plan", **declared: list[str]) -> Iterator[Ops]:
-        declare(desk.notebooks, **declared)
+    def opened(mode: str = "plan", **about: list[str]) -> Iterator[Ops]:
+        declare(desk.notebooks, **about)
         with open_session(recorder, run_id, mode) as session:
             ops = Ops(session.socket_path)
             yield ops
@@ -101,6 +102,12 @@ def test_a_run_is_held_to_what_its_notebook_declared_when_it_began(desk: Setting
         assert ops.redis.ping()["answers"] is True
         with pytest.raises(ProbeError, match=r"does not declare that it reads http\.health"):
             ops.http.health()
+
+
+def test_a_notebook_without_declarations_is_held_to_none(desk: Settings, asking: Callable[..., Any]) -> None:
+    with asking() as ops:
+        assert ops.redis.ping()["answers"] is True
+    declared.of(desk, "var-breach", "plan").check(["redis.fail-over"])
 
 
 @pytest.mark.parametrize("text", [None, "{"])
