@@ -128,7 +128,7 @@ def _become(heard: int, parent: int) -> NoReturn:
         os.dup2(2, 1)
         let_go(heard)
         where = f"--parent {parent} in {os.environ.get('RUNBOOK_HOME', '')}"
-        setproctitle(f"python -m opslib.runs.run ahead {where}")
+        setproctitle(f"python -m opslib.runs.forker ahead {where}")
         from opslib.runs.run import serve
 
         def asked() -> int | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from functools import cache
 
 from opslib.actions.catalogue import ACTIONS
 from opslib.errors import ConfigurationError
 from opslib.probes import registry
+from opslib.probes.calls import Http
+from opslib.probes.calls_files import Certificates
 from opslib.runs.catalogue import Runbook
 from opslib.runs.reached import code_of
 from opslib.sql import queries
@@ -69,10 +72,11 @@ def used(tree: ast.AST) -> tuple[set[str], set[str]]:
         elif name := _probe(node):
             reads.setdefault(node, name)
         elif isinstance(node, ast.Call):
-            systems = [text for key in node.keywords if key.arg == "system" and (text := _text(key.value))]
-            for part in (node.func, *node.args) if systems else ():
-                if (name := _probe(part)) and systems[0] != registry.find(name).system:
-                    reads[part] = f"{name}@{systems[0]}"
+            parts = [node.func, *node.args]
+            for place, part in enumerate(parts):
+                system = _system(name, parts[place + 1 :], node.keywords) if (name := _probe(part)) else ""
+                if system and system != registry.find(name).system:
+                    reads[part] = f"{name}@{system}"
     return set(reads.values()), proposes
 
 
@@ -82,6 +86,25 @@ def _probe(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
         name = f"{node.value.attr}.{node.attr}"
     return name if name in _probes() else ""
+
+
+def _system(probe: str, given: list[ast.expr], named: list[ast.keyword]) -> str:
+    """The system that a call of a probe names, by its place or by name; empty where it names none."""
+    by_name = [_text(one.value) for one in named if one.arg == "system"]
+    place = _places().get(probe, len(given))
+    return (by_name or [_text(one) for one in given[place : place + 1]] or [""])[0]
+
+
+@cache
+def _places() -> dict[str, int]:
+    """Where among the arguments of a probe its system stands."""
+    found = {}
+    for kind in (Http, Certificates):
+        for name, method in vars(kind).items():
+            arguments = list(inspect.signature(method).parameters)[1:] if callable(method) else []
+            if "system" in arguments:
+                found[f"{kind.__name__.lower()}.{name}"] = arguments.index("system")
+    return found
 
 
 def _text(node: ast.AST) -> str:

@@ -35,8 +35,7 @@ def gpu_unavailable(access: Access, rng: random.Random, progress: Progress) -> N
 
 def _moved(access: Access, left: str, many: int, within_s: float = 60.0) -> None:
     """Wait until so many pods of the service have places, on another node than that one."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+    for _ in range(round(within_s / _POLL_S)):
         pods = [one for one in access.kube.pods("derivatives-api") if "deletionTimestamp" not in one["metadata"]]
         places = [one["spec"].get("nodeName", left) for one in pods]
         if len(places) >= many and left not in places:

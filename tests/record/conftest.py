@@ -23,6 +23,7 @@ READS = (
     *("changes.recent", "postgres.activity", "postgres.server", "postgres.sql", "prometheus.query"),
     *("redis.hash", "redis.ping", "redis.series", "redis.text"),
 )
+PROPOSES = ("crypto.emergency-reduce", "crypto.set-kelly", "redis.flush-pattern")
 CONTACT = "{who: somebody, how: a bell, within: 5 minutes}"
 
 
@@ -54,7 +55,7 @@ def desk(settings: Settings, redis_url: str, api_url: str, tmp_path: Path, monke
     levels = "".join(f"  L{level}: {CONTACT}\n" for level in range(1, 5))
     (place.parent / "contacts.yaml").write_text(f"levels:\n{levels}")
     (place.parent / "policy.yaml").write_text("standing_approvals: []\n")
-    declare(tmp_path / "notebooks", reads=READS, proposes=("crypto.emergency-reduce", "crypto.set-kelly"))
+    declare(tmp_path / "notebooks", reads=READS, proposes=PROPOSES)
     monkeypatch.setenv("RUNBOOK_PARAMS", str(place.parent))
     monkeypatch.setenv("RUNBOOK_NOTEBOOKS", str(tmp_path / "notebooks"))
     monkeypatch.setenv("DESK_REDIS_PASSWORD", SERVERS["PASSWORD"])

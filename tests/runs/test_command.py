@@ -66,7 +66,7 @@ def test_a_look_that_is_not_declared_is_unseen_and_a_replay_tells_the_same(
         "except PlanError as error:\n    print(error)",
         "ops.conclude({'confirmed': False, 'summary': 'Not all was seen.', 'unseen': ops.unseen})",
     )
-    done = runbook(runs, "run", notebook("undeclared", *looks), "--platform", "test", "--json")
+    done = runbook(runs, "run", notebook("undeclared", *looks, reads=["redis.ping"]), "--platform", "test", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     why = "undeclared does not declare that it reads http.health: add it to metadata.runbook.reads"

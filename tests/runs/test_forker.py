@@ -51,7 +51,7 @@ class Asked:
         for pid in descendants.below(self.process.pid):
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if b"opslib.runs.run ahead" in words and _sockets(pid) >= 2:
+                if b"opslib.runs.forker ahead" in words and _sockets(pid) >= 2:
                     return pid
         return None
 

@@ -6,9 +6,12 @@ import ast
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from opslib.errors import ConfigurationError
+from opslib.probes import registry
+from opslib.record import evidence
 from opslib.runs import catalogue, uses
 from opslib.settings import PROJECT
 from tests.clusters.test_rights import notebook
@@ -25,12 +28,24 @@ def test_a_runbook_declares_what_its_code_uses_and_nothing_else(path: Path) -> N
     assert (set(runbook.reads), set(runbook.proposes)) == uses.of(runbook)
 
 
+def name_of(file: Path, probe: str) -> str:
+    """As a notebook declares the look that this evidence is of."""
+    if file.suffix == ".parquet":
+        arguments = json.loads(pq.read_schema(file).metadata[evidence.METADATA])["arguments"]
+    else:
+        arguments = json.loads(file.read_text("utf-8"))["arguments"]
+    usual = registry.find(probe).system
+    system = arguments.get("system") or usual
+    return probe if system == usual else f"{probe}@{system}"
+
+
 @pytest.mark.parametrize("path", JOURNALS, ids=lambda path: path.parent.name)
 def test_a_runbook_declares_what_its_golden_records_show(path: Path) -> None:
     told = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     [name] = {one["body"]["runbook"] for one in told if one["kind"] == "run-started"}
     [runbook] = [catalogue.read(path) for path in RUNBOOKS if path.stem == name]
-    asked = {one["body"]["probe"] for one in told if one["kind"] == "evidence"} - OF_NO_SYSTEM
+    looks = [one["body"] for one in told if one["kind"] == "evidence" and one["body"]["probe"] not in OF_NO_SYSTEM]
+    asked = {name_of(path.parent / one["file"], one["probe"]) for one in looks}
     planned = [one["body"]["document"] for one in told if one["kind"] == "plan-proposed"]
     proposed = {action["action"] for document in planned for action in document["actions"]}
     assert asked
