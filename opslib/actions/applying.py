@@ -11,11 +11,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import psycopg
 import structlog
 
 from opslib import platforms, store
@@ -40,6 +41,8 @@ def target_locks(settings: Settings, targets: tuple[str, ...]) -> Iterator[bool]
         rows = (connection.execute(queries("actions").lock_target, {"target": name}).fetchone() for name in targets)
         yield all(row is not None and row["locked"] for row in rows)
     finally:
+        with suppress(psycopg.Error):
+            connection.execute(queries("actions").unlock_targets)
         connection.close()
 
 

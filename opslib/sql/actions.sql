@@ -79,6 +79,10 @@ ORDER BY p.state = 'applying' DESC, p.changed_at
 -- One at a time per target, over all incidents and processes; held by the session.
 SELECT pg_try_advisory_lock(hashtextextended('apply ' || %(target)s, 0)) AS locked
 
+-- name: unlock_targets
+-- At once: of a connection that is closed the server gives the locks up in its own time.
+SELECT pg_advisory_unlock_all()
+
 -- name: changes_of_target
 -- How often a target was changed within the last hour, altogether and by standing approvals.
 SELECT count(*) AS altogether,

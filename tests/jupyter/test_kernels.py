@@ -48,6 +48,8 @@ class Open:
                 cell.outputs.append(nbformat.v4.output_from_msg(message))
 
         reply = self.client.execute_interactive(cell.source, output_hook=keep, timeout=120)
+        while reply["content"]["status"] == "aborted":  # for a moment after an error a kernel gives up what is asked
+            reply = self.client.execute_interactive(cell.source, output_hook=keep, timeout=120)
         cell.execution_count = reply["content"].get("execution_count")
         return str(cell.outputs)
 
