@@ -120,10 +120,15 @@ def _objects(access: Access, restored: list[str]) -> None:
 
 
 def _templates(access: Access) -> dict[str, Any]:
-    """What the pods of each part are made of, and how many there are."""
+    """What the pods of each part are made of, and how many there are where no autoscaler decides that."""
     items = access.kube.document("get", "deployments,statefulsets")["items"]
     return {
-        f"{one['kind']}/{one['metadata']['name']}": (one["spec"]["template"], one["spec"]["replicas"]) for one in items
+        f"{one['kind']}/{name}": (
+            one["spec"]["template"],
+            None if name == "derivatives-api" else one["spec"]["replicas"],
+        )
+        for one in items
+        if (name := one["metadata"]["name"])
     }
 
 
