@@ -15,7 +15,7 @@ __all__ = ["FAULTS", "new_sessions"]
 
 _API = "deployment/derivatives-api"
 _POLL_S = 0.2
-_SHARE = 0.25  # of the requests: the promise is broken after a minute or two, and as long after a restart
+_SHARE = 0.25  # of the requests: the promise is broken after about a minute, and as long after a restart
 
 
 def gpu_unavailable(access: Access, rng: random.Random, progress: Progress) -> None:
