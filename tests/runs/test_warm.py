@@ -50,6 +50,11 @@ def nursery_of(settings: Settings) -> subprocess.Popen[bytes]:
     return process
 
 
+def told_by(settings: Settings) -> dict[str, int]:
+    """What a nursery says of its kernels."""
+    return dict(json.loads((settings.runtime / nursery.STATUS).read_text("ascii")))
+
+
 def parked(number: int) -> list[int]:
     """The guards and kernels below a nursery."""
     return descendants.below(number)
@@ -256,19 +261,23 @@ def test_a_second_nursery_leaves(settings: Settings) -> None:
 
 
 def test_it_says_how_many_are_ready_and_were_taken(settings: Settings) -> None:
-    def status() -> dict[str, int]:
-        return dict(json.loads((settings.runtime / nursery.STATUS).read_text("ascii")))
+    def rested() -> dict[str, int] | None:
+        told = told_by(settings)
+        return told if told["ready"] >= 2 else None
 
-    before = wait_for(lambda: status() if status()["ready"] >= 2 else None)
+    before = wait_for(rested)
     with kernels.started(settings) as kernel:
         kernel.ready()
-    after = wait_for(lambda: status() if status()["ready"] >= 2 else None)
+    after = wait_for(rested)
     assert after["taken"] == before["taken"] + 1
     assert after["died"] == before["died"]
 
 
 def _at_rest(settings: Settings, number: int) -> tuple[int, int, int]:
-    """Descriptors, processes and folders of a nursery, once they have stayed the same for a second."""
+    """Descriptors, processes and folders of a nursery, once all its kernels are ready and nothing changes for a second.
+
+    That nothing changes isn't enough: a kernel may take longer than that to load.
+    """
 
     def count(folder: str) -> int:
         return sum(1 for _ in Path(folder).iterdir())
@@ -279,7 +288,7 @@ def _at_rest(settings: Settings, number: int) -> tuple[int, int, int]:
         folders = len(list(settings.runtime.glob("kernel-*")))
         seen.append((count(f"/proc/{number}/fd"), len(parked(number)), folders))
         time.sleep(0.1)
-        return len(seen) > 10 and len(set(seen[-10:])) == 1
+        return len(seen) > 10 and len(set(seen[-10:])) == 1 and told_by(settings)["ready"] == folders
 
     wait_for(at_rest)
     return seen[-1]
