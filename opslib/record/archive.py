@@ -22,7 +22,6 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 INCIDENT = re.compile(r"INC-\d{4}-\d{6,}")
 SEAL = re.compile(r"seal-\d{4,}\.json")
 PART = re.compile(r"\..+\.[0-9a-f]{12}\.part")
-_STALE_S = 60.0
 
 
 def folder(settings: Settings, incident: Mapping[str, Any]) -> Path:
@@ -66,19 +65,38 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> Path:
     RecordError
         When the disk is full or refuses; the file that was there is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    temporary = None
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        temporary, descriptor = _new_part(path, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         raise RecordError(f"{path} cannot be written: {error.strerror}", path=path) from error
     return path
+
+
+def _new_part(path: Path, mode: int) -> tuple[Path, int]:
+    """A new file beside another, locked for as long as it is open, so that one which nobody writes is known by that."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return temporary, descriptor
+        except BlockingIOError:
+            pass  # taken for what a killed process left, and about to be removed
+        except OSError:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+            raise
+        os.close(descriptor)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -157,12 +175,53 @@ def files(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def remove_stale_parts(folder: Path) -> None:
-    """Remove what an interrupted write left a minute ago or earlier."""
-    for name in files(folder):
-        path = folder / name
-        if PART.fullmatch(path.name) and time.time() - path.stat().st_mtime > _STALE_S:
+def newest_dates(home: Path, count: int) -> list[str]:
+    """The names of the newest folders of a day that a home has."""
+    return sorted(path.name for path in home.iterdir() if DATE.fullmatch(path.name) and path.is_dir())[-count:]
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left in a folder and below, never what is being written now.
+
+    Raises
+    ------
+    RecordError
+        When a file cannot be removed.
+    """
+    for path in (folder / name for name in files(folder)):
+        if PART.fullmatch(path.name):
+            try:
+                descriptor = _lock_part(path)
+            except (FileNotFoundError, BlockingIOError):
+                continue
+            except OSError as error:
+                raise RecordError(f"{path} cannot be removed: {error.strerror}", path=path) from error
             path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def being_written(path: Path) -> bool:
+    """Whether a file is what a process of this machine writes at this moment."""
+    if not PART.fullmatch(path.name):
+        return False
+    try:
+        os.close(_lock_part(path))
+    except (FileNotFoundError, BlockingIOError):  # where it is gone, it has become what it was written for
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _lock_part(path: Path) -> int:
+    """Take the lock of a part; its writer, while there is one, has it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def key(settings: Settings, name: str, size: int = 32) -> bytes:

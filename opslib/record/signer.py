@@ -36,6 +36,7 @@ _SCAN_S = 10.0  # what becomes quiet is heard of; this finds what a crash or a t
 _PATIENCE_S, _IDLE_S = 0.1, 1.0  # while something has yet to become quiet, and else
 _BEAT_S = 3.0
 _AGAIN_S = 1.0
+_DATES = 2  # how many days of records are searched at the start for what killed processes left
 _UNDERWAY_S = 120.0  # for how long a file of another host is waited for after the journal's last word
 _log = structlog.get_logger("opslib.signer")
 
@@ -100,7 +101,7 @@ def _tidy(settings: Settings, connection: store.Connection, incident: str) -> No
     """Remove what interrupted writes left, and journal, in a transaction of its own, what is not as it should be."""
     row = connection.execute(queries("journal").incident, {"incident": incident}).fetchone() or {}
     folder = archive.folder(settings, row)
-    archive.remove_stale_parts(folder)
+    archive.remove_parts(folder)
     evidence = folder / archive.EVIDENCE
     going = any(run["state"] == "running" for run in connection.execute(queries("log").runs, {"incident": incident}))
     if evidence.is_dir() and not evidence.is_symlink() and not going and not any(evidence.iterdir()):
@@ -124,8 +125,7 @@ def _seal(settings: Settings, connection: store.Connection, incident: str, key: 
         settings, connection, row, files, number=number, previous=leaves[-1]["sha256"] if leaves else None, at=at
     )
     data = signing.envelope(document, key)
-    for part in folder.glob(".seal-*.part"):  # of a signer that was killed: nobody else writes seals meanwhile
-        part.unlink(missing_ok=True)
+    archive.remove_parts(folder)
     path = archive.write_atomic(folder / f"seal-{number:04d}.json", data)
     log.add_leaf(connection, incident=incident, folder=row["folder"], seal=path.name, sha256=digest(data), at=at)
     connection.execute(queries("log").mark_sealed, {"incident": incident, "seq": row["journal_seq"]})
@@ -176,10 +176,12 @@ class Signer:
                 _log.info("the database is away", why=str(error))
 
     def _recover(self, connection: store.Connection) -> None:
-        """Finish what a crash cut off between a leaf and the log's files."""
+        """Finish what a crash cut off between a leaf and the log's files, and remove what it left half written."""
         gone = log.is_gone(self.settings)
         key = log.signing_key(self.settings)
         with archive.locked(log.place(self.settings)):
+            for place in (archive.LOG, *archive.newest_dates(self.settings.home, _DATES)):
+                archive.remove_parts(self.settings.home / place)
             with connection.transaction():
                 connection.execute(queries("log").lock_log)
                 log.tell_altered(self.settings, connection, key, None, gone)

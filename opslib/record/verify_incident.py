@@ -100,6 +100,8 @@ def _walk(path: Path, found: Found) -> None:
                     found.bad(shown, "added: a folder that a record does not have")
                 elif not any(here.iterdir()):
                     found.bad(shown, "added: an empty folder")
+            elif archive.being_written(here):
+                found.later(shown, "being written")
             elif not here.is_file():
                 found.bad(shown, "added: it is no plain file")
             else:

@@ -1,6 +1,7 @@
 """What game days showed, as `docs/gameday.md`: `runbook gameday --json > ONE.json`, then this module with the files.
 
-Several game days are read together, of any seeds and platforms: what counts is each fault that was played.
+Several game days are read together, of any seeds and platforms: what counts is each fault that was played. What the
+page is made from is kept beside it, in `docs/gameday/`; without a file it is made again from that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = ["page", "reliability"]
 
 _BINS = ((0.0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.0001))
 _IMAGE = Path("images/gameday-reliability.svg")
+_KEPT = Path("gameday")
 
 
 def reliability(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -63,7 +65,8 @@ def page(documents: Sequence[Mapping[str, Any]]) -> str:
         "What the playbooks named when the sandbox was broken, and what their plans did: "
         "`runbook gameday` breaks, waits for the alert through Prometheus and Alertmanager, lets the playbook run, "
         "applies its plan as a person with the authority, and waits until the alert is over. "
-        "Made by `python -m sandbox.gameday.report`; run a game day of your own to see whether it still holds.",
+        "Made by `python -m sandbox.gameday.report` from what lies in `docs/gameday/`; run a game day of your own to "
+        "see whether it still holds.",
         "",
         *_table(
             ("", ""),
@@ -137,16 +140,33 @@ def _draw(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def kept(docs: Path) -> list[dict[str, Any]]:
+    """The game days that the page is made from, the oldest first."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted((docs / _KEPT).glob("*.json"))]
+
+
+def _keep(docs: Path, document: Mapping[str, Any]) -> None:
+    """Put a game day beside the page, without what was true only where it was played."""
+    facts = {name: value for name, value in document["summary"].items() if name != "scoreboard"}
+    place = docs / _KEPT / f"{facts['begun_at'][:19].replace(':', '')}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps({**document, "summary": facts}, indent=1) + "\n", "utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write the page and its picture."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.gameday.report", description=__doc__)
-    parser.add_argument("documents", nargs="+", type=Path, help="what `runbook gameday --json` printed")
+    parser.add_argument("documents", nargs="*", type=Path, help="what `runbook gameday --json` printed")
     parser.add_argument("--docs", type=Path, default=PROJECT / "docs", help="the folder of the page")
     asked = parser.parse_args(arguments)
     try:
-        documents = [json.loads(path.read_text("utf-8")) for path in asked.documents]
-    except (OSError, ValueError) as error:
+        for path in asked.documents:
+            _keep(asked.docs, json.loads(path.read_text("utf-8")))
+        documents = kept(asked.docs)
+    except (OSError, ValueError, KeyError) as error:
         parser.error(f"{error}; name files that `runbook gameday --json` printed")
+    if not documents:
+        parser.error("there is no game day yet; name files that `runbook gameday --json` printed")
     faults = [one for document in documents for one in document["faults"] if not one["missing"]]
     _draw(asked.docs / _IMAGE, reliability(faults))
     (asked.docs / "gameday.md").write_text(page(documents), "utf-8")

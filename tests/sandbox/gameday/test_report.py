@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from opslib.settings import PROJECT
 from sandbox.gameday import report
 
 
@@ -25,7 +26,11 @@ FAULTS = [
     played("var-breach/one", "one", {"one": 0.95, "two": 0.05}),
     played("var-breach/two", "one", {"one": 0.6, "two": 0.4}, plan_ok=False, plan_state="failed", verdict_s=3.4),
 ]
-DOCUMENT = {"faults": FAULTS, "healthy": [{"false_alarms": 0, "problem": None}]}
+DOCUMENT = {
+    "summary": {"begun_at": "2026-01-02T03:04:05+00:00", "scoreboard": "/home/someone/scoreboard.html"},
+    "faults": FAULTS,
+    "healthy": [{"false_alarms": 0, "problem": None}],
+}
 
 
 def test_the_page_tells_what_was_named_and_what_went_wrong() -> None:
@@ -59,8 +64,31 @@ def test_page_and_picture_are_written(tmp_path: Path) -> None:
     assert report.main([str(file), "--docs", str(tmp_path / "docs")]) == 0
     assert (tmp_path / "docs/gameday.md").read_text().startswith("# Game days")
     first = (tmp_path / "docs/images/gameday-reliability.svg").read_bytes()
-    report.main([str(file), "--docs", str(tmp_path / "docs")])
+    page = (tmp_path / "docs/gameday.md").read_text()
+    assert report.main([str(file), "--docs", str(tmp_path / "docs")]) == 0
     assert (tmp_path / "docs/images/gameday-reliability.svg").read_bytes() == first
+    assert (tmp_path / "docs/gameday.md").read_text() == page, "the same game day counts once"
+
+
+def test_it_is_made_again_from_what_is_kept_which_names_no_place(tmp_path: Path) -> None:
+    file = tmp_path / "day.json"
+    file.write_text(json.dumps(DOCUMENT))
+    report.main([str(file), "--docs", str(tmp_path / "docs")])
+    page = (tmp_path / "docs/gameday.md").read_text()
+    (tmp_path / "docs/gameday.md").unlink()
+    assert report.main(["--docs", str(tmp_path / "docs")]) == 0
+    assert (tmp_path / "docs/gameday.md").read_text() == page
+    assert "someone" not in (tmp_path / "docs/gameday/2026-01-02T030405.json").read_text()
+
+
+def test_the_page_of_the_docs_is_what_its_game_days_give() -> None:
+    assert (PROJECT / "docs/gameday.md").read_text("utf-8") == report.page(report.kept(PROJECT / "docs"))
+
+
+def test_without_a_game_day_there_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        report.main(["--docs", str(tmp_path)])
+    assert "no game day" in capsys.readouterr().err
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
