@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opslib.diagnosis.causes import Cause, Finding, evidence_of, examine
@@ -11,6 +11,7 @@ from opslib.diagnosis.verdict import NONE_OF_THESE, CauseVerdict, Verdict
 if TYPE_CHECKING:
     from opslib.record.shown import Context, Plan
 
+_LONGEST = 80  # characters of a label that a sentence takes
 UNSEEN_COSTS = 0.8  # the confidence keeps this share for each thing that could not be seen
 
 
@@ -44,6 +45,27 @@ class Diagnosis:
         self.confirmed: bool | None = None
         self.symptom = ""
         self.evidence: tuple[str, ...] = ()
+        self.elsewhere: list[str] = []
+
+    def about(self, alert: Mapping[str, Any], **examined: str | Iterable[str]) -> None:
+        """Compare what the alert names with what this case examines; what is not examined is never called healthy.
+
+        Parameters
+        ----------
+        alert : mapping
+            As it was delivered; empty when run by hand.
+        **examined : str or iterable of str
+            By label: the one value, or those, that the parameters name. A workload counts by its name.
+        """
+        labels = alert.get("labels") or {}
+        for label, known in examined.items():
+            names = {str(one).rpartition("/")[2] for one in ([known] if isinstance(known, str) else known)}
+            named = str(labels.get(label) or "")
+            if named and named.rpartition("/")[2] not in names:
+                told = " ".join(named.split())
+                self.elsewhere.append(f"{label} {told if len(told) <= _LONGEST else told[:_LONGEST] + '...'}")
+        if self.elsewhere:
+            print(f"NOT EXAMINED: the alert names {', '.join(self.elsewhere)}; the parameters name something else.")
 
     def confirm(self, confirmed: bool | None, symptom: str, *facts: Any) -> None:
         """Say whether the alert is true now.
@@ -74,10 +96,12 @@ class Diagnosis:
 
     def verdict(self) -> Verdict:
         """What follows from everything examined so far."""
-        unseen = list(self.ops.unseen)
+        unseen = [*self.ops.unseen, *(f"{one}, which the alert names" for one in self.elsewhere)]
         if not self.confirmed:
-            known = self.confirmed is not None
-            summary = f"Nothing wrong: {self.symptom}." if known else f"Not known: {self.symptom}."
+            known = self.confirmed is not None and not self.elsewhere
+            symptom = f"{', '.join(self.elsewhere)} was not examined; of what was, {self.symptom}"
+            symptom = symptom if self.elsewhere else self.symptom
+            summary = f"Nothing wrong: {symptom}." if known else f"Not known: {symptom}."
             certainty = UNSEEN_COSTS ** len(unseen) if known else 0.0
             return Verdict(confirmed=False, confidence=round(certainty, 3), unseen=unseen, summary=summary)
         symptom = self.symptom[:1].upper() + self.symptom[1:]
@@ -141,7 +165,8 @@ class Diagnosis:
             When the next update is due: "in 15 minutes".
         """
         verdict, where = self.verdict(), self.ops.context
-        state = "confirmed" if verdict.confirmed else "not known" if self.confirmed is None else "not confirmed"
+        known = self.confirmed is not None and not self.elsewhere
+        state = "confirmed" if verdict.confirmed else "not confirmed" if known else "not known"
         lines = [f"[{where.incident}] {title} on {where.platform}, {state}. {verdict.summary}"]
         if verdict.unseen:
             lines.append(f"Not seen: {'; '.join(verdict.unseen)}.")
@@ -154,6 +179,6 @@ class Diagnosis:
         if plan is not None:
             lines.append(f"Stays at risk: {plan.risk}.")
         above = f"L{int(level[1:]) + 1}"
-        if self.confirmed is not False and above in where.contacts:
+        if (self.confirmed or not known) and above in where.contacts:
             lines.append(f"Where that does not end it, call {self._whom(above)}.")
         return "\n".join([*lines, f"Next update {update}."])

@@ -145,6 +145,41 @@ def test_an_alert_that_is_not_true_has_no_cause(confirmed: bool | None, beginnin
     assert verdict.summary == f"{beginning}all is calm."
 
 
+@pytest.mark.parametrize(
+    ("labels", "elsewhere"),
+    [
+        ({}, []),
+        ({"deployment": "derivatives-api", "symbol": "BTC-USD"}, []),
+        ({"symbol": "DOGE-USD"}, ["symbol DOGE-USD"]),
+        ({"deployment": "other", "symbol": "BTC-USD"}, ["deployment other"]),
+        ({"deployment": "a\nb" + 100 * "c"}, ["deployment a b" + 77 * "c" + "..."]),
+        ({"pod": "another"}, []),
+    ],
+)
+def test_what_the_alert_names_and_nobody_examined_is_not_called_healthy(
+    labels: dict[str, str], elsewhere: list[str]
+) -> None:
+    dry = case()
+    dry.about({"labels": labels}, deployment="deployment/derivatives-api", symbol=["BTC-USD", "ETH-USD"])
+    dry.confirm(False, "it is dry")
+    verdict = dry.verdict()
+    assert verdict.unseen == [f"{one}, which the alert names" for one in elsewhere]
+    assert not verdict.confirmed
+    assert (verdict.confidence > 0) == (not elsewhere)
+    assert verdict.summary.startswith("Not known" if elsewhere else "Nothing wrong: it is dry")
+    dry.confirm(True, "it is wet")
+    dry.examine("wet", water=5.0)
+    dry.examine("hot", heat=10.0)
+    assert (dry.verdict().cause, bool(dry.verdict().unseen)) == ("wet", bool(elsewhere))
+
+
+def test_a_run_by_hand_names_nothing() -> None:
+    dry = case()
+    dry.about({}, symbol=["BTC-USD"])
+    dry.confirm(False, "it is dry")
+    assert dry.verdict().unseen == []
+
+
 def test_the_display_shows_hostile_text_as_text() -> None:
     evil = "<script>alert(1)</script>"
     verdict = Verdict(confirmed=True, summary=evil, unseen=[evil])
