@@ -151,6 +151,7 @@ class Service:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
+        self._sender.close()
         store.stop(self.settings)
 
 

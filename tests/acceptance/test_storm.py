@@ -7,7 +7,7 @@ import pytest
 from bench.storm import Plan, storm
 from opslib import intake
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.soak]
+pytestmark = pytest.mark.acceptance
 
 
 def test_every_alert_of_a_storm_is_accounted_for_whatever_is_killed() -> None:

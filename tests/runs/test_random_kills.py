@@ -26,9 +26,9 @@ from tests.intake.bodies import webhook
 from tests.runs import conftest
 from tests.runs.support import nursery, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.soak]
+pytestmark = pytest.mark.slow
 
-ROUNDS, SEED, WORKERS = int(os.environ.get("ROUNDS", "50")), 20260104, 2
+SEED, WORKERS = 20260104, 2
 PAUSE_S = (0.1, 0.9)
 AWAY = (StoreError, psycopg.OperationalError)
 WORK = "import time\nprint('looks')\ntime.sleep(0.3)\nprint('seen')"
@@ -176,11 +176,12 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
     store.stop(settings)
 
 
-def test_fifty_rounds_of_random_kills(service: Service) -> None:
+@pytest.mark.parametrize("rounds", [6, pytest.param(50, marks=pytest.mark.soak)])
+def test_rounds_of_random_kills(service: Service, rounds: int) -> None:
     logged: list[str] = []
     service.deliver()
     wait_for(service.settled, 600)  # all is up
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         service.deliver()
         time.sleep(service.chance.uniform(*PAUSE_S))
         service.strike()
@@ -190,7 +191,7 @@ def test_fifty_rounds_of_random_kills(service: Service) -> None:
     wait_for(service.settled, 600)
     service.check()
     print(f"killed: {service.killed}")
-    assert sum(service.killed.values()) == ROUNDS
+    assert sum(service.killed.values()) == rounds
     with store.transaction(service.settings) as connection:
         totals = intake.totals(connection)
         runs = connection.execute("SELECT id, state, retry_of, incident FROM runs ORDER BY id").fetchall()
