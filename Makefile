@@ -36,7 +36,7 @@ test: .venv/ready packages  ## every test but the soak, with the servers they ne
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster and not alone and not soak"
 	$(BIN)/python -m pytest -q -m "cluster or alone"
 
-soak: .venv/ready packages  ## random kills, storms, a database that goes away: the whole machine, half an hour
+soak: .venv/ready packages  ## fifty rounds of kills, five hundred kernels, a database that goes away: the whole machine, minutes
 	$(BIN)/python -m pytest -q -m soak
 
 packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
