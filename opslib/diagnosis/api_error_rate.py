@@ -70,6 +70,7 @@ _FOR = {
     "database timeout": "a database that answers too late",
     "stale cache": "a result that is too old",
 }
+_UNKNOWN = 1.0  # the most that errors without another explanation weigh against the last release
 
 
 def _said(errors: pd.DataFrame, *kinds: str) -> Reason:
@@ -175,31 +176,29 @@ def stale_cache(errors: pd.DataFrame, entries: pd.DataFrame, oldest_s: float) ->
 
 
 def bad_deployment(rollout: Mapping[str, Any], after_s: float) -> list[Reason]:
-    """A new release fails at what the one before it did."""
+    """A new release fails at what the one before it did: the errors began close upon its roll-out.
+
+    That nothing else explains them says little by itself: what is not known here need not be of the last release.
+    """
     left = rollout["unexplained"]
-    reasons = [
-        reason(
-            f"{percent(left)} of the errors have no other explanation: {rollout['says']}",
-            left,
-            threshold=0.3,
-            decisive=0.7,
-        )
-    ]
     if left < 0.05:
         return [Reason("something else explains the errors", -3.0)]
+    text = f"{percent(left)} of the errors have no other explanation: {rollout['says']}"
+    unknown = reason(text, left, threshold=0.3, decisive=0.7)
+    reasons = [Reason(text, min(_UNKNOWN, unknown.weight))]
+    if rollout["passed_over"]:
+        reasons.append(Reason(rollout["passed_over"], 0.0))
     if not rollout["previous"]:
         return [*reasons, Reason("there is no earlier revision: it is the first that is kept", -3.0)]
-    if rollout["taken_back"]:
-        text = f"revision {rollout['revision']} took back what came before it, and ran earlier"
-        return [*reasons, Reason(text, -3.0)]
-    if rollout["changes"].startswith(("nothing", "restarted")):
-        reasons.append(Reason(f"revision {rollout['revision']} changed {rollout['changes']}", -1.5))
     gap = rollout["gap_s"]
     side = "after" if gap >= 0 else "before"
-    text = f"the errors began {abs(gap):.0f} s {side} the pods of revision {rollout['revision']}"
+    how = "rolled back to" if rollout["rolled_back"] else "rolled out"
+    text = (
+        f"the errors began {abs(gap):.0f} s {side} revision {rollout['revision']} was {how}: {rollout['changes'][:120]}"
+    )
     if gap < -15.0:
         return [*reasons, Reason(text, -3.0)]
-    close = reason(text, gap, threshold=3.0 * after_s, decisive=after_s, missing="when the errors began")
+    close = reason(text, gap, threshold=1.25 * after_s, decisive=after_s, missing="when the errors began")
     return [*reasons, Reason(close.text, min(2.5, close.weight), close.missing)]
 
 
