@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 from opslib.diagnosis.api_errors import ALL, EXPLAINS, kind_of
 from opslib.diagnosis.causes import Finding
 from opslib.diagnosis.database import Facts, marks
+from opslib.diagnosis.revisions import harmless
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def harmless(changes: str) -> bool:
-    """Whether a revision changed no program: nothing at all, a restart, or annotations alone."""
-    return all(one in ("", "nothing") or one.startswith(("restarted at", "annotation ")) for one in changes.split("; "))
 
 
 def unexplained(errors: pd.DataFrame, findings: Mapping[str, Finding]) -> dict[str, float]:
