@@ -70,6 +70,7 @@ _FOR = {
     "database timeout": "a database that answers too late",
     "stale cache": "a result that is too old",
 }
+_IN_USE = 0.8  # the share of the connections for everybody that more pods may bring into use
 _UNKNOWN = 1.0  # the most that errors without another explanation weigh against the last release
 
 
@@ -225,7 +226,7 @@ CAUSES = (
         "slow-database",
         "Does the database answer too late?",
         slow_database,
-        "end the session that holds the lock, and stop the job that it is of; without a lock, scale to 10",
+        "end the session that holds the lock, and stop its job; without a lock, scale to 10 where connections are left",
     ),
     Cause(
         "stale-cache",
@@ -254,6 +255,7 @@ def fixes(
     rollout: Mapping[str, Any] | None,
     entries: pd.DataFrame | None,
     pods: pd.DataFrame | None,
+    scaling: Mapping[str, Any],
 ) -> list[Step]:
     """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
 
@@ -268,6 +270,8 @@ def fixes(
     card, slots, waits, rollout, entries : as put together, or None
     pods : DataFrame or None
         All pods, with their `address`.
+    scaling : mapping
+        As `scaling` tells: more pods on a database without a connection to spare would exhaust it.
     """
     found: list[Step] = []
     for cause in causes:
@@ -280,7 +284,7 @@ def fixes(
             where = {"workload": store.workload, "container": store.container}
             found.append(("kubernetes.set-argument", {**where, "name": "max_connections", "value": value}))
         elif cause == "slow-database" and waits is not None:
-            found += _without_the_lock(waits["holders"], service, pods)
+            found += _without_the_lock(waits["holders"], service, pods, scaling)
         elif cause == "stale-cache" and entries is not None and len(entries):
             endless = not bool(entries["ends"].any())
             found.append(("redis.flush-pattern", {"pattern": service.keys, "endless": endless, "until": "alert"}))
@@ -305,9 +309,46 @@ def _smaller_batches(card: Mapping[str, Any], service: Service) -> list[Step]:
     return [("kubernetes.restart", {"workload": service.workload})]
 
 
-def _without_the_lock(holders: pd.DataFrame, service: Service, pods: pd.DataFrame | None) -> list[Step]:
+def scaling(
+    service: Service, workloads: pd.DataFrame | None, slots: Mapping[str, Any] | None, who: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Whether the database has the connections that more pods would take, `fits`, and the figures in words, `says`.
+
+    Parameters
+    ----------
+    service : Service
+    workloads : DataFrame or None
+        Index `workload`, with `desired` pods.
+    slots : mapping or None
+        Connections in use and for everybody.
+    who : DataFrame or None
+        Connections by `application`; where none is of the service by name, all of them are taken for its own.
+    """
+    listed = workloads is not None and service.workload in workloads.index
+    now = float(workloads.at[service.workload, "desired"]) if workloads is not None and listed else math.nan
+    used, ordinary = (math.nan, math.nan) if slots is None else (float(slots["used"]), float(slots["ordinary"]))
+    if now >= service.replicas:
+        return {"fits": False, "says": f"Not scaled to {service.replicas} pods: there are {now:.0f} already."}
+    if not now > 0 or used != used or ordinary != ordinary:
+        says = "Not scaled: how many connections more pods would take was not seen, and whether there are so many."
+        return {"fits": False, "says": says}
+    own = 0.0 if who is None else float(who.loc[who["application"].isin(service.applications), "connections"].sum())
+    more = math.ceil((own or used) / now * (service.replicas - now))
+    fits = used + more <= _IN_USE * ordinary
+    text = (
+        f"{service.replicas - now:.0f} more pods take about {more} connections; {used:.0f} of {ordinary:.0f} are in use"
+    )
+    left = "so enough are left." if fits else "so the database would run out: not scaled. Mend what is slow in it."
+    return {"fits": fits, "says": f"{text}, {left}"}
+
+
+def _without_the_lock(
+    holders: pd.DataFrame, service: Service, pods: pd.DataFrame | None, more: Mapping[str, Any]
+) -> list[Step]:
     """End the sessions that hold locks, and stop the job that would take them again; without a lock, more pods."""
     if not len(holders):
+        if not more["fits"]:
+            return []
         return [("kubernetes.scale", {"workload": service.workload, "replicas": service.replicas})]
     reason = {"reason": "they hold a lock that requests wait for"}
     found: list[Step] = [("postgres.terminate-sessions", {"sessions": Postgres.sessions(holders), **reason})]

@@ -38,6 +38,7 @@ class Facts:
         }
         self.server: dict[str, Any] | None = {"answers": True, "took_ms": 9.0}
         self.ready, self.desired, self.up = 1.0, 1.0, 1.0
+        self.replicas, self.own = 2.0, 4  # pods of the service, and connections of them
         self.used, self.refused = 9.0, 0
         self.holders: list[dict[str, Any]] = []
         self.statement_ms = 3.0
@@ -82,6 +83,11 @@ class Facts:
         ]
         columns = ["pod", "workload", "address", "ready", "created", "revision"]
         return pd.DataFrame(rows, columns=columns).set_index("pod")
+
+    def scaling(self, slots: dict[str, Any] | None) -> dict[str, Any]:
+        workloads = pd.DataFrame({"desired": [self.replicas]}, index=[API])
+        who = pd.DataFrame({"application": ["derivatives-api", "report"], "connections": [self.own, 5]})
+        return api_error_rate.scaling(SERVICE, workloads, slots, who)
 
     def asked(self) -> Seen | None:
         if self.server is None:

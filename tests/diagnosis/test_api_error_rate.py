@@ -213,6 +213,7 @@ def plan(*causes: str, facts: Facts | None = None) -> list[Any]:
         service=SERVICE,
         store=STORE,
         pods=facts.pods(),
+        scaling=facts.scaling(found["slots"]),
         **{name: found[name] for name in ("database", "card", "slots", "waits", "rollout", "entries")},
     )
 
@@ -246,6 +247,23 @@ def test_a_fix_that_cannot_be_aimed_is_not_proposed() -> None:
     assert [action for action, _ in plan("slow-database", facts=own)] == ["postgres.terminate-sessions"]
     free = Facts().fails("Database timeout", 12.0)
     assert plan("slow-database", facts=free) == [("kubernetes.scale", {"workload": API, "replicas": 10})]
+
+
+def test_a_slow_database_gets_more_pods_only_where_it_has_connections_for_them() -> None:
+    facts = Facts().fails("Database timeout", 12.0)
+    facts.own, facts.used = 5, 9.0  # 8 pods more take 20: 29 of 37, where 29.6 may be in use
+    assert plan("slow-database", facts=facts) == [("kubernetes.scale", {"workload": API, "replicas": 10})]
+    assert "8 more pods take about 20 connections; 9 of 37 are in use" in facts.scaling(facts.facts()["slots"])["says"]
+    facts.used = 10.0
+    assert plan("slow-database", facts=facts) == []
+    assert "the database would run out" in facts.scaling(facts.facts()["slots"])["says"]
+    facts.used, facts.own = 9.0, 0  # nobody says who it is: all may be of the service
+    assert plan("slow-database", facts=facts) == []
+    facts.own, facts.replicas = 5, 12.0
+    assert plan("slow-database", facts=facts) == []
+    facts.replicas, facts.prometheus = 2.0, False
+    assert plan("slow-database", facts=facts) == []
+    assert "was not seen" in facts.scaling(facts.facts()["slots"])["says"]
 
 
 def test_when_the_errors_began() -> None:
