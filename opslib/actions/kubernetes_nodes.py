@@ -191,7 +191,9 @@ class Cordon(OnCluster):
             preview={"changes": [f"node {node} {takes}"], "checked_by": who},
             expected_effect=f"node {node} {takes}; the {seen.facts['pods_here']} pods of the platform on it stay",
             blast_radius={"pods": 0, "nodes": 1},
-            residual_risk="pods find less room" if self.unschedulable else "what was wrong with the node may still be",
+            residual_risk="pods find less room"
+            if self.unschedulable
+            else "what was wrong with the node, or is done to it, may still be: ask who cordoned it",
             undo=Undo(kind="inverse", reason="sets it as it was", action=inverse.name, arguments={"node": node}),
         )
 

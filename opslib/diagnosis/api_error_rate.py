@@ -70,6 +70,8 @@ _FOR = {
     "database timeout": "a database that answers too late",
     "stale cache": "a result that is too old",
 }
+_IN_USE = 0.8  # the share of the connections for everybody that more pods may bring into use
+_UNKNOWN = 1.0  # the most that errors without another explanation weigh against the last release
 
 
 def _said(errors: pd.DataFrame, *kinds: str) -> Reason:
@@ -175,31 +177,29 @@ def stale_cache(errors: pd.DataFrame, entries: pd.DataFrame, oldest_s: float) ->
 
 
 def bad_deployment(rollout: Mapping[str, Any], after_s: float) -> list[Reason]:
-    """A new release fails at what the one before it did."""
+    """A new release fails at what the one before it did: the errors began close upon its roll-out.
+
+    That nothing else explains them says little by itself: what is not known here need not be of the last release.
+    """
     left = rollout["unexplained"]
-    reasons = [
-        reason(
-            f"{percent(left)} of the errors have no other explanation: {rollout['says']}",
-            left,
-            threshold=0.3,
-            decisive=0.7,
-        )
-    ]
     if left < 0.05:
         return [Reason("something else explains the errors", -3.0)]
+    text = f"{percent(left)} of the errors have no other explanation: {rollout['says']}"
+    unknown = reason(text, left, threshold=0.3, decisive=0.7)
+    reasons = [Reason(text, min(_UNKNOWN, unknown.weight))]
+    if rollout["passed_over"]:
+        reasons.append(Reason(rollout["passed_over"], 0.0))
     if not rollout["previous"]:
         return [*reasons, Reason("there is no earlier revision: it is the first that is kept", -3.0)]
-    if rollout["taken_back"]:
-        text = f"revision {rollout['revision']} took back what came before it, and ran earlier"
-        return [*reasons, Reason(text, -3.0)]
-    if rollout["changes"].startswith(("nothing", "restarted")):
-        reasons.append(Reason(f"revision {rollout['revision']} changed {rollout['changes']}", -1.5))
     gap = rollout["gap_s"]
     side = "after" if gap >= 0 else "before"
-    text = f"the errors began {abs(gap):.0f} s {side} the pods of revision {rollout['revision']}"
+    how = "rolled back to" if rollout["rolled_back"] else "rolled out"
+    text = (
+        f"the errors began {abs(gap):.0f} s {side} revision {rollout['revision']} was {how}: {rollout['changes'][:120]}"
+    )
     if gap < -15.0:
         return [*reasons, Reason(text, -3.0)]
-    close = reason(text, gap, threshold=3.0 * after_s, decisive=after_s, missing="when the errors began")
+    close = reason(text, gap, threshold=1.25 * after_s, decisive=after_s, missing="when the errors began")
     return [*reasons, Reason(close.text, min(2.5, close.weight), close.missing)]
 
 
@@ -226,7 +226,7 @@ CAUSES = (
         "slow-database",
         "Does the database answer too late?",
         slow_database,
-        "end the session that holds the lock, and stop the job that it is of; without a lock, scale to 10",
+        "end the session that holds the lock, and stop its job; without a lock, scale to 10 where connections are left",
     ),
     Cause(
         "stale-cache",
@@ -255,6 +255,7 @@ def fixes(
     rollout: Mapping[str, Any] | None,
     entries: pd.DataFrame | None,
     pods: pd.DataFrame | None,
+    scaling: Mapping[str, Any],
 ) -> list[Step]:
     """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
 
@@ -269,6 +270,8 @@ def fixes(
     card, slots, waits, rollout, entries : as put together, or None
     pods : DataFrame or None
         All pods, with their `address`.
+    scaling : mapping
+        As `scaling` tells: more pods on a database without a connection to spare would exhaust it.
     """
     found: list[Step] = []
     for cause in causes:
@@ -281,7 +284,7 @@ def fixes(
             where = {"workload": store.workload, "container": store.container}
             found.append(("kubernetes.set-argument", {**where, "name": "max_connections", "value": value}))
         elif cause == "slow-database" and waits is not None:
-            found += _without_the_lock(waits["holders"], service, pods)
+            found += _without_the_lock(waits["holders"], service, pods, scaling)
         elif cause == "stale-cache" and entries is not None and len(entries):
             endless = not bool(entries["ends"].any())
             found.append(("redis.flush-pattern", {"pattern": service.keys, "endless": endless, "until": "alert"}))
@@ -306,9 +309,46 @@ def _smaller_batches(card: Mapping[str, Any], service: Service) -> list[Step]:
     return [("kubernetes.restart", {"workload": service.workload})]
 
 
-def _without_the_lock(holders: pd.DataFrame, service: Service, pods: pd.DataFrame | None) -> list[Step]:
+def scaling(
+    service: Service, workloads: pd.DataFrame | None, slots: Mapping[str, Any] | None, who: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Whether the database has the connections that more pods would take, `fits`, and the figures in words, `says`.
+
+    Parameters
+    ----------
+    service : Service
+    workloads : DataFrame or None
+        Index `workload`, with `desired` pods.
+    slots : mapping or None
+        Connections in use and for everybody.
+    who : DataFrame or None
+        Connections by `application`; where none is of the service by name, all of them are taken for its own.
+    """
+    listed = workloads is not None and service.workload in workloads.index
+    now = float(workloads.at[service.workload, "desired"]) if workloads is not None and listed else math.nan
+    used, ordinary = (math.nan, math.nan) if slots is None else (float(slots["used"]), float(slots["ordinary"]))
+    if now >= service.replicas:
+        return {"fits": False, "says": f"Not scaled to {service.replicas} pods: there are {now:.0f} already."}
+    if not now > 0 or used != used or ordinary != ordinary:
+        says = "Not scaled: how many connections more pods would take was not seen, and whether there are so many."
+        return {"fits": False, "says": says}
+    own = 0.0 if who is None else float(who.loc[who["application"].isin(service.applications), "connections"].sum())
+    more = math.ceil((own or used) / now * (service.replicas - now))
+    fits = used + more <= _IN_USE * ordinary
+    text = (
+        f"{service.replicas - now:.0f} more pods take about {more} connections; {used:.0f} of {ordinary:.0f} are in use"
+    )
+    left = "so enough are left." if fits else "so the database would run out: not scaled. Mend what is slow in it."
+    return {"fits": fits, "says": f"{text}, {left}"}
+
+
+def _without_the_lock(
+    holders: pd.DataFrame, service: Service, pods: pd.DataFrame | None, more: Mapping[str, Any]
+) -> list[Step]:
     """End the sessions that hold locks, and stop the job that would take them again; without a lock, more pods."""
     if not len(holders):
+        if not more["fits"]:
+            return []
         return [("kubernetes.scale", {"workload": service.workload, "replicas": service.replicas})]
     reason = {"reason": "they hold a lock that requests wait for"}
     found: list[Step] = [("postgres.terminate-sessions", {"sessions": Postgres.sessions(holders), **reason})]

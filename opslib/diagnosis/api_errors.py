@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from opslib.diagnosis import service_pods
-from opslib.diagnosis.causes import Finding
 from opslib.diagnosis.database import Facts, marks
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ KINDS = {
     "cache away": re.compile(r"cache unavailable|redis", re.I),
 }
 OWN = "the program's own"
-_EXPLAINS = {
+EXPLAINS = {
     "card memory": ("cuda-out-of-memory",),
     "no connection": ("database-down", "pool-exhausted"),
     "database timeout": ("slow-database",),
@@ -34,7 +32,7 @@ _EXPLAINS = {
 HEADINGS = {"pct": "of all requests [%]", "says": "as in"}
 HOLDERS = {"application": "", "state": "", "relation": "holds", "behind": "wait for it",
            "transaction_s": "transaction [s]", "query": "its last statement"}  # fmt: skip
-_ALL = "all"
+ALL = "all"
 _BEFORE = re.compile(r"^.*?\bERROR\b\s*")
 _ASKED = re.compile(r"Tried to allocate ([\d.]+) ?([MG])iB")
 _CAPACITY = re.compile(r"\(GPU \d+; ([\d.]+) ?([MG])iB")
@@ -59,7 +57,7 @@ def shares(errors: str, requests: str, window: str) -> str:
         Of the rates, such as `5m`.
     """
     whole = f"scalar(sum(rate({requests}[{window}])))"
-    total = f'label_replace(100 * sum(rate({errors}[{window}])) / {whole}, "error", "{_ALL}", "", "")'
+    total = f'label_replace(100 * sum(rate({errors}[{window}])) / {whole}, "error", "{ALL}", "", "")'
     return f"100 * sum by (error) (rate({errors}[{window}])) / {whole} or {total}"
 
 
@@ -121,9 +119,9 @@ def failing(now: pd.DataFrame | None, lines: pd.DataFrame | None, limit_pct: flo
         told, of_requests = counted, False
     else:
         told, of_requests = {}, True
-        labels = now["error"] if "error" in now else pd.Series([_ALL] * len(now))
+        labels = now["error"] if "error" in now else pd.Series([ALL] * len(now))
         for label, value in zip(labels, now["value"], strict=True):
-            if label != _ALL and math.isfinite(value) and value > 0:
+            if label != ALL and math.isfinite(value) and value > 0:
                 told[kind_of(label)] = told.get(kind_of(label), 0.0) + float(value)
                 said.setdefault(kind_of(label), str(label))
     whole = sum(told.values())
@@ -304,82 +302,3 @@ def entries(answers: Mapping[str, Any | None], now: dt.datetime) -> pd.DataFrame
     table = pd.DataFrame(rows, columns=["key", "age_s", "ends"])
     table.attrs["evidence"] = marks(*answers.values())
     return table
-
-
-def unexplained(errors: pd.DataFrame, findings: Mapping[str, Finding]) -> dict[str, float]:
-    """The share of the errors of each kind that nothing else explains; what was not seen may explain its own."""
-    found = {}
-    for kind, share in errors["share"].items():
-        causes = [findings[key] for key in _EXPLAINS.get(str(kind), ()) if key in findings]
-        seen = [one.likelihood for one in causes if not one.unseen]
-        known = max(seen, default=1.0) if causes else float(kind == "cache away")
-        found[str(kind)] = float(share) * (1.0 - known)
-    return found
-
-
-def rollout(
-    history: pd.DataFrame | None,
-    series: pd.DataFrame | None,
-    errors: pd.DataFrame | None,
-    findings: Mapping[str, Finding],
-) -> Facts | None:
-    """The last roll-out, and when the errors began that nothing else explains; None where its history was not seen.
-
-    It is dated by its revision, not by its pods: those may have been replaced since.
-
-    Parameters
-    ----------
-    history : DataFrame or None
-        Of the service's workload, as `ops.kubernetes` tells it.
-    series : DataFrame or None
-        Shares by error over time [%], indexed by time.
-    errors : DataFrame or None
-        As `failing` tells.
-    findings : mapping
-        Those of the other causes.
-    """
-    if history is None or errors is None:
-        return None
-    left = unexplained(errors, findings)
-    facts = Facts(unexplained=sum(left.values()), says="", gap_s=math.nan, revision=0, previous=0, changes="", at=None)
-    facts["taken_back"] = service_pods.taken_back(history)
-    facts.seen_in(marks(history, series, errors))
-    worst = max(left, key=lambda kind: left[kind], default="")
-    facts["says"] = str(errors.at[worst, "says"]) if worst else ""
-    current = history[history["current"]]
-    if not len(current):
-        return facts
-    row = current.iloc[0]
-    earlier = history[history["revision"] < row["revision"]]
-    at = row["created"]
-    facts |= {"revision": int(row["revision"]), "changes": str(row["changes"]), "at": at}
-    facts["previous"] = int(earlier["revision"].max()) if len(earlier) else 0
-    began = onset(series, worst)
-    if began is not None:
-        facts["gap_s"] = (began - at).total_seconds()
-    return facts
-
-
-def rollouts(history: pd.DataFrame | None, since: dt.datetime) -> dict[str, dt.datetime]:
-    """The roll-outs since a moment, as a picture marks them."""
-    if history is None:
-        return {}
-    late = history[history["created"] >= since]
-    return {f"revision {row.revision}": row.created.to_pydatetime() for row in late.itertuples()}
-
-
-def onset(series: pd.DataFrame | None, kind: str) -> dt.datetime | None:
-    """When errors of a kind began that last until now; None where that is not in the series, or before it."""
-    columns = [] if series is None else [name for name in series.columns if name != _ALL and kind_of(str(name)) == kind]
-    if series is None or not columns:
-        return None
-    there = series[columns].sum(axis=1).fillna(0.0)
-    on = (there > max(0.05 * float(there.iloc[-5:].max()), 1e-9)).tolist()
-    place = len(on) - 1
-    while place >= 0 and any(on[max(0, place - 1) : place + 1]):  # one point without errors is no end
-        place -= 1
-    begun = next((at for at in range(place + 1, len(on)) if on[at]), None)
-    if begun is None or begun == 0:
-        return None
-    found: dt.datetime = series.index[begun].to_pydatetime()
-    return found

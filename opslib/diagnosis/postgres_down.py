@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,6 @@ from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Step = tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,12 @@ class Database:
 NODES = {"ready": "", "cordoned": "takes no pods", "taints": "", "cpu_free": "CPU free", "memory_free_mib": ""}
 UP = "max(pg_up) or 0 * max(max_over_time(pg_up[10m]))"  # 0 also where the exporter has stopped telling
 NO_SPACE = re.compile(r"no space left on device|disk full", re.I)
+_NOT_OF_THE_VOLUME = re.compile(r"shared memory|semaphore", re.I)  # the kernel lacks room for these in the same words
 _LAST_WORDS = re.compile(r"\b(FATAL|PANIC)\b", re.I)
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \w+ (\[\d+\] )?")
 _PANIC_FIRST = re.compile(r"\bPANIC\b")
 _WAITS = ("Unschedulable", "SchedulerError")
+_FULL = {"threshold": 0.93, "decisive": 0.98}  # the share of its volume that a server that has ended had used
 _COMES_UP_S = 30.0  # a container that runs for less may be about to answer
 _RECENT_S = 900.0  # a container that ended so lately and is not ready is crashing
 
@@ -88,13 +88,14 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
     -------
     Facts
         `pods`, `pod`, `status`, `message`, `ready`, `node`, `age_s` [s], `restarts`, `container`, `state`, `reason`,
-        `last_reason`, `exit_code`, `ended_s` (ago [s]), `started`: whether the server
-        has ever run, `runs`: whether it does now, and `up_s`: since when [s].
+        `last_reason`, `exit_code`, `ended_s` (ago [s]), `cpu_request`, `memory_request` [B],
+        `started`: whether the server has ever run, `runs`: whether it does now, and `up_s`: since when [s].
     """
     if pods is None:
         return None
     facts = Facts(pods=len(pods), pod="", status="", message="", ready=False, node="", age_s=math.nan, restarts=0)
     facts |= {"container": "", "state": "", "reason": "", "last_reason": "", "exit_code": math.nan}
+    facts |= {"cpu_request": math.nan, "memory_request": math.nan}
     facts |= {"ended_s": math.nan, "started": False, "runs": False, "up_s": math.nan}
     facts.seen_in(marks(pods, containers))
     if not len(pods):
@@ -102,6 +103,7 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
     name, row = str(pods.index[0]), pods.iloc[0]
     facts |= {"pod": name, "ready": bool(row["ready"]), "restarts": int(row["restarts"])}
     facts |= {key: text_of(row, key) for key in ("status", "message", "node", "last_reason")}
+    facts |= {key: float(row[key]) for key in ("cpu_request", "memory_request")}
     facts["age_s"] = _ago(row["created"], now)
     facts["exit_code"], facts["ended_s"] = float(row["last_exit_code"]), _ago(row["last_finished"], now)
     facts["started"] = bool(facts["ready"] or facts["restarts"] or facts["last_reason"])
@@ -134,15 +136,28 @@ def _ago(moment: Any, now: dt.datetime) -> float:
     return math.nan if moment is None or moment != moment else (now - moment).total_seconds()
 
 
-def last_words(*logs: pd.DataFrame | None) -> Facts | None:
-    """What a server said last before it ended: `line`, how often it lacked `no_space`; None where no log was seen."""
+def last_words(*logs: pd.DataFrame | None, since: dt.datetime | None = None) -> Facts | None:
+    """What a server said last: `line`, how often it lacked `no_space`; None where no log was seen.
+
+    Parameters
+    ----------
+    *logs : DataFrame or None
+    since : datetime, optional
+        Of a server that runs, an earlier lack of space does not count: it is over.
+    """
     seen = [log for log in logs if log is not None]
     if not seen:
         return None
-    lines = [str(line) for log in seen for line in log["line"]]
+    told = [
+        (str(line), at)
+        for log in seen
+        for line, at in zip(log["line"], log["time"] if "time" in log else [None] * len(log), strict=True)
+    ]
+    lines = [line for line, _ in told]
     ends = [line for line in lines if _LAST_WORDS.search(line)]
     ends = [line for line in ends if _PANIC_FIRST.search(line)] or ends
-    full = [line for line in lines if NO_SPACE.search(line)]
+    late = [line for line, at in told if since is None or at is None or at != at or at >= since]
+    full = [line for line in late if NO_SPACE.search(line) and not _NOT_OF_THE_VOLUME.search(line)]
     said = _STAMP.sub("", (full or ends or lines or [""])[-1])
     return Facts(line=" ".join(said.split())[-240:], no_space=len(full), lines=len(lines)).seen_in(marks(*seen))
 
@@ -158,12 +173,28 @@ def volume(answer: Mapping[str, Any] | None) -> Facts | None:
 
 
 def space(
-    words: Mapping[str, Any] | None, volume: Mapping[str, Any] | None, pod: Mapping[str, Any] | None
+    words: Mapping[str, Any] | None,
+    volume: Mapping[str, Any] | None,
+    pod: Mapping[str, Any] | None,
+    *,
+    answers: bool,
+    full_pct: float,
 ) -> Facts | None:
-    """What tells of the room on the volume: the server's last words, `df`, or that it never came to that."""
+    """What tells of the room on the volume: the server's words, `df`, or that it never came to that.
+
+    Parameters
+    ----------
+    words, volume, pod : mapping or None
+        As `last_words`, `volume` and `pod_state` tell.
+    answers : bool
+        Whether the server answers: then it may lack no space yet.
+    full_pct : float
+        Above which the volume is too full, even where the server answers [%].
+    """
     if words is None and volume is None and (pod is None or pod["started"]):
         return None
     facts = Facts(no_space=math.nan, line="", used=math.nan, free_mib=math.nan, size_mib=math.nan, never=False)
+    facts |= {"answers": answers, "full": full_pct / 100.0}
     if words is not None and words["lines"]:
         facts |= {"no_space": words["no_space"], "line": words["line"]}
     if volume is not None:
@@ -175,7 +206,7 @@ def space(
 def symptom(
     server: Mapping[str, Any] | None,
     rule: Mapping[str, Any] | None,
-    volume: Mapping[str, Any] | None,
+    space: Mapping[str, Any] | None,
     headroom_mib: float,
     pod: Mapping[str, Any] | None = None,
 ) -> tuple[bool | None, str]:
@@ -186,29 +217,52 @@ def symptom(
     server : mapping or None
         As `database.asked` tells; None where there is no way to ask.
     rule : mapping or None
-        The alert's own rule, evaluated again.
-    volume : mapping or None
-        As `volume` tells.
+        The alert's own rule, evaluated again. Where it holds, something is wrong, whether or not the server answers us.
+    space : mapping or None
+        As `space` tells.
     headroom_mib : float
         What has to be free for writes to succeed [MiB].
     pod : mapping or None
         As `pod_state` tells.
     """
     told = "" if rule is None else f"; the alert's condition {'holds' if rule['holds'] else 'does not hold'}"
+    holds = rule is not None and bool(rule["holds"])
     if server is not None and server["answers"]:
-        if volume is not None and volume["free_mib"] < headroom_mib:
-            return True, f"PostgreSQL answers, but its volume has {volume['free_mib']:.0f} MiB left: writes fail"
-        room = "" if volume is None else f", and its volume has {volume['free_mib']:,.0f} MiB left"
-        return False, f"PostgreSQL answers within {server['took_ms']:.0f} ms{room}{told}"
+        lacking = "" if space is None else _lacking(space, headroom_mib)
+        if lacking:
+            return True, f"PostgreSQL answers, but {lacking}{told if holds else ''}"
+        answers = f"PostgreSQL answers us within {server['took_ms']:.0f} ms"
+        if holds:
+            why = "its exporter does not reach it or is gone, and whether its clients reach it was not seen"
+            return True, f"{answers}, but the alert's condition holds: {why}{_young(pod)}"
+        free = math.nan if space is None else space["free_mib"]
+        room = "" if free != free else f", and its volume has {free:,.0f} MiB left"
+        return False, f"{answers}{room}{told}"
     if server is not None and server["full"]:
-        return False, f"PostgreSQL is there, but takes no more connections: see api-error-rate{told}"
+        return holds, f"PostgreSQL is there, but takes no more connections: see api-error-rate{told}"
     if server is not None:
-        if pod is not None and pod["up_s"] < _COMES_UP_S:
-            told += f"; its container runs since {pod['up_s']:.0f} s, and may be coming up: look again before all else"
-        return True, f"PostgreSQL cannot be reached ({server['why']}){told}"
+        return True, f"PostgreSQL cannot be reached ({server['why']}){told}{_young(pod)}"
     if rule is not None:
-        return bool(rule["holds"]), f"PostgreSQL {'cannot' if rule['holds'] else 'can'} be reached by its exporter"
+        return holds, f"PostgreSQL {'cannot' if holds else 'can'} be reached by its exporter"
     return None, "whether PostgreSQL answers could not be seen"
+
+
+def _lacking(space: Mapping[str, Any], headroom_mib: float) -> str:
+    """What a server that answers lacks on its volume; empty where it has room."""
+    if space["free_mib"] < headroom_mib:
+        return f"its volume has {space['free_mib']:.0f} MiB left: writes fail"
+    if space["no_space"] > 0:
+        return f"its log told of no space a moment ago: {space['line']}"
+    if space["used"] > space["full"]:
+        return f"{percent(space['used'])} of its volume are used, above {percent(space['full'])}"
+    return ""
+
+
+def _young(pod: Mapping[str, Any] | None) -> str:
+    """A word of caution where the server's container has run for a moment only."""
+    if pod is None or not pod["up_s"] < _COMES_UP_S:
+        return ""
+    return f"; its container runs since {pod['up_s']:.0f} s, and may be coming up: look again before all else"
 
 
 def pod_unschedulable(pod: Mapping[str, Any]) -> list[Reason]:
@@ -246,20 +300,23 @@ def pod_crash(pod: Mapping[str, Any], words: Mapping[str, Any]) -> list[Reason]:
 
 
 def disk_full(space: Mapping[str, Any]) -> list[Reason]:
-    """There is no room left to write."""
+    """There is no room left to write, or there soon is none."""
     if space["never"]:
         return [Reason("no container has run yet, so nothing has been written", -3.0)]
-    lacks = space["no_space"]
-    text = "its log tells of no lack of space"
-    if lacks > 0:
-        text = f"its log: {space['line']}"
-    reasons = [
-        reason(text, math.nan if lacks != lacks else float(lacks > 0), threshold=0.45, decisive=0.8, missing="its log")
-    ]
+    lacks, answers = space["no_space"], space["answers"]
+    if lacks == 0 and answers:  # it fills: the log tells only when it is full
+        reasons = [Reason("its log tells of no lack of space", -0.3)]
+    else:
+        text = f"its log: {space['line']}" if lacks > 0 else "its log tells of no lack of space"
+        told = math.nan if lacks != lacks else float(lacks > 0)
+        reasons = [reason(text, told, threshold=0.45, decisive=0.8, missing="its log")]
     free, used = space["free_mib"], space["used"]
-    if used == used or lacks != lacks:
+    if used == used or (not lacks > 0 and (answers or lacks != lacks)):
         text = f"{percent(used)} of its volume are used, {free:,.0f} MiB are free"
-        reasons.append(reason(text, used, threshold=0.93, decisive=0.98, missing="how full its volume is"))
+        bounds = {"threshold": space["full"] - 0.05, "decisive": space["full"]} if answers else _FULL
+        room = reason(text, used, **bounds, missing="how full its volume is")
+        floor = -1.5 if lacks > 0 else -3.0  # what its log lacked a moment ago may have come back
+        reasons.append(Reason(text, max(floor, room.weight), room.missing))
     return reasons
 
 
@@ -283,97 +340,3 @@ CAUSES = (
         "take back the change that ends it, or give it memory; then restart the pod",
     ),
 )
-
-
-def changed_lately(changes: pd.DataFrame | None, history: pd.DataFrame | None, name: str) -> str:
-    """What the last change to the stateful set changed, if it was made lately and there is a revision to go back to.
-
-    Parameters
-    ----------
-    changes : DataFrame or None
-        Of the time that matters, as `ops.changes.recent` tells.
-    history : DataFrame or None
-        The revisions, newest first.
-    name : str
-        Of the stateful set.
-    """
-    if changes is None or history is None or len(history) < 2:
-        return ""
-    own = changes[(changes["kind"] == "statefulset") & (changes["name"] == name) & changes["time"].notna()]
-    made = own[~own["what"].str.contains("first revision")]
-    current = history[history["current"]]
-    if not len(made) or not len(current) or current.iloc[0]["created"] == history["created"].min():
-        return ""  # back to the oldest revision: whoever did that has taken a change back already
-    return str(current.iloc[0]["changes"])
-
-
-def changes_of(changes: pd.DataFrame | None, name: str, since: dt.datetime) -> dict[str, dt.datetime]:
-    """What was changed on the stateful set since a moment, as a picture marks it."""
-    if changes is None:
-        return {}
-    own = changes[(changes["kind"] == "statefulset") & (changes["name"] == name) & changes["time"].notna()]
-    own = own[own["what"].str.startswith("revision") & (own["time"] >= since)]
-    return {str(row.what)[:30]: row.time.to_pydatetime() for row in own.itertuples()}
-
-
-def fixes(
-    causes: Sequence[str],
-    *,
-    database: Database,
-    pod: Mapping[str, Any] | None,
-    space: Mapping[str, Any] | None,
-    changed: str,
-    nodes: pd.DataFrame | None,
-    memory_mib: float,
-    answers: bool,
-) -> list[Step]:
-    """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
-
-    Parameters
-    ----------
-    causes : sequence of str
-        That hold, the most likely first.
-    database : Database
-    pod, space : mapping or None
-    changed : str
-        What the last change changed, where it was made lately; else empty.
-    nodes : DataFrame or None
-        As `ops.kubernetes.nodes` tells them.
-    memory_mib : float
-        The memory that its container may use [MiB]; nan where none is set.
-    answers : bool
-        Whether PostgreSQL answers.
-    """
-    workload = {"workload": database.workload}
-    back = ("kubernetes.undo-rollout", dict(workload))
-    found: list[Step] = []
-    for cause in causes:
-        if cause == "disk-full":
-            found += _room(database, space, answers)
-        elif cause == "pod-unschedulable":
-            shut = [] if nodes is None else nodes.index[nodes["cordoned"]].tolist()
-            found += [back] if changed else [("kubernetes.uncordon", {"node": node}) for node in shut[:1]]
-        elif cause == "pod-crash" and pod is not None:
-            if changed:
-                found.append(back)
-            elif pod["last_reason"] == "OOMKilled" and memory_mib == memory_mib:
-                limits = {"memory": f"{math.ceil(memory_mib * database.growth)}Mi"}
-                more = {**workload, "container": database.container, "limits": limits}
-                found.append(("kubernetes.set-resources", more))
-            else:
-                found.append(("kubernetes.delete-pod", {"pod": pod["pod"]}))
-    return [step for place, step in enumerate(found) if step not in found[:place]]
-
-
-def _room(database: Database, space: Mapping[str, Any] | None, answers: bool) -> list[Step]:
-    """Headroom for the WAL first; where there is some, and the server answers, the old history."""
-    free = math.nan if space is None else space["free_mib"]
-    if answers and free >= database.headroom_mib:
-        what = {"table": database.table, "column": database.column, "older_than_days": database.keep_days}
-        return [("postgres.delete-old-rows", {**what, "reason": "its volume is full"})]
-    if not database.volume_variable:
-        return []
-    seen = math.nan if space is None else space["size_mib"]
-    size = math.ceil((database.volume_mib if seen != seen else seen) * database.growth)
-    where = {"workload": database.workload, "container": database.volume_container}
-    return [("kubernetes.set-env", {**where, "variable": database.volume_variable, "value": str(size)})]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from opslib.diagnosis import Diagnosis, Verdict, api_error_rate, api_errors, database
+from opslib.diagnosis import Diagnosis, Verdict, api_error_rate, api_errors, api_release, database
 from opslib.errors import ProbeError
 from opslib.probes.seen import Seen
 
@@ -38,10 +38,12 @@ class Facts:
         }
         self.server: dict[str, Any] | None = {"answers": True, "took_ms": 9.0}
         self.ready, self.desired, self.up = 1.0, 1.0, 1.0
+        self.replicas, self.own = 2.0, 4  # pods of the service, and connections of them
         self.used, self.refused = 9.0, 0
         self.holders: list[dict[str, Any]] = []
         self.statement_ms = 3.0
         self.entries: dict[str, tuple[float, bool]] = {}
+        self.pods_since_s: float | None = None  # of the service; None: since its last revision
         self.revisions: list[tuple[float, str]] = [(86_400.0, "image a -> b"), (900_000.0, "the first kept")]
 
     def fails(self, label: str, pct: float, *lines: str) -> Facts:
@@ -72,11 +74,20 @@ class Facts:
         return pd.DataFrame(rows, columns=["revision", "current", "created", "changes"])
 
     def pods(self) -> pd.DataFrame:
+        since = self.revisions[0][0] - 2.0 if self.pods_since_s is None else self.pods_since_s
         rows = [
-            ("api-1", API, "10.1.0.4", True, ago(self.revisions[0][0] - 2.0)),
-            ("migration-1", "deployment/schema-migration", "10.1.0.9", True, ago(60.0)),
+            ("api-0", API, "10.1.0.3", True, ago(max(since, 0.0) + 400.0), "before"),
+            ("api-1", API, "10.1.0.4", True, ago(since), "now"),
+            ("api-2", API, "10.1.0.5", True, ago(since - 5.0), "now"),
+            ("migration-1", "deployment/schema-migration", "10.1.0.9", True, ago(60.0), "1"),
         ]
-        return pd.DataFrame(rows, columns=["pod", "workload", "address", "ready", "created"]).set_index("pod")
+        columns = ["pod", "workload", "address", "ready", "created", "revision"]
+        return pd.DataFrame(rows, columns=columns).set_index("pod")
+
+    def scaling(self, slots: dict[str, Any] | None) -> dict[str, Any]:
+        workloads = pd.DataFrame({"desired": [self.replicas]}, index=[API])
+        who = pd.DataFrame({"application": ["derivatives-api", "report"], "connections": [self.own, 5]})
+        return api_error_rate.scaling(SERVICE, workloads, slots, who)
 
     def asked(self) -> Seen | None:
         if self.server is None:
@@ -129,7 +140,7 @@ class Facts:
         examine("slow-database", "errors", "waits", slow_ms=100.0)
         examine("stale-cache", "errors", "entries", oldest_s=7200.0)
         errors = facts["errors"]
-        facts["rollout"] = api_errors.rollout(self.history(), self.series(), errors, case.findings)
+        facts["rollout"] = api_release.rollout(self.history(), self.pods(), API, self.series(), errors, case.findings)
         case.examine("bad-deployment", rollout=facts["rollout"], after_s=90.0)
         return case.verdict(), facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import math
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from opslib.diagnosis import Diagnosis, Verdict, postgres_down
+from opslib.diagnosis import postgres_down_fixes as mending
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
 DATABASE = postgres_down.Database(
@@ -21,6 +23,10 @@ DATABASE = postgres_down.Database(
 )
 NO_ROOM = 'FATAL:  could not write lock file "postmaster.pid": No space left on device'
 NO_LIBRARY = 'FATAL:  could not access file "pg_cron": No such file or directory'
+NO_MATCH = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity."
+ALL_SHUT = "0/2 nodes are available: 2 node(s) were unschedulable. preemption: 0/2 nodes are available."
+ONE_SHUT = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable."
+OWN_TAINT = "node.kubernetes.io/unschedulable:NoSchedule"
 DF = "Filesystem 1024-blocks Used Available Capacity Mounted on\nvolume {size} {used} {free} {pct}% /data\n"
 
 
@@ -37,12 +43,14 @@ class Facts:
         self.pod: dict[str, Any] | None = {
             "status": "Running", "message": None, "ready": True, "restarts": 0, "last_reason": None,
             "last_exit_code": math.nan, "last_finished": pd.NaT, "node": "node-1", "created": ago(7200.0),
+            "cpu_request": 0.5, "memory_request": 256.0 * 2**20,
         }  # fmt: skip
         self.container: dict[str, Any] = {
             "state": "running", "reason": None, "exit_code": math.nan, "last_reason": None, "last_exit_code": math.nan,
             "last_finished": pd.NaT, "ready": True, "since": ago(86_400.0),
         }  # fmt: skip
         self.log: list[str] | None = ["LOG:  database system is ready to accept connections"]
+        self.told_s = 20.0  # how long ago its log said it
         self.used = 0.3
         self.pods_seen = True
 
@@ -59,8 +67,7 @@ class Facts:
         self.log = ["LOG:  starting PostgreSQL 15.8", line]
         return self.down()
 
-    def waits(self) -> Facts:
-        message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity."
+    def waits(self, message: str = NO_MATCH) -> Facts:
         assert self.pod is not None
         self.pod |= {"status": "Unschedulable", "message": message, "ready": False, "node": None, "created": ago(40.0)}
         self.container |= {"state": "", "ready": False}
@@ -90,15 +97,19 @@ class Facts:
         return {"output": text, "exit_code": 0}
 
     def diagnose(self) -> tuple[Verdict, dict[str, Any]]:
+        """As the notebook asks, in its order."""
         case = Diagnosis(SimpleNamespace(unseen=[]), postgres_down.CAUSES)
+        answers = self.server is not None and bool(self.server["answers"])
         pod = postgres_down.pod_state(*self.frames(), NOW)
         disk = postgres_down.volume(self.df()) if pod is not None and pod["runs"] else None
         rule = None if self.rule is None else {"holds": self.rule}
-        case.confirm(*postgres_down.symptom(self.server, rule, disk, 32.0, pod))
         words = None
         if pod is not None and pod["started"] and self.log is not None:
-            words = postgres_down.last_words(None, pd.DataFrame({"line": self.log}))
-        space = postgres_down.space(words, disk, pod)
+            log = pd.DataFrame({"time": [ago(self.told_s)] * len(self.log), "line": self.log})
+            since = NOW - dt.timedelta(minutes=5) if answers else None
+            words = postgres_down.last_words(None, log, since=since)
+        space = postgres_down.space(words, disk, pod, answers=answers, full_pct=85.0)
+        case.confirm(*postgres_down.symptom(self.server, rule, space, 32.0, pod))
         case.examine("pod-unschedulable", pod=pod)
         case.examine("disk-full", space=space)
         nothing = postgres_down.last_words(pd.DataFrame({"line": []}))
@@ -161,7 +172,7 @@ def test_a_full_volume_while_it_still_answers() -> None:
 
 
 def test_a_healthy_database_has_no_cause() -> None:
-    for rule in (False, True, None):
+    for rule in (False, None):
         facts = Facts()
         facts.rule = rule
         verdict, _ = facts.diagnose()
@@ -170,6 +181,18 @@ def test_a_healthy_database_has_no_cause() -> None:
     verdict, _ = facts.diagnose()
     assert verdict.confirmed is False
     assert "see api-error-rate" in verdict.summary
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_something_is_wrong_while_the_alerts_condition_holds(full: bool) -> None:
+    facts = Facts()
+    facts.rule = True
+    if full:
+        facts.server = {"answers": False, "full": True, "why": "too many clients"}
+    verdict, _ = facts.diagnose()
+    assert (verdict.confirmed, verdict.cause, likely(verdict)) == (True, "none-of-these", set()), verdict
+    said = "takes no more connections" if full else "answers us within 9 ms, but the alert's condition holds"
+    assert said in verdict.summary
 
 
 def test_what_is_no_known_cause_gets_no_name() -> None:
@@ -214,11 +237,19 @@ def test_a_file_system_is_read_or_not_seen() -> None:
     assert postgres_down.volume(None) is None
 
 
+NODES = pd.DataFrame(
+    {
+        "node": ["node-1", "node-2"], "cordoned": [False, True], "ready": [True, True], "taints": [None, OWN_TAINT],
+        "cpu": [4.0, 4.0], "cpu_requested": [3.9, 1.0], "memory": [8e9, 8e9], "memory_requested": [1e9, 1e9],
+    }
+).set_index("node")  # fmt: skip
+
+
 def plan(facts: Facts, *causes: str, **other: Any) -> list[Any]:
+    database = other.pop("database", DATABASE)
     _, found = facts.diagnose()
-    nodes = pd.DataFrame({"node": ["node-1", "node-2"], "cordoned": [False, True]}).set_index("node")
-    given = {"changed": "", "nodes": nodes, "memory_mib": 384.0, "answers": False, **found}
-    return postgres_down.fixes(causes, database=DATABASE, **{**given, **other})
+    given = {"changed": "", "nodes": NODES, "memory_mib": 384.0, **found}
+    return mending.fixes(causes, database=database, **{**given, **other})
 
 
 def test_each_cause_has_the_seeds_fix_and_no_more() -> None:
@@ -235,49 +266,163 @@ def test_each_cause_has_the_seeds_fix_and_no_more() -> None:
         ("kubernetes.set-resources", {**workload, "container": "postgres", "limits": {"memory": "768Mi"}})
     ]
     assert plan(Facts().waits(), "pod-unschedulable", changed="nodeSelector changed") == back
-    assert plan(Facts().waits(), "pod-unschedulable") == [("kubernetes.uncordon", {"node": "node-2"})]
-    assert plan(Facts().waits(), "pod-unschedulable", nodes=None) == []
     grown = {**workload, "container": "volume", "variable": "VOLUME_MIB", "value": "448"}
     assert plan(full, "disk-full") == [("kubernetes.set-env", grown)]
     assert plan(crashed, "pod-crash", "pod-unschedulable", changed="x") == back
 
 
+@pytest.mark.parametrize("message", [ALL_SHUT, ONE_SHUT])
+def test_a_node_is_opened_only_with_the_word_of_who_cordoned_it(message: str) -> None:
+    facts = Facts().waits(message)
+    opened = plan(facts, "pod-unschedulable")
+    assert opened == [("kubernetes.uncordon", {"node": "node-2"})]
+    told = mending.to_know(["pod-unschedulable"], opened, database=DATABASE, pod=facts.diagnose()[1]["pod"])
+    assert told.startswith("node-2 was cordoned by somebody, maybe for maintenance: ask them before")
+    assert plan(facts, "pod-unschedulable", changed="postgres: env TZ none -> 'UTC'") == opened
+    back = [("kubernetes.undo-rollout", {"workload": "statefulset/postgres"})]
+    by_change = [] if message == ONE_SHUT else opened
+    assert plan(facts, "pod-unschedulable", changed="postgres: requests.cpu 1 -> 64") == (by_change or back)
+
+
+@pytest.mark.parametrize(
+    ("message", "nodes"),
+    [
+        (NO_MATCH, NODES),
+        ("0/2 nodes are available: 2 Insufficient cpu.", NODES),
+        ("", NODES),
+        (ALL_SHUT, None),
+        (ALL_SHUT, NODES.assign(ready=[True, False])),
+        (ALL_SHUT, NODES.assign(taints=[None, f"maintenance:NoExecute, {OWN_TAINT}"])),
+        (ONE_SHUT, NODES.assign(cpu_requested=[3.9, 3.9])),
+    ],
+)
+def test_no_node_is_opened_where_that_would_not_place_the_pod(message: str, nodes: pd.DataFrame | None) -> None:
+    facts = Facts().waits(message)
+    assert plan(facts, "pod-unschedulable", nodes=nodes) == []
+    told = mending.to_know(["pod-unschedulable"], [], database=DATABASE, pod=facts.diagnose()[1]["pod"])
+    assert told.startswith("Nothing here finds the pod a node; escalate")
+    assert (message.rstrip(".") or "no word of why") in told
+
+
+DELETE = (
+    "postgres.delete-old-rows",
+    {"table": "greeks_history", "column": "timestamp", "older_than_days": 30.0, "reason": "its volume is full"},
+)
+
+
+@pytest.mark.parametrize("used", [0.8501, 0.856])
+def test_a_volume_that_is_too_full_while_it_answers_is_emptied_of_old_history(used: float) -> None:
+    facts = Facts()
+    facts.used = used
+    verdict, _ = facts.diagnose()
+    assert (verdict.confirmed, verdict.cause, likely(verdict)) == (True, "disk-full", {"disk-full"}), verdict
+    steps = plan(facts, *likely(verdict))
+    assert steps == [DELETE]
+    assert "room to greeks_history, not to the disk" in mending.to_know(
+        ["disk-full"], steps, database=DATABASE, pod=None
+    )
+    facts.used = 0.84
+    assert facts.diagnose()[0].confirmed is False
+
+
+def test_a_lack_of_space_counts_that_its_log_told_of_a_moment_ago() -> None:
+    facts = Facts()
+    facts.log = ["LOG:  ready", 'ERROR:  could not extend file "base/1/2": No space left on device']
+    verdict, _ = facts.diagnose()
+    assert (verdict.confirmed, verdict.cause, likely(verdict)) == (True, "disk-full", {"disk-full"}), verdict
+    assert plan(facts, *likely(verdict)) == [DELETE]
+    facts.told_s = 900.0
+    assert facts.diagnose()[0].confirmed is False
+    facts.told_s = 20.0
+    facts.log = ['ERROR:  could not resize shared memory segment "/PostgreSQL.1": No space left on device']
+    assert facts.diagnose()[0].confirmed is False  # another file system, in the memory
+
+
 def test_rows_are_deleted_only_where_there_is_room_for_the_wal() -> None:
     facts = Facts()
-    facts.used = 0.8
-    assert plan(facts, "disk-full", answers=True) == [
-        (
-            "postgres.delete-old-rows",
-            {"table": "greeks_history", "column": "timestamp", "older_than_days": 30.0, "reason": "its volume is full"},
-        )
-    ]
     facts.used = 0.99
-    assert [action for action, _ in plan(facts, "disk-full", answers=True)] == ["kubernetes.set-env"]
+    verdict, _ = facts.diagnose()
+    assert [action for action, _ in plan(facts, *likely(verdict))] == ["kubernetes.set-env"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_full_volume_that_nothing_here_grows_is_escalated(answers: bool) -> None:
+    claim = dataclasses.replace(DATABASE, volume_container="", volume_variable="")
+    facts = Facts() if answers else Facts().ends("Error", 1, NO_ROOM)
+    facts.used = 0.99
+    verdict, found = facts.diagnose()
+    assert verdict.cause == "disk-full"
+    assert plan(facts, "disk-full", database=claim) == []
+    told = mending.to_know(["disk-full"], [], database=claim, pod=found["pod"])
+    assert "escalate: have it grown" in told
+    assert "until 32 MiB are free for the WAL" in told
+
+
+HISTORY = pd.DataFrame(
+    {
+        "revision": [3, 2],
+        "current": [True, False],
+        "created": [ago(60.0), ago(9000.0)],
+        "changes": ["postgres: args changed", "nothing"],
+    }
+)
+MADE = {"kind": "statefulset", "name": "postgres", "time": ago(60.0), "what": "revision 3: args changed"}
+OTHER = {"kind": "deployment", "name": "market-data", "time": ago(30.0), "what": "revision 9: annotation changed"}
+CHANGES = pd.DataFrame([OTHER, MADE])
+
+
+def lately(changes: pd.DataFrame | None = CHANGES, history: pd.DataFrame | None = HISTORY, **more: Any) -> str:
+    given = {"up": None, "pod": None, "now": NOW, "settled_s": 300.0, **more}
+    return mending.changed_lately(changes, history, "postgres", **given)
 
 
 def test_a_change_counts_where_it_was_made_lately_and_can_be_taken_back() -> None:
-    history = pd.DataFrame(
-        {
-            "revision": [3, 2],
-            "current": [True, False],
-            "created": [ago(60.0), ago(9000.0)],
-            "changes": ["args changed", "nothing"],
-        }
-    )
-    made = {"kind": "statefulset", "name": "postgres", "time": ago(60.0), "what": "revision 3: args changed"}
-    other = {"kind": "deployment", "name": "market-data", "time": ago(30.0), "what": "revision 9: annotation changed"}
-    changes = pd.DataFrame([other, made])
-    assert postgres_down.changed_lately(changes, history, "postgres") == "args changed"
-    assert postgres_down.changed_lately(changes[:1], history, "postgres") == ""
-    assert postgres_down.changed_lately(changes, history[:1], "postgres") == ""
-    assert postgres_down.changed_lately(None, history, "postgres") == ""
-    back = history.assign(created=[ago(9000.0), ago(60.0)])
-    assert postgres_down.changed_lately(changes, back, "postgres") == ""
-    first = pd.DataFrame([{**made, "what": "revision 1: first revision that is kept"}])
-    assert postgres_down.changed_lately(first, history, "postgres") == ""
-    assert postgres_down.changes_of(changes, "postgres", NOW - dt.timedelta(seconds=90)) == {
+    assert lately() == "postgres: args changed"
+    assert lately(CHANGES[:1]) == ""
+    assert lately(CHANGES, HISTORY[:1]) == ""
+    assert lately(None) == ""
+    assert lately(CHANGES, HISTORY.assign(created=[ago(9000.0), ago(60.0)])) == ""
+    assert lately(pd.DataFrame([{**MADE, "what": "revision 1: first revision that is kept"}])) == ""
+    assert lately(pd.DataFrame([{**MADE, "what": "edited (replicas)"}])) == ""
+    assert mending.changes_of(CHANGES, "postgres", NOW - dt.timedelta(seconds=90)) == {
         "revision 3: args changed": ago(60.0).to_pydatetime()
     }
+
+
+@pytest.mark.parametrize("what", ["annotation team changed", "restarted at 2026-11-28T11:59:00Z", "nothing"])
+def test_a_change_of_annotations_alone_is_not_taken_back(what: str) -> None:
+    assert lately(history=HISTORY.assign(changes=[what, "nothing"])) == ""
+    assert lately(history=HISTORY.assign(changes=[f"postgres: image a -> b; {what}", "nothing"])) != ""
+
+
+def test_a_change_with_which_it_was_there_for_a_good_while_is_not_taken_back() -> None:
+    at = ago(6000.0)
+    history = HISTORY.assign(created=[at, ago(90_000.0)])
+    changes = pd.DataFrame([{**MADE, "time": at}])
+    times = pd.DatetimeIndex([ago(seconds) for seconds in range(3600, -1, -15)])
+    up = pd.DataFrame({"up": [float(time < ago(60.0)) for time in times]}, index=times)
+    assert lately(changes, history, up=up) == ""
+    down = up.assign(up=[float(place % 12 == 0) for place in range(len(times))])  # it comes and goes
+    assert lately(changes, history, up=down) == "postgres: args changed"
+    young = pd.DataFrame([{**MADE, "time": ago(90.0)}])
+    assert lately(young, HISTORY, up=up.assign(up=1.0)) == "postgres: args changed"
+
+
+def test_without_its_exporter_the_first_run_of_its_pod_tells_whether_a_change_works() -> None:
+    history = HISTORY.assign(created=[ago(6000.0), ago(90_000.0)])
+    changes = pd.DataFrame([{**MADE, "time": ago(6000.0)}])
+    for restarts, ended_s, created_s, said in (
+        (1, 40.0, 5990.0, ""),
+        (1, 5980.0, 5990.0, "postgres: args changed"),
+        (5, 40.0, 5990.0, "postgres: args changed"),
+        (1, 40.0, 86_400.0, "postgres: args changed"),
+    ):
+        facts = Facts().ends("OOMKilled", 137, "", restarts=restarts)
+        assert facts.pod is not None
+        for one in (facts.pod, facts.container):
+            one["last_finished"] = ago(ended_s)
+        facts.pod["created"] = ago(created_s)
+        assert lately(changes, history, pod=facts.diagnose()[1]["pod"]) == said, (restarts, ended_s, created_s)
 
 
 def test_a_server_that_started_a_moment_ago_may_be_coming_up() -> None:
