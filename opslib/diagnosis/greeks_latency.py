@@ -35,7 +35,8 @@ EXAMPLE = {
 }
 _YEAR = 365.0
 _AGREES = 1e-3  # of a Greek, as a share of it
-_MORE = 1.5  # times as much as before is more load
+_MORE, _ALIKE = 1.5, 1.2  # times as much as before is more load; is none
+_SLOW = 2.0  # times as long as usual, from which on the work itself is slow
 _MOST_PODS = 4  # that one plan deletes
 
 
@@ -138,18 +139,31 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
     return [*reasons, reason(text, theirs / others, threshold=2.0, decisive=4.0)]
 
 
-def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float) -> list[Reason]:
+def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float, usual_us: float) -> list[Reason]:
     """More is asked than the pods can compute: requests wait for each other.
 
-    What the pods use of their CPU is a mean over some time; a load of a moment ago shows in the requests alone.
+    What the pods use of their CPU is a mean over some time; a load of a moment ago shows in the requests alone. Where
+    hardly more is asked than before, or each computation itself has become slow, requests wait for another reason:
+    then that they do, and that the pods are busy, does not speak for a load.
     """
     deepest = float(pods["queue"].max())
     text = f"up to {deepest:.0f} requests wait in one pod"
-    reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
+    waits = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
+    slower = service_pods.middle(pods["quick_us"]) / usual_us
+    slow = slower > _SLOW
+    if times < _ALIKE or (slow and not times >= _MORE):
+        waits = [Reason(item.text, min(0.0, item.weight), item.missing) for item in waits]
+    if slow:
+        text = f"the quickest tenth, which hardly waits, takes {slower:.1f} times as long as usual: the work is slow"
+        found = reason(text, slower, threshold=_SLOW, decisive=0.5 * _SLOW)
+        waits.append(Reason(text, max(-1.5, found.weight)))
+    if times < _ALIKE:
+        text = f"{times:.1f} times as many computations are asked for as before: hardly more than before"
+        return [*waits, reason(text, times, threshold=_ALIKE, decisive=_ALIKE + 0.1)]
     if times > _MORE:
         text = f"{times:.1f} times as many computations are asked for as before"
-        reasons.append(reason(text, times, threshold=_MORE, decisive=2.5))
-    return reasons
+        return [*waits, reason(text, times, threshold=_MORE, decisive=2.5)]
+    return waits
 
 
 def model_not_cached(pods: pd.DataFrame, total: int, lines: float) -> list[Reason]:

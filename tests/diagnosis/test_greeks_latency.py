@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import engine
 from engine import european
 from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, service_pods
-from tests.diagnosis.derivatives_facts import WORKLOAD, World, noisy, ramp
+from tests.diagnosis.derivatives_facts import WORKLOAD, World, noisy, over_time, ramp
 
 CACHE = {
     "pattern": "greeks:*",
@@ -42,8 +43,9 @@ def diagnose(
     pods = service_pods.by_pod(world.figures() if seen else None, STATS, world.listed(), world.nodes())
     case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
     cpu = service_pods.cpu_use(world.top(), world.listed(), began)
-    times = service_pods.times_as_many(world.load()) if seen else float("nan")
-    case.examine("high-load", pods=pods, cpu=cpu, times=times)
+    latency = pd.DataFrame({"value": over_time(world.latency)})
+    times = service_pods.times_as_many(world.load(), latency, 100.0) if seen else float("nan")
+    case.examine("high-load", pods=pods, cpu=cpu, times=times, usual_us=15.0)
     case.examine("model-not-cached", pods=pods, total=12, lines=lines)
     held = None
     if seen:
@@ -68,6 +70,7 @@ def crowded(world: World) -> World:
         pod.rate, pod.queue, pod.p50_us, pod.p95_us = 60.0, 16.0, 140.0, 320.0
         pod.quick_us = max(pod.quick_us, 25.0)
         pod.sessions = ramp(13, 110, last_s=90)
+    world.asked = [*noisy(24.0, 0.04, seconds=100), *noisy(120.0, 0.04, seconds=80)]
     return world
 
 
@@ -148,17 +151,54 @@ def test_memory_that_rose_and_is_level_again_is_no_leak() -> None:
 def test_cpu_that_was_measured_before_the_alert_does_not_speak_against_a_high_load() -> None:
     world = crowded(World())
     world.cpu_of_limit, measured = 0.3, world.top()["time"].max()
+    world.asked = noisy(24.0, 0.04)[:10]  # too little to tell
     assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=50))) == set()
     assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=2))) == {"high-load"}
 
 
 def test_more_that_is_asked_than_usual_speaks_for_a_high_load() -> None:
     world = crowded(World())
+    world.asked = noisy(24.0, 0.04)[:10]  # too little to tell
     alike = diagnose(world).causes[0].likelihood
-    world.asked = [*noisy(24.0, 0.04, seconds=170), *noisy(120.0, 0.04, seconds=10)]
-    more = diagnose(world).causes[0]
+    more = diagnose(crowded(World())).causes[0]
     assert (more.key, more.likelihood > alike) == ("high-load", True)
     assert "times as many computations are asked for as before" in more.because
+
+
+def waiting(world: World, cpu: float = 0.99) -> World:
+    """Requests wait, as under a high load, but no more is asked than usual."""
+    world = crowded(world)
+    world.cpu_of_limit, world.asked = cpu, noisy(24.0, 0.04)
+    return world
+
+
+def test_requests_that_wait_under_the_usual_load_are_none_of_these() -> None:
+    for cpu in (0.99, 0.5):  # a lowered limit, and a node that others use up
+        verdict = diagnose(waiting(World(), cpu))
+        assert verdict.cause == "none-of-these", verdict
+    assert "hardly more than before" in next(item.because for item in verdict.causes if item.key == "high-load")
+
+
+def test_a_slow_release_whose_requests_wait_is_no_high_load() -> None:
+    world = waiting(World()).each(quick_us=70.0, p50_us=160.0, p95_us=420.0)
+    assert diagnose(world).cause == "none-of-these", diagnose(world)
+    world.asked = noisy(24.0, 0.04)[:10]  # what was asked before is not seen: the slow work explains that they wait
+    assert diagnose(world).cause == "none-of-these", diagnose(world)
+
+
+@pytest.mark.parametrize("cause", ["gpu-unavailable", "memory-leak"])
+def test_slow_work_that_fills_the_pods_asks_for_no_more_of_them(cause: str) -> None:
+    assert likely(diagnose(CASES[cause](waiting(World())))) == {cause}
+
+
+def test_load_counts_against_what_was_asked_while_latency_was_as_promised() -> None:
+    world = crowded(World())
+    world.asked = [*noisy(24.0, 0.04, seconds=30), *noisy(120.0, 0.04, seconds=150)]
+    late = pd.DataFrame({"value": over_time([*noisy(50.0, seconds=30), *noisy(300.0, seconds=150)])})
+    assert service_pods.times_as_many(world.load(), late, 100.0) == pytest.approx(5.0, rel=0.1)
+    always = pd.DataFrame({"value": over_time(noisy(300.0))})
+    assert math.isnan(service_pods.times_as_many(world.load(), always, 100.0))
+    assert service_pods.times_as_many(world.load()) == pytest.approx(5.0, rel=0.1)
 
 
 def test_memory_that_rises_with_the_load_is_no_leak() -> None:
@@ -193,7 +233,7 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     pods = service_pods.by_pod(None, {}, None, None)
     for key, facts in {
         "gpu-unavailable": {"pods": pods, "usual_us": 15.0},
-        "high-load": {"pods": pods, "cpu": service_pods.CpuUse(float("nan")), "times": float("nan")},
+        "high-load": {"pods": pods, "cpu": service_pods.CpuUse(float("nan")), "times": float("nan"), "usual_us": 15.0},
         "model-not-cached": {"pods": pods, "total": 12, "lines": float("nan")},
         "memory-leak": {"held": None, "horizon_min": 60.0},
     }.items():
