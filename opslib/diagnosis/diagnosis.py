@@ -35,6 +35,12 @@ class Diagnosis:
         Where the verdict goes, and what knows which looks failed.
     causes : iterable of Cause
         Those that the playbook can tell apart.
+
+    Attributes
+    ----------
+    notes : list of str
+        What must be known beside symptom and cause, sentences without a full stop; the verdict and the message tell
+        them, whether the alert is true or not. An empty one is not told.
     """
 
     def __init__(self, ops: _Ops, causes: Iterable[Cause] = ()) -> None:
@@ -44,6 +50,7 @@ class Diagnosis:
         self.confirmed: bool | None = None
         self.symptom = ""
         self.evidence: tuple[str, ...] = ()
+        self.notes: list[str] = []
 
     def confirm(self, confirmed: bool | None, symptom: str, *facts: Any) -> None:
         """Say whether the alert is true now.
@@ -77,7 +84,8 @@ class Diagnosis:
         unseen = list(self.ops.unseen)
         if not self.confirmed:
             known = self.confirmed is not None
-            summary = f"Nothing wrong: {self.symptom}." if known else f"Not known: {self.symptom}."
+            calm = "Not confirmed" if any(self.notes) else "Nothing wrong"
+            summary = self._noted(f"{calm if known else 'Not known'}: {self.symptom}.")
             certainty = UNSEEN_COSTS ** len(unseen) if known else 0.0
             return Verdict(confirmed=False, confidence=round(certainty, 3), unseen=unseen, summary=summary)
         symptom = self.symptom[:1].upper() + self.symptom[1:]
@@ -114,8 +122,11 @@ class Diagnosis:
             confidence=round(confidence, 3),
             causes=causes,
             unseen=unseen,
-            summary=summary,
+            summary=self._noted(summary),
         )
+
+    def _noted(self, summary: str) -> str:
+        return " ".join([summary, *(f"{note}." for note in dict.fromkeys(self.notes) if note)])
 
     def conclude(self) -> Verdict:
         """The verdict, put on the record."""

@@ -204,6 +204,19 @@ def times_as_many(load: pd.DataFrame | None, latency: pd.DataFrame | None = None
     return now / usual if usual > 0 else math.nan
 
 
+def rollouts(history: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, Any]:
+    """When each revision was rolled out, as pictures mark it; one that came back is dated by its pods."""
+    if history is None:
+        return {}
+    found = {f"revision {row.revision}": row.created for row in history.itertuples()}
+    living = pods[pods["status"] != "Terminating"] if pods is not None else None
+    if living is not None and len(living) and taken_back(history):
+        newest = living.sort_values("created")["revision"].iloc[-1]
+        begun = living.loc[living["revision"] == newest, "created"].min()
+        found[f"revision {history.loc[history['current'], 'revision'].iloc[0]}"] = begun
+    return found
+
+
 def taken_back(history: pd.DataFrame) -> bool:
     """Whether the revision that runs ran before the one it took the place of: whoever did that took a change back."""
     current = history[history["current"]]
