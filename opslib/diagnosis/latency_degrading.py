@@ -38,7 +38,6 @@ NO_QUEUE = "how many requests wait"
 NO_ROWS = "how many rows the tables had"
 NO_STATEMENTS = "what the statements take"
 _RESTARTED = "restarted at"
-_QUICK_MS = 15.0  # a statement that takes less does not make a request slow
 _CHANCE = 0.01
 _FEW = 8  # values of a young pod, of which less tell nothing
 _ROSE = 1.4  # times as long as before
@@ -229,20 +228,26 @@ def load_growth(risen: pd.DataFrame, cpu: service_pods.CpuUse) -> list[Reason]:
     return reasons if math.isnan(cpu.share) else [*reasons, cpu.reason()]
 
 
-def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:
+def data_growth(risen: pd.DataFrame, grown: pd.DataFrame, answered: bool) -> list[Reason]:
     """A table became so large that what reads it is slow; the computations are as quick as ever."""
     if not len(grown):
         return [reason("no table is seen", math.nan, threshold=0, decisive=1, missing=NO_ROWS)]
     name = grown_tables.culprit(grown)
     first = grown.loc[name]
-    taken = float(first["mean_ms"])
-    if math.isnan(taken) or taken < _QUICK_MS:
+    taken, ratio = float(first["mean_ms"]), float(first["ratio"])
+    if ratio < grown_tables.GROWN or first["rows"] < grown_tables.LARGE:
+        return [Reason(f"no large table has {grown_tables.GROWN:g} times the rows of before", -3.0)]
+    if math.isnan(taken) or taken < grown_tables.SLOW_MS:
         return [Reason("no statement on a table that grew is slow", -3.0)]
-    text = f"{name} has {first['rows']:,.0f} rows, {first['ratio']:.1f} times as many as before"
-    reasons = [reason(text, float(first["ratio"]), threshold=1.5, decisive=2.0, missing=NO_ROWS)]
-    if first["ratio"] > grown_tables.GROWN:
-        text = f"a statement that reads it takes {taken:.0f} ms"
-        reasons.append(reason(text, taken, threshold=_QUICK_MS, decisive=60.0))
+    proven = first["least"] >= grown_tables.GROWN
+    if not answered and not proven:
+        text = f"no index of {name} begins with what its slow statement asks for: it is slow however many rows are new"
+        return [Reason(text, -3.0)]
+    told = "" if proven else "up to "
+    text = f"{name} has {first['rows']:,.0f} rows, {told}{ratio:.1f} times as many as before"
+    reasons = [reason(text, ratio, threshold=grown_tables.GROWN, decisive=2.0, missing=NO_ROWS)]
+    text = f"a statement that reads it takes {taken:.0f} ms"
+    reasons.append(reason(text, taken, threshold=grown_tables.SLOW_MS, decisive=60.0))
     requests = float(risen.at["requests_ms", "ratio"])
     text = f"whole requests take {requests:.1f} times as long as before"
     found = reason(text, requests, threshold=1.3, decisive=2.5, missing=NO_PAST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +39,27 @@ INDEXES = [
 ]
 
 
+class Looks:
+    """An `ops` that has seen the table, and so much room."""
+
+    def __init__(self, free_mb: float, indexes: Sequence[str] = INDEXES) -> None:
+        self._free_kb = int(free_mb * 1e6 / 1024)
+        self.postgres = SimpleNamespace(
+            named=lambda *_: pd.DataFrame({"column": COLUMNS}),
+            indexes=lambda *_: pd.DataFrame({"definition": list(indexes)}),
+        )
+        self.kubernetes = SimpleNamespace(run=self._df)
+
+    def _df(self, command: str, workload: str, folder: str) -> dict[str, str]:
+        assert (command, workload, folder) == ("df", "statefulset/postgres", "/data")
+        head = "Filesystem 1024-blocks Used Available Capacity Mounted on"
+        return {"output": f"{head}\ntmpfs 229376 1000 {self._free_kb} 14% /data\n"}
+
+    def look(self, what: str, probe: Any, *arguments: Any, **named: Any) -> Any:
+        assert what
+        return probe(*arguments, **named)
+
+
 class Case(World):
     """The service, its series, its revisions and its tables."""
 
@@ -51,6 +73,8 @@ class Case(World):
             "queue": noisy(1.0, 0.0),
         }
         self.rows = {"option_trades": noisy(100_000.0, 0.0), "greeks_history": noisy(60_000.0, 0.0)}
+        self.earlier = {"option_trades": 5_000.0, "greeks_history": 40_000.0}  # inserted before what is seen
+        self.indexes = INDEXES
         self.statements = [("SELECT timestamp FROM option_trades WHERE client = $1", 0.4), (EXPOSURE, 3.0)]
         self.rollouts = [(3, True, 3600.0, "api: env RELEASE '2.3.1' -> '2.4.0'")]
         self.holds: bool | None = True
@@ -77,8 +101,10 @@ class Case(World):
         return latency_degrading.levels(self.series_of_the_whole() if self.seen else None, engine, **windows)
 
     def grown(self) -> pd.DataFrame | None:
-        inserted = pd.DataFrame({"value": over_time(sum(np.asarray(values, float) for values in self.rows.values()))})
+        new = sum(np.asarray(values, float) - values[0] for values in self.rows.values())
+        inserted = pd.DataFrame({"value": over_time(new + sum(self.earlier.get(name, 0.0) for name in self.rows))})
         now = pd.DataFrame([(name, values[-1]) for name, values in self.rows.items()], columns=["table", "live_rows"])
+        now["inserted"] = [values[-1] - values[0] + self.earlier.get(name, 0.0) for name, values in self.rows.items()]
         now["table_bytes"] = 70e6
         statements = pd.DataFrame(self.statements, columns=["query", "mean_ms"])
         return grown_tables.tables(inserted, now, statements)
@@ -100,7 +126,8 @@ class Case(World):
         case.examine("recent-deployment", release=release, risen=risen, tolerance_s=60.0)
         cpu = service_pods.cpu_use(self.top(), self.listed())
         case.examine("load-growth", risen=risen, cpu=cpu)
-        case.examine("data-growth", risen=risen, grown=self.grown())
+        answered = grown_tables.answered(Looks(0.0, self.indexes), self.grown())  # type: ignore[arg-type]
+        case.examine("data-growth", risen=risen, grown=self.grown(), answered=answered)
         return case.verdict()
 
 
@@ -261,6 +288,68 @@ def test_a_table_that_was_always_large_is_not_blamed() -> None:
     assert "data-growth" not in likely(case.diagnose())
 
 
+def without_an_index(case: Case) -> Case:
+    """The statement on the large table is slow since its index was dropped."""
+    case.lines["requests_ms"] = step(30.0, 420.0, ago=40)
+    case.statements[1], case.indexes = (EXPOSURE, 230.0), INDEXES[:1]
+    return case
+
+
+def test_a_dropped_index_is_not_taken_for_rows_that_another_table_took() -> None:
+    case = without_an_index(Case())
+    case.rows["greeks_history"] = ramp(60_000, 460_000, last_s=70, share=0.0)
+    case.earlier["option_trades"] = 0.0  # restored, no row inserted since
+    verdict = case.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    case.earlier["option_trades"] = 2_000_000.0  # as far as is counted, it may have taken the new rows
+    verdict = case.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    told = next(item.because for item in verdict.causes if item.key == "data-growth")
+    assert told.startswith("no index of option_trades begins with what its slow statement asks for")
+
+
+def test_rows_that_no_other_table_can_have_taken_are_counted_without_an_index_too() -> None:
+    case = full_of_data(Case())
+    case.indexes = INDEXES[:1]
+    assert likely(case.diagnose()) == {"data-growth"}
+    case = full_of_data(Case())
+    case.earlier["greeks_history"] = 1e6  # which of the two took them is not known: the index is there, and it is slow
+    verdict = case.diagnose()
+    assert likely(verdict) == {"data-growth"}
+    assert "option_trades has 600,000 rows, up to 6.0 times as many" in verdict.summary
+
+
+def test_a_small_table_has_not_grown_for_what_others_took() -> None:
+    case = Case()
+    case.rows |= {"hedges": noisy(12.0, 0.0), "greeks_history": ramp(60_000, 120_000, last_s=70, share=0.0)}
+    case.earlier["hedges"] = 8.0
+    case.lines["requests_ms"] = step(30.0, 420.0, ago=40)
+    case.statements.append(("SELECT h.id FROM hedges h WHERE pg_sleep(0.2) IS NULL", 230.0))
+    grown = case.grown()
+    assert grown is not None
+    assert grown.at["hedges", "ratio"] == pytest.approx(3.0)
+    assert grown_tables.culprit(grown) == "greeks_history"
+    verdict = case.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    assert "hedges" not in verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT * FROM t WHERE client = $1 ORDER BY id", True),
+        ("SELECT * FROM t WHERE price > $1 GROUP BY client", False),
+        ("SELECT count(*) FROM t", True),
+        ("SELECT * FROM t JOIN u ON t.client = u.name", True),
+    ],
+)
+def test_an_index_answers_what_narrows_a_statement(query: str, told: bool) -> None:
+    definition = "CREATE INDEX i ON public.t USING btree (client, price) WHERE (quantity > 0)"
+    assert grown_tables.leads(query, [definition]) is told
+    assert grown_tables.leads("SELECT id FROM t WHERE lower(name) = $1", ["... USING btree (lower(name))"])
+    assert not grown_tables.leads("SELECT id FROM t WHERE name = $1", [])
+
+
 def test_without_prometheus_nothing_is_confirmed_or_guessed() -> None:
     case = leaking(Case())
     case.holds, case.seen = None, False
@@ -298,26 +387,6 @@ def test_the_index_that_answers_the_statement_alone() -> None:
     assert grown_tables.covering("option_trades", grown_tables.plain(EXPOSURE), COLUMNS, INDEXES) == wanted
     assert grown_tables.covering("option_trades", "SELECT id FROM option_trades", COLUMNS, INDEXES) is None
     assert grown_tables.covering("option_trades", EXPOSURE, COLUMNS, []) is None
-
-
-class Looks:
-    """An `ops` that has seen the table, and so much room."""
-
-    def __init__(self, free_mb: float) -> None:
-        self._free_kb = int(free_mb * 1e6 / 1024)
-        self.postgres = SimpleNamespace(
-            named=lambda *_: pd.DataFrame({"column": COLUMNS}), indexes=lambda *_: pd.DataFrame({"definition": INDEXES})
-        )
-        self.kubernetes = SimpleNamespace(run=self._df)
-
-    def _df(self, command: str, workload: str, folder: str) -> dict[str, str]:
-        assert (command, workload, folder) == ("df", "statefulset/postgres", "/data")
-        head = "Filesystem 1024-blocks Used Available Capacity Mounted on"
-        return {"output": f"{head}\ntmpfs 229376 1000 {self._free_kb} 14% /data\n"}
-
-    def look(self, what: str, probe: Any, *arguments: Any, **named: Any) -> Any:
-        assert what
-        return probe(*arguments, **named)
 
 
 def test_an_index_is_built_only_where_there_is_room_for_certain(capsys: pytest.CaptureFixture[str]) -> None:
