@@ -48,7 +48,8 @@ def tables(
     Notes
     -----
     Over time only the rows of all tables together are counted. Of these a table took no more than were ever inserted
-    into it, and no less than the others cannot have taken.
+    into it, and no less than the others cannot have taken. Of a table of few rows, whose number makes nothing slow,
+    neither is told.
     """
     import pandas as pd
 
@@ -58,7 +59,7 @@ def tables(
     new = max(float(counted.iloc[-1] - counted.iloc[0]), 0.0) if len(counted) else math.nan
     ever = now["inserted"].astype(float).fillna(0.0)
     elsewhere = max(float(counted.iloc[-1]) - float(ever.sum()), 0.0) if len(counted) else math.nan
-    most = ever.clip(upper=new)
+    most = ever.where(ever < new, new)
     least = (new - (float(most.sum()) - most) - min(new, elsewhere)).clip(lower=0.0)
     texts = statements["query"].fillna("").map(plain)
     found: dict[str, dict[str, Any]] = {}
@@ -82,7 +83,7 @@ def tables(
 
 def _times(live: float, new: float) -> float:
     """How many times the rows of before there are, when so many are new."""
-    if math.isnan(live) or math.isnan(new) or live <= 0:
+    if math.isnan(new) or not live >= LARGE:  # of few rows it says nothing
         return math.nan
     return live / max(live - new, live / _MOST_GROWN)
 

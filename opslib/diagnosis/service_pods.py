@@ -183,11 +183,9 @@ def times_as_many(load: pd.DataFrame | None, latency: pd.DataFrame | None = None
     ----------
     load : DataFrame or None
         Over time, one column: what is asked of all pods [1/s].
-    latency : DataFrame or None
+    latency, promised : DataFrame or None, float
         Over time, one column. Before is the first quarter of what is seen; with this, of that in which it was not
         above `promised`: what was asked while it was too slow already is no measure.
-    promised : float
-        In the unit of `latency`.
     """
     if load is None or not len(load.columns):
         return math.nan
@@ -202,19 +200,6 @@ def times_as_many(load: pd.DataFrame | None, latency: pd.DataFrame | None = None
         return math.nan
     usual, now = float(before.iloc[: max(len(before) // 4, 3)].median()), float(values.iloc[-3:].median())
     return now / usual if usual > 0 else math.nan
-
-
-def rollouts(history: pd.DataFrame | None, pods: pd.DataFrame | None) -> dict[str, Any]:
-    """When each revision was rolled out, as pictures mark it; one that came back is dated by its pods."""
-    if history is None:
-        return {}
-    found = {f"revision {row.revision}": row.created for row in history.itertuples()}
-    living = pods[pods["status"] != "Terminating"] if pods is not None else None
-    if living is not None and len(living) and taken_back(history):
-        newest = living.sort_values("created")["revision"].iloc[-1]
-        begun = living.loc[living["revision"] == newest, "created"].min()
-        found[f"revision {history.loc[history['current'], 'revision'].iloc[0]}"] = begun
-    return found
 
 
 def taken_back(history: pd.DataFrame) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 import engine
 from engine import european
-from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, lost_cards, service_pods
+from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, lost_cards, rollouts, service_pods
 from tests.diagnosis.derivatives_facts import BEFORE, NAME, NOW, REVISION, WORKLOAD, Pod, World, noisy, over_time, ramp
 
 CACHE = {
@@ -390,10 +390,10 @@ def test_served_greeks_that_differ_are_told_in_verdict_and_message() -> None:
 
 def test_roll_outs_are_marked_when_they_came() -> None:
     world, history = World(), a_revision("affinity changed")
-    assert service_pods.rollouts(None, None) == {}
-    assert service_pods.rollouts(history, world.listed())["revision 4"] == NOW - pd.Timedelta(seconds=60)
+    assert rollouts.marks(None, None) == {}
+    assert rollouts.marks(history, world.listed())["revision 4"] == NOW - pd.Timedelta(seconds=60)
     history.loc[0, "created"] = NOW - pd.Timedelta(days=3)  # it ran before, and came back
-    assert service_pods.rollouts(history, world.listed())["revision 4"] == world.listed()["created"].min()
+    assert rollouts.marks(history, world.listed())["revision 4"] == world.listed()["created"].min()
 
 
 def test_a_served_request_is_taken_out_of_the_cache_and_recomputed() -> None:
