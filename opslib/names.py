@@ -13,7 +13,6 @@ from opslib.ops import Ops
 from opslib.record.shown import Plan
 
 HEAD = """# Names
-
 What a playbook's author uses; [probes](probes.md) tells what each look answers. Printed by `python -m opslib.names`.
 """
 ERRORS = (errors.PlanError, errors.ProbeError)  # that a playbook catches; of all others the run ends
@@ -44,7 +43,7 @@ def page() -> str:
     """The page, in Markdown."""
     ops = _Unconnected("")
     context = ", ".join(f"`{name}`" for name in vars(ops.context))
-    knows = ", ".join(f"`{name}`" for name in vars(diagnosis.Diagnosis(ops)) if name != "ops")
+    knows = ", ".join(f"`{name}`" for name in vars(diagnosis.Diagnosis(ops)) if name != "ops" and name[0] != "_")
     own = sorted({*vars(ops)} - {*systems(), "context"})
     parts = [
         HEAD,

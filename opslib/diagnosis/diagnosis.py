@@ -36,6 +36,12 @@ class Diagnosis:
         Where the verdict goes, and what knows which looks failed.
     causes : iterable of Cause
         Those that the playbook can tell apart.
+
+    Attributes
+    ----------
+    notes : list of str
+        What must be known beside symptom and cause, sentences without a full stop; the verdict and the message tell
+        them, whether the alert is true or not. An empty one is not told.
     """
 
     def __init__(self, ops: _Ops, causes: Iterable[Cause] = ()) -> None:
@@ -45,7 +51,8 @@ class Diagnosis:
         self.confirmed: bool | None = None
         self.symptom = ""
         self.evidence: tuple[str, ...] = ()
-        self.elsewhere: list[str] = []
+        self.notes: list[str] = []
+        self._elsewhere: list[str] = []
 
     def about(self, alert: Mapping[str, Any], **examined: str | Iterable[str]) -> None:
         """Compare what the alert names with what this case examines; what is not examined is never called healthy.
@@ -63,9 +70,9 @@ class Diagnosis:
             named = str(labels.get(label) or "")
             if named and named.rpartition("/")[2] not in names:
                 told = " ".join(named.split())
-                self.elsewhere.append(f"{label} {told if len(told) <= _LONGEST else told[:_LONGEST] + '...'}")
-        if self.elsewhere:
-            print(f"NOT EXAMINED: the alert names {', '.join(self.elsewhere)}; the parameters name something else.")
+                self._elsewhere.append(f"{label} {told if len(told) <= _LONGEST else told[:_LONGEST] + '...'}")
+        if self._elsewhere:
+            print(f"NOT EXAMINED: the alert names {', '.join(self._elsewhere)}; the parameters name something else.")
 
     def confirm(self, confirmed: bool | None, symptom: str, *facts: Any) -> None:
         """Say whether the alert is true now.
@@ -96,12 +103,13 @@ class Diagnosis:
 
     def verdict(self) -> Verdict:
         """What follows from everything examined so far."""
-        unseen = [*self.ops.unseen, *(f"{one}, which the alert names" for one in self.elsewhere)]
+        unseen = [*self.ops.unseen, *(f"{one}, which the alert names" for one in self._elsewhere)]
         if not self.confirmed:
-            known = self.confirmed is not None and not self.elsewhere
-            symptom = f"{', '.join(self.elsewhere)} was not examined; of what was, {self.symptom}"
-            symptom = symptom if self.elsewhere else self.symptom
-            summary = f"Nothing wrong: {symptom}." if known else f"Not known: {symptom}."
+            known = self.confirmed is not None and not self._elsewhere
+            symptom = f"{', '.join(self._elsewhere)} was not examined; of what was, {self.symptom}"
+            symptom = symptom if self._elsewhere else self.symptom
+            calm = "Not confirmed" if any(self.notes) else "Nothing wrong"
+            summary = self._noted(f"{calm if known else 'Not known'}: {symptom}.")
             certainty = UNSEEN_COSTS ** len(unseen) if known else 0.0
             return Verdict(confirmed=False, confidence=round(certainty, 3), unseen=unseen, summary=summary)
         symptom = self.symptom[:1].upper() + self.symptom[1:]
@@ -138,8 +146,11 @@ class Diagnosis:
             confidence=round(confidence, 3),
             causes=causes,
             unseen=unseen,
-            summary=summary,
+            summary=self._noted(summary),
         )
+
+    def _noted(self, summary: str) -> str:
+        return " ".join([summary, *(f"{note}." for note in dict.fromkeys(self.notes) if note)])
 
     def conclude(self) -> Verdict:
         """The verdict, put on the record."""
@@ -165,7 +176,7 @@ class Diagnosis:
             When the next update is due: "in 15 minutes".
         """
         verdict, where = self.verdict(), self.ops.context
-        known = self.confirmed is not None and not self.elsewhere
+        known = self.confirmed is not None and not self._elsewhere
         state = "confirmed" if verdict.confirmed else "not confirmed" if known else "not known"
         lines = [f"[{where.incident}] {title} on {where.platform}, {state}. {verdict.summary}"]
         if verdict.unseen:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opslib.diagnosis import service_pods
+from opslib.diagnosis import lost_cards, service_pods
 from opslib.diagnosis.causes import Cause, Reason, reason
 from opslib.errors import ProbeError
 from opslib.figures import percent
@@ -35,7 +35,8 @@ EXAMPLE = {
 }
 _YEAR = 365.0
 _AGREES = 1e-3  # of a Greek, as a share of it
-_MORE = 1.5  # times as much as before is more load
+_MORE, _ALIKE = 1.5, 1.2  # times as much as before is more load; is none
+_SLOW = 2.0  # times as long as usual, from which on the work itself is slow
 _MOST_PODS = 4  # that one plan deletes
 
 
@@ -118,7 +119,16 @@ def compared(served: Mapping[str, float], computed: Any) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
+def disagreement(key: str, check: pd.DataFrame) -> str:
+    """What is told of served Greeks that differ from those of the engine; empty where none does."""
+    wrong = check[~check["agrees"]].sort_values("off", ascending=False)
+    if not len(wrong):
+        return ""
+    named = ", ".join(f"{name} by {percent(float(row['off']), 1)}" for name, row in wrong.iterrows())
+    return f"The Greeks served as {key} DIFFER from those computed here ({named}): call L2 at once"
+
+
+def gpu_unavailable(pods: pd.DataFrame, usual_us: float, outlook: lost_cards.Outlook) -> list[Reason]:
     """Pods compute without a card, each computation takes about ten times as long."""
     if pods["card"].isna().all():
         return [reason("", math.nan, threshold=0, decisive=1, missing=NO_CARD)]
@@ -135,21 +145,37 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float) -> list[Reason]:
     others = service_pods.middle(on[figure]) if on[figure].notna().any() else usual_us
     than = "with a card" if on[figure].notna().any() else "usual"
     text = f"there a computation takes {theirs:.0f} us, {theirs / others:.1f} times as long as {than}"
-    return [*reasons, reason(text, theirs / others, threshold=2.0, decisive=4.0)]
+    reasons.append(reason(text, theirs / others, threshold=2.0, decisive=4.0))
+    if outlook.release:
+        return [*reasons, Reason(f"{outlook.release}; those before it had a card", 0.5)]
+    return [*reasons, *(Reason(f"{node} has lost its card: {told}", 0.5) for node, told in outlook.lost.items())]
 
 
-def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float) -> list[Reason]:
+def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float, usual_us: float) -> list[Reason]:
     """More is asked than the pods can compute: requests wait for each other.
 
-    What the pods use of their CPU is a mean over some time; a load of a moment ago shows in the requests alone.
+    What the pods use of their CPU is a mean over some time; a load of a moment ago shows in the requests alone. Where
+    hardly more is asked than before, or each computation itself has become slow, requests wait for another reason:
+    then that they do, and that the pods are busy, does not speak for a load.
     """
     deepest = float(pods["queue"].max())
     text = f"up to {deepest:.0f} requests wait in one pod"
-    reasons = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
+    waits = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
+    slower = service_pods.middle(pods["quick_us"]) / usual_us
+    slow = slower > _SLOW
+    if times < _ALIKE or (slow and not times >= _MORE):
+        waits = [Reason(item.text, min(0.0, item.weight), item.missing) for item in waits]
+    if slow:
+        text = f"the quickest tenth, which hardly waits, takes {slower:.1f} times as long as usual: the work is slow"
+        found = reason(text, slower, threshold=_SLOW, decisive=0.5 * _SLOW)
+        waits.append(Reason(text, max(-1.5, found.weight)))
+    if times < _ALIKE:
+        text = f"{times:.1f} times as many computations are asked for as before: hardly more than before"
+        return [*waits, reason(text, times, threshold=_ALIKE, decisive=_ALIKE + 0.1)]
     if times > _MORE:
         text = f"{times:.1f} times as many computations are asked for as before"
-        reasons.append(reason(text, times, threshold=_MORE, decisive=2.5))
-    return reasons
+        return [*waits, reason(text, times, threshold=_MORE, decisive=2.5)]
+    return waits
 
 
 def model_not_cached(pods: pd.DataFrame, total: int, lines: float) -> list[Reason]:
@@ -178,7 +204,8 @@ CAUSES = (
         "gpu-unavailable",
         "Do pods compute without a card?",
         gpu_unavailable,
-        "restart those pods, one by one, so that they start on a node with a card; check that node",
+        "restart those pods, one by one, where a node with a card that works takes them; roll back where a release "
+        "dropped the card; else have the node mended",
     ),
     Cause(
         "high-load",
@@ -201,13 +228,6 @@ CAUSES = (
 )
 
 
-def free_gpu_nodes(nodes: pd.DataFrame | None) -> list[str]:
-    """The nodes with a card that are ready and take pods."""
-    if nodes is None:
-        return []
-    return [str(name) for name, row in nodes.iterrows() if row["gpu_node"] and row["ready"] and not row["cordoned"]]
-
-
 def latest(rule: Mapping[str, Any] | None, stats: Mapping[str, Any] | None) -> tuple[float | None, str]:
     """The 95th percentile [us] and whose it is: of all pods as the alert has it, else of one pod; None: not seen."""
     value = None if rule is None else rule.get("value")
@@ -223,7 +243,7 @@ def fixes(
     *,
     workload: str,
     pods: pd.DataFrame | None,
-    nodes: pd.DataFrame | None,
+    outlook: lost_cards.Outlook,
     workloads: pd.DataFrame | None,
     autoscalers: pd.DataFrame | None,
     scale_to: int,
@@ -236,21 +256,27 @@ def fixes(
         That hold, the most likely first.
     workload : str
         `deployment/NAME`.
-    pods, nodes, workloads, autoscalers : DataFrame or None
+    pods, workloads, autoscalers : DataFrame or None
         As seen.
+    outlook : Outlook
+        Where pods find a card: none is deleted that would not.
     scale_to : int
         How many pods carry a high load.
     """
     found: list[tuple[str, dict[str, Any]]] = []
-    restart = ("kubernetes.restart", {"workload": workload})
+    restart, undo = ((name, {"workload": workload}) for name in ("kubernetes.restart", "kubernetes.undo-rollout"))
     for cause in causes:
-        if cause == "gpu-unavailable" and pods is not None and free_gpu_nodes(nodes):
+        if cause == "gpu-unavailable" and outlook.release:
+            found.append(undo)
+        elif cause == "gpu-unavailable" and pods is not None and outlook.free and not outlook.hindrance:
             off = [str(name) for name, row in pods.iterrows() if row["card"] == 0.0 and row["node"]]
             found += [("kubernetes.delete-pod", {"pod": name}) for name in sorted(off)[:_MOST_PODS]]
         elif cause == "high-load":
             found += service_pods.more_pods(workload, workloads, autoscalers, scale_to)
         elif cause in ("model-not-cached", "memory-leak") and restart not in found:
             found.append(restart)
-    if restart in found:  # it replaces every pod, those without a card too
+    if undo in found:  # it replaces every pod, as a restart does
+        return [one for one in found if one != restart]
+    if restart in found:  # so are those without a card
         found = [one for one in found if one[0] != "kubernetes.delete-pod"]
     return found

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
     from opslib.ops import Ops
 
-GROWN = 1.1  # a table with fewer times the rows of before has not grown
+GROWN = 1.5  # a table with fewer times the rows of before has not grown so much that what reads it is slower
+LARGE = 10_000  # rows; what reads fewer is not slow for their number
+SLOW_MS = 15.0  # a statement that takes less does not make a request slow
 HEADINGS = {
     "rows": "",
-    "ratio": "times the rows of before, at most",
+    "least": "times the rows of before, at least",
+    "ratio": "at most",
     "mean_ms": "slowest statement [ms]",
     "query": "it",
 }
@@ -33,19 +36,20 @@ def tables(
 ) -> pd.DataFrame | None:
     """The tables with the slowest statement on each.
 
-    Columns: `rows`, `bytes`, `ratio` (to before, at most), `mean_ms`, `query`.
+    Columns: `rows`, `bytes`, `least` and `ratio` (to before, at least and at most), `mean_ms`, `query`.
 
     Parameters
     ----------
     inserted : DataFrame or None
         Rows that were inserted since the server's counters began, over time, all tables together.
     now, statements : DataFrame or None
-        `table`, `live_rows` and `table_bytes`; `query` and `mean_ms` of what ran in the last seconds.
+        `table`, `live_rows`, `inserted` and `table_bytes`; `query` and `mean_ms` of what ran in the last seconds.
 
     Notes
     -----
-    Which table took the new rows is not counted: `ratio` is as if it took all of them. A table that did not is not
-    blamed all the same, since its statements are no slower.
+    Over time only the rows of all tables together are counted. Of these a table took no more than were ever inserted
+    into it, and no less than the others cannot have taken. Of a table of few rows, whose number makes nothing slow,
+    neither is told.
     """
     import pandas as pd
 
@@ -53,23 +57,35 @@ def tables(
         return None
     counted = inserted.iloc[:, 0].dropna() if len(inserted.columns) else pd.Series(dtype=float)
     new = max(float(counted.iloc[-1] - counted.iloc[0]), 0.0) if len(counted) else math.nan
+    ever = now["inserted"].astype(float).fillna(0.0)
+    elsewhere = max(float(counted.iloc[-1]) - float(ever.sum()), 0.0) if len(counted) else math.nan
+    most = ever.where(ever < new, new)
+    least = (new - (float(most.sum()) - most) - min(new, elsewhere)).clip(lower=0.0)
     texts = statements["query"].fillna("").map(plain)
     found: dict[str, dict[str, Any]] = {}
-    for row in now.itertuples():
+    for place, row in enumerate(now.itertuples()):
         reads = texts.str.contains(rf"\b{re.escape(str(row.table))}\b", regex=True)
         on = statements[reads & texts.str.upper().str.startswith(("SELECT", "WITH"))].sort_values("mean_ms")
         live = float(row.live_rows)
         found[str(row.table)] = {
             "rows": live,
             "bytes": float(getattr(row, "table_bytes", math.nan)),
-            "ratio": live / max(live - new, live / _MOST_GROWN) if live > 0 else math.nan,
+            "least": _times(live, float(least.iloc[place])),
+            "ratio": _times(live, float(most.iloc[place])),
             "mean_ms": float(on["mean_ms"].iloc[-1]) if len(on) else math.nan,
             "query": texts[on.index[-1]][:400] if len(on) else "",
         }
-    table = pd.DataFrame.from_dict(found, orient="index", columns=["rows", "bytes", "ratio", "mean_ms", "query"])
-    table = table.sort_values("rows", ascending=False)
+    columns = ["rows", "bytes", "least", "ratio", "mean_ms", "query"]
+    table = pd.DataFrame.from_dict(found, orient="index", columns=columns).sort_values("rows", ascending=False)
     table.attrs["evidence"] = [mark for fact in (inserted, now, statements) for mark in evidence_of(fact)]
     return table
+
+
+def _times(live: float, new: float) -> float:
+    """How many times the rows of before there are, when so many are new."""
+    if math.isnan(new) or not live >= LARGE:  # of few rows it says nothing
+        return math.nan
+    return live / max(live - new, live / _MOST_GROWN)
 
 
 def plain(query: str) -> str:
@@ -78,9 +94,34 @@ def plain(query: str) -> str:
 
 
 def culprit(grown: pd.DataFrame) -> str:
-    """The table that grew and has the slowest statement; the one that grew most where none has any."""
-    slow = grown[grown["ratio"] > GROWN].sort_values("mean_ms", ascending=False, na_position="last")
+    """The large table that may have grown and has the slowest statement; the largest where none has any."""
+    large = grown[(grown["ratio"] >= GROWN) & (grown["rows"] >= LARGE)]
+    slow = large.sort_values("mean_ms", ascending=False, na_position="last")
     return str((slow if len(slow) else grown).index[0])
+
+
+def answered(ops: Ops, grown: pd.DataFrame | None) -> bool | None:
+    """Whether an index answers the slow statement of the table that may have grown; None where that is not seen.
+
+    Where none does, the statement reads the table from end to end, and is slow however many rows are new.
+    """
+    if grown is None or not len(grown):
+        return True
+    first = grown.loc[culprit(grown)]
+    if not (first["ratio"] >= GROWN and first["rows"] >= LARGE and first["mean_ms"] >= SLOW_MS):
+        return True  # nothing to be answered
+    indexes = ops.look("the indexes of the table", ops.postgres.indexes, culprit(grown))
+    return None if indexes is None else leads(str(first["query"]), list(indexes["definition"].dropna()))
+
+
+def leads(query: str, definitions: Sequence[str]) -> bool:
+    """Whether an index begins with a column that a statement is narrowed by; true where it is narrowed by none."""
+    narrowed = re.search(r"\b(?:WHERE|ON)\b(.*?)(?:\b(?:GROUP|ORDER|LIMIT)\b|$)", query, re.IGNORECASE)
+    if narrowed is None:
+        return True
+    words = {word.lower() for word in re.findall(r"\w+", narrowed[1])}
+    firsts = [re.search(r"\bUSING\s+\w+\s*\(([^,]*)", definition) for definition in definitions]
+    return any({word.lower() for word in re.findall(r"\w+", found[1])} & words for found in firsts if found)
 
 
 def index_for(ops: Ops, grown: pd.DataFrame | None, database: Mapping[str, str]) -> dict[str, Any] | None:

@@ -38,9 +38,9 @@ NO_QUEUE = "how many requests wait"
 NO_ROWS = "how many rows the tables had"
 NO_STATEMENTS = "what the statements take"
 _RESTARTED = "restarted at"
-_QUICK_MS = 15.0  # a statement that takes less does not make a request slow
 _CHANCE = 0.01
 _FEW = 8  # values of a young pod, of which less tell nothing
+_ALIKE = 1.2  # times as many requests as before, which are hardly more
 _ROSE = 1.4  # times as long as before
 _HEIGHTS = {"greeks_us": "Greeks", "requests_ms": "whole requests"}
 
@@ -160,8 +160,9 @@ def _sides(
 ) -> tuple[float, float]:
     """The median computation in pods of the newest revision and in those that it replaced [us]; nan where not seen.
 
-    Pods that had ended before it began are another story: of what was replaced, the last that there was counts. Of
-    a pod that is too young to be warm, the later half of its seconds counts.
+    Pods that had ended before it began are another story, those of its own revision too, where that came back: of
+    what was replaced, the last that there was counts. Of a pod that is too young to be warm, the later half of its
+    seconds counts.
     """
     import pandas as pd
 
@@ -169,13 +170,15 @@ def _sides(
     sides: dict[bool, list[tuple[Any, float]]] = {True: [], False: []}
     for pod in medians.columns if medians is not None else ():
         values = medians[pod].dropna() if medians is not None else pd.Series(dtype=float)
+        side = str(pod).startswith(f"{name}-{newest}-")
+        if side and begun is not None:
+            values = values[values.index >= begun]
         if not str(pod).startswith(f"{name}-") or not len(values):
             continue
         settled = values[values.index >= values.index[0] + pd.Timedelta(seconds=warm_up_s)]
         if not len(settled):
             settled = values.iloc[len(values) // 2 :] if len(values) >= _FEW else settled
         if len(settled):
-            side = str(pod).startswith(f"{name}-{newest}-")
             sides[side].append((values.index[-1], float(settled.median())))
     last = max((end for end, _ in sides[False]), default=None)
     if last is not None and begun is not None:
@@ -192,18 +195,18 @@ def memory_leak(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
 
 
 def recent_deployment(release: Mapping[str, Any], risen: pd.DataFrame, tolerance_s: float) -> list[Reason]:
-    """Latency jumped with a roll-out that changed something, and is where it jumped to since."""
+    """Latency jumped with a roll-out that changed something, and is where it jumped to since.
+
+    A roll-back is a roll-out too: what it came back to may be the slower one.
+    """
     new, old = float(release["new_us"]), float(release["old_us"])
     changed, jumped = str(release["changes"]), risen.at["greeks_us", "jumped"]
     if math.isnan(old) and not math.isnan(new):
         return [Reason(f"all pods since latency was lower are of revision {release['revision']}: no roll-out", -3.0)]
     if not changed:
         return [Reason(f"revision {release['revision']} changed nothing but the pods", -3.0)]
-    if release["taken_back"]:
-        return [Reason(f"revision {release['revision']} took back what came before it, and ran earlier", -3.0)]
-    text = (
-        f"a computation takes {new:.0f} us in pods of revision {release['revision']}, {old:.0f} us in those before it"
-    )
+    named = f"revision {release['revision']}{', which ran earlier and came back' if release['taken_back'] else ''}"
+    text = f"a computation takes {new:.0f} us in pods of {named}, {old:.0f} us in those before it"
     reasons = [reason(text, new / old if old > 0 else math.nan, threshold=1.4, decisive=1.75, missing=NO_PAST)]
     reasons.append(Reason(f"revision {release['revision']} changed {changed[:160]}", 0.5))
     if _known(jumped) and _known(release["begun"]):
@@ -220,29 +223,40 @@ def _known(moment: Any) -> bool:
 
 
 def load_growth(risen: pd.DataFrame, cpu: service_pods.CpuUse) -> list[Reason]:
-    """More is asked than before, and requests wait for each other."""
+    """More is asked than before, and requests wait for each other.
+
+    Where hardly more is asked, they wait for another reason: that they do does not speak for a load.
+    """
     rate, queue = risen.loc["rate"], risen.loc["queue"]
-    text = f"{rate['now']:.0f} requests a second, {rate['ratio']:.1f} times as many as before"
-    reasons = [reason(text, float(rate["ratio"]), threshold=1.5, decisive=2.5, missing=NO_PAST)]
     text = f"up to {queue['now']:.0f} wait in one pod (before: {queue['before']:.0f})"
-    reasons.append(reason(text, float(queue["now"]), threshold=4.0, decisive=10.0, missing=NO_QUEUE))
-    return reasons if math.isnan(cpu.share) else [*reasons, cpu.reason()]
+    waits = [reason(text, float(queue["now"]), threshold=4.0, decisive=10.0, missing=NO_QUEUE)]
+    waits += [] if math.isnan(cpu.share) else [cpu.reason()]
+    if rate["ratio"] < _ALIKE:
+        waits = [Reason(item.text, min(0.0, item.weight), item.missing) for item in waits]
+    text = f"{rate['now']:.0f} requests a second, {rate['ratio']:.1f} times as many as before"
+    return [reason(text, float(rate["ratio"]), threshold=1.5, decisive=2.5, missing=NO_PAST), *waits]
 
 
-def data_growth(risen: pd.DataFrame, grown: pd.DataFrame) -> list[Reason]:
+def data_growth(risen: pd.DataFrame, grown: pd.DataFrame, answered: bool) -> list[Reason]:
     """A table became so large that what reads it is slow; the computations are as quick as ever."""
     if not len(grown):
         return [reason("no table is seen", math.nan, threshold=0, decisive=1, missing=NO_ROWS)]
     name = grown_tables.culprit(grown)
     first = grown.loc[name]
-    taken = float(first["mean_ms"])
-    if math.isnan(taken) or taken < _QUICK_MS:
+    taken, ratio = float(first["mean_ms"]), float(first["ratio"])
+    if ratio < grown_tables.GROWN or first["rows"] < grown_tables.LARGE:
+        return [Reason(f"no large table has {grown_tables.GROWN:g} times the rows of before", -3.0)]
+    if math.isnan(taken) or taken < grown_tables.SLOW_MS:
         return [Reason("no statement on a table that grew is slow", -3.0)]
-    text = f"{name} has {first['rows']:,.0f} rows, {first['ratio']:.1f} times as many as before"
-    reasons = [reason(text, float(first["ratio"]), threshold=1.5, decisive=2.0, missing=NO_ROWS)]
-    if first["ratio"] > grown_tables.GROWN:
-        text = f"a statement that reads it takes {taken:.0f} ms"
-        reasons.append(reason(text, taken, threshold=_QUICK_MS, decisive=60.0))
+    proven = first["least"] >= grown_tables.GROWN
+    if not answered and not proven:
+        text = f"no index of {name} begins with what its slow statement asks for: it is slow however many rows are new"
+        return [Reason(text, -3.0)]
+    told = "" if proven else "up to "
+    text = f"{name} has {first['rows']:,.0f} rows, {told}{ratio:.1f} times as many as before"
+    reasons = [reason(text, ratio, threshold=grown_tables.GROWN, decisive=2.0, missing=NO_ROWS)]
+    text = f"a statement that reads it takes {taken:.0f} ms"
+    reasons.append(reason(text, taken, threshold=grown_tables.SLOW_MS, decisive=60.0))
     requests = float(risen.at["requests_ms", "ratio"])
     text = f"whole requests take {requests:.1f} times as long as before"
     found = reason(text, requests, threshold=1.3, decisive=2.5, missing=NO_PAST)

@@ -176,15 +176,30 @@ def level_since(load: pd.DataFrame | None) -> Any:
     return other.index[-1] if len(other) else None
 
 
-def times_as_many(load: pd.DataFrame | None) -> float:
-    """How many times as much is asked now as in the first quarter of what is seen; nan where that is too little."""
+def times_as_many(load: pd.DataFrame | None, latency: pd.DataFrame | None = None, promised: float = math.inf) -> float:
+    """How many times as much is asked now as before; nan where too little is seen.
+
+    Parameters
+    ----------
+    load : DataFrame or None
+        Over time, one column: what is asked of all pods [1/s].
+    latency, promised : DataFrame or None, float
+        Over time, one column. Before is the first quarter of what is seen; with this, of that in which it was not
+        above `promised`: what was asked while it was too slow already is no measure.
+    """
     if load is None or not len(load.columns):
         return math.nan
     values = load.iloc[:, 0].dropna()
     if len(values) < _FEW:
         return math.nan
-    before, now = (float(part.median()) for part in (values.iloc[: len(values) // 4], values.iloc[-3:]))
-    return now / before if before > 0 else math.nan
+    before = values
+    if latency is not None and len(latency.columns):
+        kept = latency.iloc[:, 0].dropna()
+        before = values[(kept.reindex(values.index, method="nearest") <= promised).to_numpy()] if len(kept) else values
+    if len(before) < _FEW // 4:
+        return math.nan
+    usual, now = float(before.iloc[: max(len(before) // 4, 3)].median()), float(values.iloc[-3:].median())
+    return now / usual if usual > 0 else math.nan
 
 
 def taken_back(history: pd.DataFrame) -> bool:

@@ -69,6 +69,7 @@ class World:
         self.desired = 2
         self.autoscalers: pd.DataFrame | None = None
         self.asked = noisy(24.0, 0.04, seed=9)
+        self.latency = [*noisy(50.0, 0.04, seconds=100), *noisy(180.0, 0.04, seconds=80)]
 
     def each(self, **figures: Any) -> World:
         """Change every pod."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 
 import engine
 from engine import european
-from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, service_pods
-from tests.diagnosis.derivatives_facts import WORKLOAD, World, noisy, ramp
+from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, lost_cards, rollouts, service_pods
+from tests.diagnosis.derivatives_facts import BEFORE, NAME, NOW, REVISION, WORKLOAD, Pod, World, noisy, over_time, ramp
 
 CACHE = {
     "pattern": "greeks:*",
@@ -31,6 +32,14 @@ STATS = {
 }  # fmt: skip
 
 
+def outlook(
+    world: World, cards: pd.DataFrame | None = None, revisions: pd.DataFrame | None = None
+) -> lost_cards.Outlook:
+    serving = service_pods.by_pod(world.figures(), None, world.listed(), world.nodes())
+    seen = (serving, world.nodes(), cards, world.listed(), revisions, world.series("quick"))
+    return lost_cards.outlook(*seen, usual_us=15.0)
+
+
 def diagnose(
     world: World, p95: float | None = 180.0, *, seen: bool = True, lines: float = 0.0, began: pd.Timestamp | None = None
 ) -> Verdict:
@@ -40,10 +49,11 @@ def diagnose(
     value, whose = greeks_latency.latest(rule, STATS)
     case.confirm(None if value is None else value > 100, f"{value} us ({whose})")
     pods = service_pods.by_pod(world.figures() if seen else None, STATS, world.listed(), world.nodes())
-    case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
+    case.examine("gpu-unavailable", pods=pods, usual_us=15.0, outlook=outlook(world))
     cpu = service_pods.cpu_use(world.top(), world.listed(), began)
-    times = service_pods.times_as_many(world.load()) if seen else float("nan")
-    case.examine("high-load", pods=pods, cpu=cpu, times=times)
+    latency = pd.DataFrame({"value": over_time(world.latency)})
+    times = service_pods.times_as_many(world.load(), latency, 100.0) if seen else float("nan")
+    case.examine("high-load", pods=pods, cpu=cpu, times=times, usual_us=15.0)
     case.examine("model-not-cached", pods=pods, total=12, lines=lines)
     held = None
     if seen:
@@ -68,6 +78,7 @@ def crowded(world: World) -> World:
         pod.rate, pod.queue, pod.p50_us, pod.p95_us = 60.0, 16.0, 140.0, 320.0
         pod.quick_us = max(pod.quick_us, 25.0)
         pod.sessions = ramp(13, 110, last_s=90)
+    world.asked = [*noisy(24.0, 0.04, seconds=100), *noisy(120.0, 0.04, seconds=80)]
     return world
 
 
@@ -148,17 +159,54 @@ def test_memory_that_rose_and_is_level_again_is_no_leak() -> None:
 def test_cpu_that_was_measured_before_the_alert_does_not_speak_against_a_high_load() -> None:
     world = crowded(World())
     world.cpu_of_limit, measured = 0.3, world.top()["time"].max()
+    world.asked = noisy(24.0, 0.04)[:10]  # too little to tell
     assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=50))) == set()
     assert likely(diagnose(world, began=measured - pd.Timedelta(seconds=2))) == {"high-load"}
 
 
 def test_more_that_is_asked_than_usual_speaks_for_a_high_load() -> None:
     world = crowded(World())
+    world.asked = noisy(24.0, 0.04)[:10]  # too little to tell
     alike = diagnose(world).causes[0].likelihood
-    world.asked = [*noisy(24.0, 0.04, seconds=170), *noisy(120.0, 0.04, seconds=10)]
-    more = diagnose(world).causes[0]
+    more = diagnose(crowded(World())).causes[0]
     assert (more.key, more.likelihood > alike) == ("high-load", True)
     assert "times as many computations are asked for as before" in more.because
+
+
+def waiting(world: World, cpu: float = 0.99) -> World:
+    """Requests wait, as under a high load, but no more is asked than usual."""
+    world = crowded(world)
+    world.cpu_of_limit, world.asked = cpu, noisy(24.0, 0.04)
+    return world
+
+
+def test_requests_that_wait_under_the_usual_load_are_none_of_these() -> None:
+    for cpu in (0.99, 0.5):  # a lowered limit, and a node that others use up
+        verdict = diagnose(waiting(World(), cpu))
+        assert verdict.cause == "none-of-these", verdict
+    assert "hardly more than before" in next(item.because for item in verdict.causes if item.key == "high-load")
+
+
+def test_a_slow_release_whose_requests_wait_is_no_high_load() -> None:
+    world = waiting(World()).each(quick_us=70.0, p50_us=160.0, p95_us=420.0)
+    assert diagnose(world).cause == "none-of-these", diagnose(world)
+    world.asked = noisy(24.0, 0.04)[:10]  # what was asked before is not seen: the slow work explains that they wait
+    assert diagnose(world).cause == "none-of-these", diagnose(world)
+
+
+@pytest.mark.parametrize("cause", ["gpu-unavailable", "memory-leak"])
+def test_slow_work_that_fills_the_pods_asks_for_no_more_of_them(cause: str) -> None:
+    assert likely(diagnose(CASES[cause](waiting(World())))) == {cause}
+
+
+def test_load_counts_against_what_was_asked_while_latency_was_as_promised() -> None:
+    world = crowded(World())
+    world.asked = [*noisy(24.0, 0.04, seconds=30), *noisy(120.0, 0.04, seconds=150)]
+    late = pd.DataFrame({"value": over_time([*noisy(50.0, seconds=30), *noisy(300.0, seconds=150)])})
+    assert service_pods.times_as_many(world.load(), late, 100.0) == pytest.approx(5.0, rel=0.1)
+    always = pd.DataFrame({"value": over_time(noisy(300.0))})
+    assert math.isnan(service_pods.times_as_many(world.load(), always, 100.0))
+    assert service_pods.times_as_many(world.load()) == pytest.approx(5.0, rel=0.1)
 
 
 def test_memory_that_rises_with_the_load_is_no_leak() -> None:
@@ -179,7 +227,7 @@ def test_without_prometheus_one_pod_tells_of_itself() -> None:
     assert greeks_latency.latest(None, lost) == (250.0, "the pod that answered")
     case = Diagnosis(SimpleNamespace(unseen=["Prometheus"]), greeks_latency.CAUSES)
     case.confirm(True, "slow")
-    case.examine("gpu-unavailable", pods=pods, usual_us=15.0)
+    case.examine("gpu-unavailable", pods=pods, usual_us=15.0, outlook=lost_cards.Outlook())
     case.examine("memory-leak", held=None, horizon_min=60.0)
     verdict = case.verdict()
     assert verdict.cause == "gpu-unavailable"
@@ -192,8 +240,8 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     case.confirm(True, "slow")
     pods = service_pods.by_pod(None, {}, None, None)
     for key, facts in {
-        "gpu-unavailable": {"pods": pods, "usual_us": 15.0},
-        "high-load": {"pods": pods, "cpu": service_pods.CpuUse(float("nan")), "times": float("nan")},
+        "gpu-unavailable": {"pods": pods, "usual_us": 15.0, "outlook": lost_cards.Outlook()},
+        "high-load": {"pods": pods, "cpu": service_pods.CpuUse(float("nan")), "times": float("nan"), "usual_us": 15.0},
         "model-not-cached": {"pods": pods, "total": 12, "lines": float("nan")},
         "memory-leak": {"held": None, "horizon_min": 60.0},
     }.items():
@@ -203,9 +251,12 @@ def test_what_cannot_be_seen_is_not_guessed() -> None:
     assert greeks_latency.latest(None, None) == (None, "")
 
 
-def fixes(world: World, *causes: str) -> list[Any]:
+def fixes(
+    world: World, *causes: str, cards: pd.DataFrame | None = None, revisions: pd.DataFrame | None = None
+) -> list[Any]:
     pods = service_pods.by_pod(world.figures(), None, world.listed(), world.nodes())
-    seen = {"pods": pods, "nodes": world.nodes(), "workloads": world.workloads(), "autoscalers": world.autoscalers}
+    where = outlook(world, cards, revisions)
+    seen = {"pods": pods, "outlook": where, "workloads": world.workloads(), "autoscalers": world.autoscalers}
     return greeks_latency.fixes(causes, workload=WORKLOAD, scale_to=10, **seen)
 
 
@@ -232,6 +283,117 @@ def test_a_fix_that_cannot_be_aimed_is_not_proposed() -> None:
     assert fixes(world, "gpu-unavailable") == []
     world.desired = 12
     assert fixes(world, "high-load") == []
+
+
+def asked_for_cards(world: World, **says: str) -> pd.DataFrame:
+    """What `nvidia-smi` says in each pod, by the end of its name; a card where nothing is told."""
+    rows = [
+        {"pod": name, "node": pod.node, "card": None if says.get(name[-5:]) else 0.0, "says": says.get(name[-5:])}
+        for name, pod in world.pods.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def on_a_lost_card(world: World) -> World:
+    off_the_card(world)
+    return world.each(node="node-2")
+
+
+def test_no_pod_is_deleted_that_would_come_back_to_a_lost_card() -> None:
+    world = on_a_lost_card(World())
+    gone = "Unable to determine the device handle for GPU0: GPU is lost"
+    cards = asked_for_cards(world, aaaaa=gone, bbbbb=gone)
+    assert likely(diagnose(world)) == {"gpu-unavailable"}
+    assert fixes(world, "gpu-unavailable", cards=cards) == []
+    assert fixes(world, "gpu-unavailable") == []  # the figures of the pods there tell it, too
+    told = outlook(world, cards).hindrance
+    assert told.startswith(f"node-2 has lost its card (nvidia-smi there: {gone}) and takes pods")
+    assert "L2" in told
+
+
+def test_a_pod_that_lost_a_card_which_still_answers_is_restarted() -> None:
+    world = on_a_lost_card(World())
+    assert len(fixes(world, "gpu-unavailable", cards=asked_for_cards(world))) == 2
+    other = off_the_card(World(), "aaaaa")  # one beside another that computes on the node's card
+    other.pods[next(iter(other.pods))].node = "node-2"
+    assert len(fixes(other, "gpu-unavailable", cards=asked_for_cards(other, aaaaa="no card"))) == 1
+
+
+def test_a_node_without_pods_is_taken_for_good_and_one_that_takes_none_is_told() -> None:
+    world = off_the_card(World())
+    cards = asked_for_cards(world, aaaaa="not found", bbbbb="not found")
+    assert (outlook(world, cards).free, outlook(world, cards).hindrance) == (("node-2",), "")
+    world.nodes_cordoned = {"node-2"}
+    assert outlook(world, cards).hindrance.startswith("No node with a card takes pods")
+    assert lost_cards.Outlook().hindrance == ""  # the nodes were not seen
+
+
+def a_revision(changes: str) -> pd.DataFrame:
+    ago = [NOW - pd.Timedelta(seconds=seconds) for seconds in (60, 3600)]
+    told = {"revision": [4, 3], "current": [True, False], "created": ago, "changes": [changes, "nothing"]}
+    return pd.DataFrame(told)
+
+
+def released_off_the_card(world: World) -> World:
+    """New pods without a card beside those that they replaced, which had one."""
+    world.gone = {f"{NAME}-{BEFORE}-{end}": Pod(revision=BEFORE) for end in ("ccccc", "ddddd")}
+    return off_the_card(world).each(quick=noisy(120.0, 0.05))
+
+
+def test_a_release_that_took_the_card_is_rolled_back() -> None:
+    world = released_off_the_card(World())
+    undo = [("kubernetes.undo-rollout", {"workload": WORKLOAD})]
+    for changes in ("affinity changed; tolerations changed", "api: limits.nvidia.com/gpu 1 -> none"):
+        dropped = a_revision(f"api: env RELEASE '2.4.0' -> '2.4.1'; {changes}")
+        assert fixes(world, "gpu-unavailable", revisions=dropped) == undo
+        assert outlook(world, None, dropped).release == f"revision 4 changed {changes}"
+        assert outlook(world, None, dropped).hindrance == ""
+    assert fixes(world, "gpu-unavailable", "memory-leak", revisions=dropped) == undo
+
+
+@pytest.mark.parametrize("changes", ["nothing", "api: env RELEASE '2.4.0' -> '2.4.1'", "restarted at 12:00"])
+def test_a_release_that_left_the_card_alone_is_not_rolled_back(changes: str) -> None:
+    found = fixes(released_off_the_card(World()), "gpu-unavailable", revisions=a_revision(changes))
+    assert [name for name, _ in found] == ["kubernetes.delete-pod"] * 2
+
+
+def test_a_release_whose_pods_had_a_card_is_not_rolled_back() -> None:
+    moved = a_revision("tolerations changed")
+    world = released_off_the_card(World())
+    world.gone[f"{NAME}-{REVISION}-eeeee"] = Pod()  # of the same revision, quick, and gone
+    assert [name for name, _ in fixes(world, "gpu-unavailable", revisions=moved)] == ["kubernetes.delete-pod"] * 2
+    world = released_off_the_card(World())
+    world.gone.clear()  # nothing is seen of what ran before
+    assert [name for name, _ in fixes(world, "gpu-unavailable", revisions=moved)] == ["kubernetes.delete-pod"] * 2
+
+
+def test_served_greeks_that_differ_are_told_in_verdict_and_message() -> None:
+    mine = european(**greeks_latency.EXAMPLE)
+    served = {name: float(getattr(mine, name)) for name in greeks_latency.GREEKS}
+    assert greeks_latency.disagreement("greeks:SPX", greeks_latency.compared(served, mine)) == ""
+    served["vega"] *= 1.05
+    told = greeks_latency.disagreement("greeks:SPX", greeks_latency.compared(served, mine))
+    assert told == "The Greeks served as greeks:SPX DIFFER from those computed here (vega by 4.8 %): call L2 at once"
+    where = SimpleNamespace(incident="INC-1", platform="derivatives", contacts={})
+    for confirmed, begins in (
+        (True, "Slow. No cause is looked for"),
+        (False, "Not confirmed: slow"),
+        (None, "Not known"),
+    ):
+        case = Diagnosis(SimpleNamespace(unseen=[], context=where), ())  # type: ignore[arg-type]
+        case.confirm(confirmed, "slow")
+        case.notes += ["", told, told]
+        assert case.verdict().summary.startswith(begins), case.verdict().summary
+        assert case.verdict().summary.count(told) == 1
+        assert told in case.message("Greeks latency", None, update="soon")
+
+
+def test_roll_outs_are_marked_when_they_came() -> None:
+    world, history = World(), a_revision("affinity changed")
+    assert rollouts.marks(None, None) == {}
+    assert rollouts.marks(history, world.listed())["revision 4"] == NOW - pd.Timedelta(seconds=60)
+    history.loc[0, "created"] = NOW - pd.Timedelta(days=3)  # it ran before, and came back
+    assert rollouts.marks(history, world.listed())["revision 4"] == world.listed()["created"].min()
 
 
 def test_a_served_request_is_taken_out_of_the_cache_and_recomputed() -> None:

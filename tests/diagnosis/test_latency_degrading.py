@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +39,27 @@ INDEXES = [
 ]
 
 
+class Looks:
+    """An `ops` that has seen the table, and so much room."""
+
+    def __init__(self, free_mb: float, indexes: Sequence[str] = INDEXES) -> None:
+        self._free_kb = int(free_mb * 1e6 / 1024)
+        self.postgres = SimpleNamespace(
+            named=lambda *_: pd.DataFrame({"column": COLUMNS}),
+            indexes=lambda *_: pd.DataFrame({"definition": list(indexes)}),
+        )
+        self.kubernetes = SimpleNamespace(run=self._df)
+
+    def _df(self, command: str, workload: str, folder: str) -> dict[str, str]:
+        assert (command, workload, folder) == ("df", "statefulset/postgres", "/data")
+        head = "Filesystem 1024-blocks Used Available Capacity Mounted on"
+        return {"output": f"{head}\ntmpfs 229376 1000 {self._free_kb} 14% /data\n"}
+
+    def look(self, what: str, probe: Any, *arguments: Any, **named: Any) -> Any:
+        assert what
+        return probe(*arguments, **named)
+
+
 class Case(World):
     """The service, its series, its revisions and its tables."""
 
@@ -51,6 +73,8 @@ class Case(World):
             "queue": noisy(1.0, 0.0),
         }
         self.rows = {"option_trades": noisy(100_000.0, 0.0), "greeks_history": noisy(60_000.0, 0.0)}
+        self.earlier = {"option_trades": 5_000.0, "greeks_history": 40_000.0}  # inserted before what is seen
+        self.indexes = INDEXES
         self.statements = [("SELECT timestamp FROM option_trades WHERE client = $1", 0.4), (EXPOSURE, 3.0)]
         self.rollouts = [(3, True, 3600.0, "api: env RELEASE '2.3.1' -> '2.4.0'")]
         self.holds: bool | None = True
@@ -77,8 +101,10 @@ class Case(World):
         return latency_degrading.levels(self.series_of_the_whole() if self.seen else None, engine, **windows)
 
     def grown(self) -> pd.DataFrame | None:
-        inserted = pd.DataFrame({"value": over_time(sum(np.asarray(values, float) for values in self.rows.values()))})
+        new = sum(np.asarray(values, float) - values[0] for values in self.rows.values())
+        inserted = pd.DataFrame({"value": over_time(new + sum(self.earlier.get(name, 0.0) for name in self.rows))})
         now = pd.DataFrame([(name, values[-1]) for name, values in self.rows.items()], columns=["table", "live_rows"])
+        now["inserted"] = [values[-1] - values[0] + self.earlier.get(name, 0.0) for name, values in self.rows.items()]
         now["table_bytes"] = 70e6
         statements = pd.DataFrame(self.statements, columns=["query", "mean_ms"])
         return grown_tables.tables(inserted, now, statements)
@@ -100,7 +126,8 @@ class Case(World):
         case.examine("recent-deployment", release=release, risen=risen, tolerance_s=60.0)
         cpu = service_pods.cpu_use(self.top(), self.listed())
         case.examine("load-growth", risen=risen, cpu=cpu)
-        case.examine("data-growth", risen=risen, grown=self.grown())
+        answered = grown_tables.answered(Looks(0.0, self.indexes), self.grown())  # type: ignore[arg-type]
+        case.examine("data-growth", risen=risen, grown=self.grown(), answered=answered)
         return case.verdict()
 
 
@@ -200,11 +227,26 @@ def test_a_healthy_platform_has_no_cause() -> None:
     assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])
 
 
+def test_a_healthy_platform_speaks_for_no_cause_though_its_alert_were_true() -> None:
+    verdict = Case().diagnose()
+    assert (verdict.confirmed, verdict.cause, likely(verdict)) == (True, "none-of-these", set()), verdict
+    assert all(item.likelihood < 0.2 for item in verdict.causes), verdict
+
+
 def test_slow_without_any_of_them_is_none_of_these() -> None:
     case = Case()
     case.lines["greeks_us"] = ramp(50, 200, last_s=60)
     case.lines["quick_us"] = ramp(15, 60, last_s=60)
     assert case.diagnose().cause == "none-of-these", case.diagnose()
+
+
+def test_requests_that_wait_under_the_usual_load_are_no_growth_of_it() -> None:
+    case = busier(Case())
+    case.lines["rate"] = noisy(17.0, 0.05, seed=7)
+    assert case.diagnose().cause == "none-of-these", case.diagnose()
+    case = busier(released(Case()))
+    case.lines["rate"] = noisy(17.0, 0.05, seed=7)
+    assert likely(case.diagnose()) == {"recent-deployment"}, case.diagnose()
 
 
 def test_a_restart_is_no_release() -> None:
@@ -241,12 +283,36 @@ def test_pods_that_had_ended_before_the_roll_out_are_not_what_it_is_held_against
     assert release["old_us"] < 30.0 < 90.0 < release["new_us"]
 
 
-def test_what_took_a_change_back_is_not_taken_back() -> None:
-    case = released(Case())
-    case.rollouts[0] = (4, True, 7200.0, "api: env RELEASE '2.4.0' -> '2.3.1'")  # as made two hours ago
+def rolled_back(case: Case) -> Case:
+    """The revision that runs ran earlier, and came back 50 s ago."""
+    case.rollouts[0] = (4, True, 7200.0, "api: env RELEASE '2.4.0' -> '2.3.1'")
+    return case
+
+
+def test_a_roll_back_to_what_is_slower_is_a_release_too() -> None:
+    verdict = rolled_back(released(Case())).diagnose()
+    assert likely(verdict) == {"recent-deployment"}, verdict
+    assert "in pods of revision 4, which ran earlier and came back" in verdict.causes[0].because
+
+
+def test_what_took_a_slow_release_back_is_not_taken_back() -> None:
+    case = rolled_back(released(Case()))
+    case.lines["greeks_us"], case.lines["quick_us"] = step(190.0, 50.0, ago=40), step(70.0, 15.0, ago=40)
+    for pod in case.gone.values():
+        pod.median = noisy(100.0, 0.05)
+    for pod in case.pods.values():
+        pod.median = noisy(22.0, 0.05)[-24:]
     assert "recent-deployment" not in likely(case.diagnose())
-    case.rollouts[0] = (4, True, 50.0, "api: env RELEASE '2.4.0' -> '2.4.5'")
-    assert likely(case.diagnose()) == {"recent-deployment"}
+
+
+def test_pods_of_a_revision_before_it_came_back_do_not_count_as_it() -> None:
+    case = rolled_back(released(Case()))
+    medians = case.series("median")
+    for end in ("eeeee", "fffff"):  # of the same revision, quick, and gone before the other came
+        medians[f"{NAME}-{REVISION}-{end}"] = over_time(np.r_[noisy(20.0)[:50], np.full(40, np.nan)])
+    release = latency_degrading.rollout(case.history(), case.listed(), medians, workload=WORKLOAD, warm_up_s=15.0)
+    assert release is not None
+    assert release["old_us"] < 30.0 < 90.0 < release["new_us"]
 
 
 def test_a_release_of_yesterday_is_not_blamed() -> None:
@@ -259,6 +325,76 @@ def test_a_table_that_was_always_large_is_not_blamed() -> None:
     case = full_of_data(Case())
     case.rows["option_trades"] = noisy(600_000.0, 0.0)
     assert "data-growth" not in likely(case.diagnose())
+
+
+def without_an_index(case: Case) -> Case:
+    """The statement on the large table is slow since its index was dropped."""
+    case.lines["requests_ms"] = step(30.0, 420.0, ago=40)
+    case.statements[1], case.indexes = (EXPOSURE, 230.0), INDEXES[:1]
+    return case
+
+
+def test_a_dropped_index_is_not_taken_for_rows_that_another_table_took() -> None:
+    case = without_an_index(Case())
+    case.rows["greeks_history"] = ramp(60_000, 460_000, last_s=70, share=0.0)
+    case.earlier["option_trades"] = 0.0  # restored, no row inserted since
+    verdict = case.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    case.earlier["option_trades"] = 2_000_000.0  # as far as is counted, it may have taken the new rows
+    verdict = case.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    told = next(item.because for item in verdict.causes if item.key == "data-growth")
+    assert told.startswith("no index of option_trades begins with what its slow statement asks for")
+
+
+def test_rows_that_no_other_table_can_have_taken_are_counted_without_an_index_too() -> None:
+    case = full_of_data(Case())
+    case.indexes = INDEXES[:1]
+    assert likely(case.diagnose()) == {"data-growth"}
+    case = full_of_data(Case())
+    case.earlier["greeks_history"] = 1e6  # which of the two took them is not known: the index is there, and it is slow
+    verdict = case.diagnose()
+    assert likely(verdict) == {"data-growth"}
+    assert "option_trades has 600,000 rows, up to 6.0 times as many" in verdict.summary
+
+
+def test_a_small_table_has_not_grown_for_what_others_took() -> None:
+    case = Case()
+    case.rows |= {"hedges": noisy(12.0, 0.0), "greeks_history": ramp(60_000, 120_000, last_s=70, share=0.0)}
+    case.earlier["hedges"] = 8.0
+    case.lines["requests_ms"] = step(30.0, 420.0, ago=40)
+    case.statements.append(("SELECT h.id FROM hedges h WHERE pg_sleep(0.2) IS NULL", 230.0))
+    grown = case.grown()
+    assert grown is not None
+    assert math.isnan(grown.at["hedges", "ratio"])
+    assert grown_tables.culprit(grown) == "greeks_history"
+    verdict = case.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    assert "hedges" not in verdict.summary
+
+
+def test_where_the_rows_were_not_counted_no_table_has_grown_for_certain() -> None:
+    statements = pd.DataFrame([(EXPOSURE, 230.0)], columns=["query", "mean_ms"])
+    now = pd.DataFrame({"table": ["option_trades"], "live_rows": [600_000], "inserted": [600_000]})
+    grown = grown_tables.tables(pd.DataFrame({"value": over_time([math.nan])}), now, statements)
+    assert grown is not None
+    assert grown[["least", "ratio"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT * FROM t WHERE client = $1 ORDER BY id", True),
+        ("SELECT * FROM t WHERE price > $1 GROUP BY client", False),
+        ("SELECT count(*) FROM t", True),
+        ("SELECT * FROM t JOIN u ON t.client = u.name", True),
+    ],
+)
+def test_an_index_answers_what_narrows_a_statement(query: str, told: bool) -> None:
+    definition = "CREATE INDEX i ON public.t USING btree (client, price) WHERE (quantity > 0)"
+    assert grown_tables.leads(query, [definition]) is told
+    assert grown_tables.leads("SELECT id FROM t WHERE lower(name) = $1", ["... USING btree (lower(name))"])
+    assert not grown_tables.leads("SELECT id FROM t WHERE name = $1", [])
 
 
 def test_without_prometheus_nothing_is_confirmed_or_guessed() -> None:
@@ -298,26 +434,6 @@ def test_the_index_that_answers_the_statement_alone() -> None:
     assert grown_tables.covering("option_trades", grown_tables.plain(EXPOSURE), COLUMNS, INDEXES) == wanted
     assert grown_tables.covering("option_trades", "SELECT id FROM option_trades", COLUMNS, INDEXES) is None
     assert grown_tables.covering("option_trades", EXPOSURE, COLUMNS, []) is None
-
-
-class Looks:
-    """An `ops` that has seen the table, and so much room."""
-
-    def __init__(self, free_mb: float) -> None:
-        self._free_kb = int(free_mb * 1e6 / 1024)
-        self.postgres = SimpleNamespace(
-            named=lambda *_: pd.DataFrame({"column": COLUMNS}), indexes=lambda *_: pd.DataFrame({"definition": INDEXES})
-        )
-        self.kubernetes = SimpleNamespace(run=self._df)
-
-    def _df(self, command: str, workload: str, folder: str) -> dict[str, str]:
-        assert (command, workload, folder) == ("df", "statefulset/postgres", "/data")
-        head = "Filesystem 1024-blocks Used Available Capacity Mounted on"
-        return {"output": f"{head}\ntmpfs 229376 1000 {self._free_kb} 14% /data\n"}
-
-    def look(self, what: str, probe: Any, *arguments: Any, **named: Any) -> Any:
-        assert what
-        return probe(*arguments, **named)
 
 
 def test_an_index_is_built_only_where_there_is_room_for_certain(capsys: pytest.CaptureFixture[str]) -> None:
