@@ -33,6 +33,7 @@ _NODES = ("node", "nodename", "kubernetes_node")
 _WORKLOADS = ("deployment", "statefulset", "daemonset")
 _SCRAPED = ("instance", "job")
 _NO_OBJECT = ("alertname", "platform", "severity", "namespace", "environment", "cluster")
+_FOR_CARDS = "nvidia.com/gpu"
 _MOST_PLACES = 5
 
 Judgement = tuple[str, str]
@@ -186,7 +187,8 @@ def _nodes(nodes: pd.DataFrame) -> Judgement:
     told += [
         f"{name}: {row['problems']}" for name, row in nodes.iterrows() if row["ready"] and str(row["problems"] or "")
     ]
-    bare = nodes[nodes["gpu_node"].fillna(False).astype(bool) & ~(nodes["gpus"].fillna(0) > 0)]
+    kept = nodes["taints"].fillna("").str.contains(_FOR_CARDS, regex=False)  # for pods that need a card
+    bare = nodes[kept & ~nodes["gpu_node"].astype(bool)]
     told += [f"{name}: offers no card" for name in bare.index]
     return (UNWELL, _listed(told)) if told else (OK, f"all {len(nodes)} ready")
 

@@ -33,6 +33,7 @@ RULE = {
     "error": "", "rule_labels": {"severity": "warning"}, "active": [], "holds": False, "measure": "queue_depth",
     "sign": ">", "limit": 10.0, "value": 3.0, "series": [SERIES],
 }  # fmt: skip
+CARD_TAINT = "nvidia.com/gpu=present:NoSchedule"
 NO_ALERTS = pd.DataFrame(columns=["alertname", "state", "since", "value"])
 
 
@@ -61,9 +62,7 @@ class Platform:
             "last_reason": [None] * 2, "last_finished": pd.to_datetime([None] * 2, utc=True),
             "created": [AGO] * 2, "node": ["node-1"] * 2,
         }  # fmt: skip
-        nodes = {
-            "node": ["node-1"], "ready": [True], "problems": [""], "gpu_node": [True], "gpus": [1.0]
-        }  # fmt: skip
+        nodes = {"node": ["node-1"], "ready": [True], "problems": [None], "gpu_node": [True], "taints": [CARD_TAINT]}
         workloads = {"workload": ["deployment/api"], "desired": [2], "ready": [2]}
         targets = {
             "job": ["api", "runbook"],
@@ -259,7 +258,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     ),
     "a workload below its number": (WORKLOADS, {"ready": [1]}, "workloads"),
     "a node that is not ready": ("kubernetes.nodes", {"ready": [False], "problems": ["KubeletDown"]}, "nodes"),
-    "a node without its card": ("kubernetes.nodes", {"gpus": [0.0]}, "nodes"),
+    "a node without its card": ("kubernetes.nodes", {"gpu_node": [False]}, "nodes"),
     "a target that is down": ("prometheus.targets", {"health": ["down", "down"]}, "targets"),
     "a card with an error": (
         "prometheus.query",
