@@ -147,7 +147,14 @@ def test_what_could_not_be_seen_lowers_the_confidence_and_is_told() -> None:
 
 
 def plan(cause: str, facts: Facts, **given: Any) -> list[tuple[str, dict[str, Any]]]:
-    seen: dict[str, Any] = {"versions": None, "elsewhere": None, "clients": None, "memory": None, **given}
+    seen: dict[str, Any] = {
+        "versions": None,
+        "elsewhere": None,
+        "clients": None,
+        "commands": None,
+        "memory": None,
+        **given,
+    }
     own = {"dashboard": "edge-risk", "address": REDIS, "platform_clients": ["trading-platform"]}
     return dashboard_no_data.fixes([cause], **own, **seen)
 
@@ -190,3 +197,18 @@ def test_a_fix_that_cannot_be_aimed_is_not_proposed() -> None:
     assert plan("module-missing", Facts(), versions=[{"version": 1, "queries": ["ts.range"]}]) == []
     assert plan("datasource-wrong", Facts()) == []
     assert plan("redis-empty", Facts()) == []
+
+
+def test_who_only_looks_for_keys_keeps_its_connection() -> None:
+    client = {"kind": "normal", "active": 1, "connections": 1, "command": "scan"}
+    clients = pd.DataFrame([{**client, "name": name} for name in ("inventory", "cleanup", "trading-platform")])
+    assert plan("redis-empty", Facts(), clients=clients) == []
+    sent = [("inventory", "scan"), ("inventory", "type"), ("cleanup", "scan"), ("trading-platform", "del")]
+    watched = pd.DataFrame([{"kind": "normal", "name": name, "command": verb, "seen": 9} for name, verb in sent])
+    assert plan("redis-empty", Facts(), clients=clients, commands=watched) == []
+    watched.loc[len(watched)] = {"kind": "normal", "name": "cleanup", "command": "unlink", "seen": 1}
+    found = plan("redis-empty", Facts(), clients=clients, commands=watched)
+    assert found == [("redis.kill-clients", {"name": "cleanup", "until": "dashboard-data"})]
+    watched.loc[len(watched)] = {"kind": "normal", "name": "locks", "command": "del", "seen": 4}
+    assert plan("redis-empty", Facts(), clients=clients, commands=watched) == []
+    assert dashboard_no_data.removers(clients, watched, ["trading-platform"]) == ["cleanup", "locks"]
