@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MODULE = "ts."  # what the commands of the TimeSeries module begin with
-_REMOVING = ("unlink", "del", "flushdb", "flushall", "scan")
+_REMOVING = ("unlink", "del", "flushdb", "flushall")  # whoever looks for keys need not remove them
 _LOST = ("onnect", "imed out", "imeout", "DB index", "WRONGPASS", "NOAUTH", "there is no datasource", "Name or service")
 
 
@@ -184,6 +184,7 @@ def fixes(
     elsewhere: pd.DataFrame | None,
     address: str,
     clients: pd.DataFrame | None,
+    commands: pd.DataFrame | None,
     memory: Mapping[str, Any] | None,
     platform_clients: Sequence[str],
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -202,6 +203,8 @@ def fixes(
     address : str
         Where the platform's Redis is, `host:port`.
     clients, memory : as seen, or None
+    commands : DataFrame or None
+        What `ops.redis.commands` saw each program send.
     platform_clients : sequence of str
         Names of the platform's own connections, which are never closed.
     """
@@ -210,7 +213,7 @@ def fixes(
         if cause == "writer-down":
             found.append(("crypto.set-series-writer", {"running": True}))
         elif cause == "redis-empty":
-            found += _of_empty(clients, memory, platform_clients)
+            found += _of_empty(clients, commands, memory, platform_clients)
         elif cause == "module-missing":
             earlier = [one for one in (versions or ())[1:] if not any(_MODULE in query for query in one["queries"])]
             if earlier:
@@ -224,16 +227,35 @@ def fixes(
 
 
 def _of_empty(
-    clients: pd.DataFrame | None, memory: Mapping[str, Any] | None, own: Sequence[str]
+    clients: pd.DataFrame | None,
+    commands: pd.DataFrame | None,
+    memory: Mapping[str, Any] | None,
+    own: Sequence[str],
 ) -> list[tuple[str, dict[str, Any]]]:
     """Close the connections of who removes the keys; where Redis itself evicts them, give it more memory."""
     if memory is not None and memory.get("maxmemory") and memory["used_memory"] > 0.9 * memory["maxmemory"]:
         value = str(max(2 * int(memory["maxmemory"]), 64_000_000))
         return [("redis.set-configuration", {"name": "maxmemory", "value": value, "until": "dashboard-data"})]
-    if clients is None:
+    found = removers(clients, commands, own)
+    if len(found) != 1:
         return []
-    removing = clients[clients["command"].isin(_REMOVING) & (clients["kind"] == "normal") & (clients["active"] > 0)]
-    removing = removing[~removing["name"].isin(own) & (removing["name"] != "")]
-    return [
-        ("redis.kill-clients", {"name": str(name), "until": "dashboard-data"}) for name in removing["name"].unique()
-    ]
+    return [("redis.kill-clients", {"name": name, "until": "dashboard-data"}) for name in found]
+
+
+def removers(clients: pd.DataFrame | None, commands: pd.DataFrame | None, own: Sequence[str]) -> list[str]:
+    """The programs, not the platform's own, that were seen to remove keys; of several none is known to be the one.
+
+    Parameters
+    ----------
+    clients : DataFrame or None
+        With the last command of each; an idle connection's tells nothing of now.
+    commands : DataFrame or None
+        What `ops.redis.commands` saw each program send.
+    own : sequence of str
+    """
+    names: set[str] = set()
+    for table in (None if clients is None else clients[clients["active"] > 0], commands):
+        if table is not None:
+            removing = table[table["command"].isin(_REMOVING) & (table["kind"] == "normal")]
+            names |= {str(name) for name in removing["name"] if name and name not in own}
+    return sorted(names)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
@@ -292,74 +292,3 @@ CAUSES = (
         "close the surplus connections, then lower the limit of that program's pool",
     ),
 )
-
-
-def fixes(
-    causes: Sequence[str],
-    *,
-    memory: Mapping[str, Any] | None,
-    slow: pd.DataFrame | None,
-    census: pd.DataFrame | None,
-    clients: pd.DataFrame | None,
-    platform_clients: Sequence[str],
-    growth: float,
-    series_points: int,
-    series_keep_s: float,
-    stand_by: str | None,
-) -> list[tuple[str, dict[str, Any]]]:
-    """The seed's fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
-
-    Parameters
-    ----------
-    causes : sequence of str
-        That hold, the most likely first.
-    memory, slow, census, clients : as seen, or None
-    platform_clients : sequence of str
-        Names of the platform's own connections, which are never closed.
-    growth : float
-        How much more memory Redis gets, as a factor.
-    series_points : int
-        A series with more points than this is cut.
-    series_keep_s : float
-        What is kept of it [s].
-    stand_by : str or None
-        Name of the instance to fail over to.
-    """
-    found: list[tuple[str, dict[str, Any]]] = []
-    for cause in causes:
-        if cause == "memory-swapping" and memory is not None:
-            limit = int(memory.get("maxmemory") or 0)
-            host = int(memory.get("total_system_memory") or 0)
-            value = int(limit * growth) if limit else int(0.7 * host)
-            found.append(("redis.set-configuration", {"name": "maxmemory", "value": str(value)}))
-        elif cause == "slow-commands" and slow is not None and len(slow):
-            found += _of_slow(slow.iloc[0], census, platform_clients, series_points, series_keep_s)
-        elif cause == "network" and stand_by is not None:
-            found.append(("redis.fail-over", {"to": stand_by}))
-        elif cause == "too-many-clients" and clients is not None:
-            found += _of_crowd(programs(clients), platform_clients)
-    return found
-
-
-def _of_slow(
-    worst: pd.Series, census: pd.DataFrame | None, own: Sequence[str], points: int, keep_s: float
-) -> list[tuple[str, dict[str, Any]]]:
-    """Cut the series that the worst command reads, where they are long; else close the connections of who sends it."""
-    key = str(worst["key"])
-    pattern = re.sub(r"[^:.]+$", "*", key)
-    if census is not None and key:
-        long = census[(census["pattern"] == pattern) & (census["largest_elements"].fillna(0) > points)]
-        if len(long) and long["type"].isin(["hash", "zset", "stream", "TSDB-TYPE"]).all():
-            return [("redis.trim-series", {"pattern": pattern, "keep_s": keep_s})]
-    if worst["client"] and worst["client"] not in own:
-        return [("redis.kill-clients", {"name": str(worst["client"])})]
-    return []
-
-
-def _of_crowd(among: pd.DataFrame, own: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Close the connections of the program that has most of them, unless it is the platform itself."""
-    others = among[~among["name"].isin(own)]
-    if not len(others) or not others.iloc[0]["host"]:
-        return []
-    largest = others.iloc[0]
-    return [("redis.kill-clients", {"name": str(largest["name"]), "host": str(largest["host"])})]

@@ -1,18 +1,53 @@
-"""A24 triage: what can be said of an alert that has no playbook of its own."""
+"""A24 triage: what can be said of an alert that has no playbook of its own.
+
+An alert was delivered because something fired. It is over only where its own rule is here, evaluates, and does not
+hold; a Prometheus that does not know the rule says nothing of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opslib.diagnosis.causes import evidence_of
+from opslib.diagnosis.triage_seen import OK, PARTS, SHOWN, SILENT, UNSEEN, UNWELL, health, look, named
+from opslib.promql import condition
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from opslib.ops import Ops
 
-TARGETS = 'up{job!="runbook"}'  # this service itself is no part of the platform
-CHANGES = {"at": "", "key": "what", "from": "", "to": "", "by": ""}  # the columns of the table, and their headings
-SHOWN = 200  # characters of a text from outside that are shown
+__all__ = [
+    "CHANGES", "PARTS", "Rule", "calls", "changes", "described", "drawn", "health", "look", "moment", "name_of",
+    "named", "others", "rule", "rules", "stretch", "symptom",
+]  # fmt: skip
+
+CHANGES = {"minutes": "before the alert [min]", "time": "at", "kind": "", "name": "what", "what": "how", "by": ""}
+_LONGEST_MIN = 1440.0  # that a rule is drawn over
+_POINTS = 240
+_SERIES = 8  # that are drawn
+
+
+class Rule(NamedTuple):
+    """What is known of the alert's own rule.
+
+    Attributes
+    ----------
+    holds : bool or None
+        None where that is not known.
+    why : str
+        In words, without a full stop.
+    found : dict or None
+        What `ops.prometheus.rule` answered.
+    evidence : tuple of str
+    """
+
+    holds: bool | None
+    why: str
+    found: Any = None
+    evidence: tuple[str, ...] = ()
 
 
 def described(alert: Mapping[str, Any]) -> pd.DataFrame:
@@ -30,57 +65,127 @@ def described(alert: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["of", "name", "value"])
 
 
-def health(ops: Ops) -> pd.DataFrame:
-    """Ask every system that the platform has whether it is well.
+def name_of(alert: Mapping[str, Any]) -> str:
+    """What the alert is called, on one line; empty where it has no name."""
+    return " ".join(str(dict(alert.get("labels") or {}).get("alertname") or "").split())[:SHOWN]
 
-    Returns
-    -------
-    DataFrame, one row a part
-        `part`, `state` (`ok`, the platform's own word, or `not seen`) and `detail`. Its evidence is that of all looks.
+
+def moment(alert: Mapping[str, Any]) -> dt.datetime | None:
+    """When the alert began; None where it does not say."""
+    import pandas as pd
+
+    found = pd.to_datetime(str(alert.get("startsAt") or ""), utc=True, errors="coerce")
+    return None if pd.isna(found) else found
+
+
+def stretch(now: dt.datetime, began: dt.datetime | None, least_min: float) -> tuple[float, float]:
+    """How far back a rule is drawn [min], so that the alert's beginning is in it, and the time between points [s]."""
+    age_min = 0.0 if began is None else 1.25 * (now - began).total_seconds() / 60.0
+    minutes = float(round(max(least_min, min(age_min, _LONGEST_MIN))))
+    return minutes, float(max(5, round(minutes * 60.0 / _POINTS)))
+
+
+def rule(ops: Ops, alert: Mapping[str, Any], known: pd.DataFrame | None, firing: pd.DataFrame | None) -> Rule:
+    """Whether the alert's own rule holds now.
+
+    Parameters
+    ----------
+    ops : Ops
+    alert : mapping
+        As it was delivered. Its labels are compared with those of the series that the rule gives.
+    known : DataFrame or None
+        The rules of Prometheus: `alert`.
+    firing : DataFrame or None
+        Its alerts, as `ops.prometheus.alerts` tells them.
+    """
+    name = str(dict(alert.get("labels") or {}).get("alertname") or "")
+    if not name:
+        return Rule(None, "the alert has no name by which its rule could be found")
+    there = known is not None and name in set(known["alert"])
+    found = ops.look("the alert's own rule", ops.prometheus.rule, name) if there else None
+    told = _judged(found, alert) if found is not None else None
+    if told is not None and told.holds:
+        return told
+    rows = [] if firing is None else firing[firing["alertname"] == name].to_dict("records")
+    if any(row["state"] == "firing" and _mine(alert, row) for row in rows):
+        return Rule(True, "Prometheus has it firing", found, evidence_of(firing))
+    if told is not None:
+        return told
+    if known is None:
+        return Rule(None, "no Prometheus could be asked for its rule")
+    why = "its rule could not be evaluated" if there else "its rule is not in this Prometheus"
+    return Rule(None, why, evidence=evidence_of(known))
+
+
+def _judged(found: Any, alert: Mapping[str, Any]) -> Rule:
+    """What an evaluated rule says of this alert, whose series are those that its labels do not contradict."""
+    marks = evidence_of(found)
+    given = dict(found.get("rule_labels") or {})  # which the rule lays over those of its series
+    mine = [one for one in found["series"] if _same(alert, {**one["labels"], **given})]
+    firing = [one for one in found["active"] if one["state"] == "firing" and _same(alert, one["labels"])]
+    wanted = condition(found["expression"])
+    true = [one["value"] for one in mine if wanted.holds(one["value"])]
+    if firing or true:
+        told = f"{found['measure']} is {wanted.worst(true):,.4g}" if true and wanted.sign else "its rule holds"
+        limit = f" (fires where {wanted.sign} {wanted.limit:g})" if true and wanted.sign else ""
+        return Rule(True, f"{told}{limit}"[: 2 * SHOWN], found, marks)
+    if found["error"] or found["health"] != "ok":
+        return Rule(None, f"its rule does not evaluate: {found['error'] or found['health'] or 'not yet'}", found, marks)
+    if wanted.sign is not None and not mine:
+        return Rule(None, "its rule has no figures of what the alert names", found, marks)
+    return Rule(False, "its rule evaluates and does not hold", found, marks)
+
+
+def _same(alert: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
+    """Whether labels that something has contradict none of the alert's."""
+    theirs = dict(alert.get("labels") or {})
+    return all(theirs.get(name, value) == value for name, value in labels.items() if isinstance(value, str) and value)
+
+
+def _mine(alert: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether a row of `ops.prometheus.alerts` is the alert that was delivered."""
+    return _same(alert, {name: value for name, value in row.items() if name not in ("state", "since", "value")})
+
+
+def drawn(history: pd.DataFrame, sign: str | None) -> pd.DataFrame:
+    """The series that are worth drawing: of many, those that are furthest on the wrong side at the end."""
+    if len(history.columns) <= _SERIES or not len(history):
+        return history
+    last = history.ffill().iloc[-1].sort_values(ascending=sign in ("<", "<="))
+    return history[list(last.index[:_SERIES])]
+
+
+def changes(ops: Ops, seen: Mapping[str, Any], began: dt.datetime | None, minutes: float) -> pd.DataFrame | None:
+    """What changed in the last `minutes` [min], what is nearest to the alert first; None where nothing tells it.
+
+    Parameters
+    ----------
+    ops : Ops
+    seen : mapping
+        As `look` gives it; `status` names the changes of configuration that the platform itself knows of.
+    began : datetime or None
+        When the alert did.
+    minutes : float
     """
     import pandas as pd
 
-    looks: dict[str, tuple[str, Callable[[], Any]]] = {
-        "api": ("the API's health", ops.http.health),
-        "redis": ("Redis", ops.redis.ping),
-        "prometheus": ("Prometheus", lambda: ops.prometheus.query(TARGETS)),
-    }
-    rows, marks = [], []
-    for system, (what, probe) in looks.items():
-        if not ops.has(system):
-            continue
-        answer = ops.look(what, probe)
-        if answer is None:
-            rows.append((system, "not seen", ops.unseen[-1]))
-            continue
-        marks += [mark] if (mark := getattr(answer, "evidence", None)) else []
-        rows.append((system, *_state(system, answer)))
-    table = pd.DataFrame(rows, columns=["part", "state", "detail"])
-    table.attrs["evidence"] = marks
-    return table
-
-
-def _state(system: str, answer: Any) -> tuple[str, str]:
-    """What an answer says of a part."""
-    if system == "prometheus":
-        down = [str(row.get("instance", "")) for row in answer.to_dict("records") if float(row["value"]) == 0]
-        up = f"{len(answer)} target{'' if len(answer) == 1 else 's'} up"
-        return ("ok", up) if not down else ("degraded", f"down: {', '.join(down)}")
-    if system == "redis":
-        return "ok", f"answers in {answer['took_ms']:g} ms"
-    word = str(answer.get("status", "")) if isinstance(answer, Mapping) else str(answer)
-    return ("ok", word) if word in ("healthy", "ok", "up") else (word or "unclear", str(dict(answer))[:SHOWN])
-
-
-def changes(ops: Ops) -> pd.DataFrame | None:
-    """The latest changes of configuration that the platform itself knows of, oldest first; None where it tells none."""
-    import pandas as pd
-
-    status = ops.look("recent changes", ops.http.json, "/api/status") if ops.has("api") else None
-    if status is None or "config_changes" not in status:
+    recent = ops.look("recent changes", ops.changes.recent, minutes) if ops.has("kubernetes") else None
+    told = dict(seen.get("status") or {}).get("config_changes")
+    if recent is None and told is None:
         return None
-    found = pd.DataFrame(status["config_changes"], columns=list(CHANGES))
-    return found.assign(at=pd.to_datetime(found["at"], utc=True, format="ISO8601", errors="coerce"))
+    rows = [] if recent is None else recent.dropna(subset=["time"]).to_dict("records")
+    for one in told or ():
+        how = f"{one.get('from', '')} became {one.get('to', '')}"
+        rows.append(
+            {"time": one.get("at"), "kind": "setting", "name": one.get("key"), "what": how, "by": one.get("by")}
+        )
+    found = pd.DataFrame(rows, columns=["time", "kind", "name", "what", "by"])
+    found["time"] = pd.to_datetime(found["time"], utc=True, format="ISO8601", errors="coerce")
+    reference = found["time"].max() if began is None else pd.Timestamp(began)
+    found["minutes"] = ((reference - found["time"]).dt.total_seconds() / 60.0).round(1)
+    found = found.iloc[found["minutes"].abs().argsort(kind="stable")].reset_index(drop=True)
+    found.attrs["evidence"] = [mark for fact in (recent, seen.get("status")) for mark in evidence_of(fact)]
+    return found
 
 
 def rules(firing: pd.DataFrame) -> pd.DataFrame:
@@ -90,24 +195,70 @@ def rules(firing: pd.DataFrame) -> pd.DataFrame:
     return firing.assign(since=pd.to_datetime(firing["since"], utc=True, format="ISO8601"))
 
 
-def symptom(alert: Mapping[str, Any], parts: pd.DataFrame, firing: pd.DataFrame | None) -> tuple[bool | None, str]:
+def others(firing: pd.DataFrame | None, alert: Mapping[str, Any], platform: str) -> list[str]:
+    """The names of the other alerts that fire on the platform; one that always fires to show that it can is none."""
+    if firing is None:
+        return []
+    name = dict(alert.get("labels") or {}).get("alertname")
+    return sorted(
+        {
+            str(row["alertname"])
+            for row in firing.to_dict("records")
+            if row["state"] == "firing"
+            and not (row["alertname"] == name and _mine(alert, row))
+            and row.get("platform") in (None, "", platform)
+            and row.get("severity") != "none"
+        }
+    )
+
+
+def symptom(alert: Mapping[str, Any], parts: pd.DataFrame, own: Rule, fires: list[str]) -> tuple[bool | None, str]:
     """Whether anything is wrong, and what, in one sentence without a full stop.
 
-    A part that is not well confirms, and so does any rule that fires where Prometheus can be asked, the alert's own
-    first; where nothing could be asked it is not known.
+    A part that is not well confirms, and so does a rule that fires, the alert's own first. It is over only where its
+    own rule evaluates and does not hold, and every part was seen.
     """
-    name = str(dict(alert.get("labels") or {}).get("alertname", "")) or "the alert"
-    unwell = parts[parts["state"] != "ok"]
+    name = name_of(alert) or "the alert"
+    about = f"{name} still fires: {own.why}" if own.holds else f"of {name}: {own.why}"
+    unwell = parts[parts["state"].isin([UNWELL, SILENT])]
+    if len(parts) and parts["state"].isin([SILENT, UNSEEN]).all():
+        return None, f"nothing of the platform answers here: either it is down, or the way to it; {_delivered(alert)}"
     if len(unwell):
-        return True, ", ".join(f"{row.part} is {row.state}" for row in unwell.itertuples())
-    fires = [] if firing is None else sorted(set(firing["alertname"][firing["state"] == "firing"]))
-    if name in fires:
-        return True, f"{name} still fires while every part answers"
+        told = "; ".join(f"{row.part} is {row.state} ({row.seen})" for row in unwell.itertuples())
+        return True, f"{told}; {about}" if alert else told
+    if own.holds:
+        return True, f"{about}, while every part that was asked is well"
     if fires:
-        told = f"{' and '.join(fires)} {'fires' if len(fires) == 1 else 'fire'}"
-        return True, f"{name} does not fire any more, but {told} while every part answers"
+        told = f"{' and '.join(fires)} {'fires' if len(fires) == 1 else 'fire'} while every part that was asked is well"
+        return True, f"{told}; {about}"
     if not len(parts):
-        return None, f"{name} names no platform whose parts could be asked"
-    if firing is None and alert:
-        return None, f"every part answers, and whether {name} still fires could not be asked"
-    return False, f"every part answers and {name} does not fire any more"
+        return None, f"{name} names no platform whose parts could be asked; {_delivered(alert)}"
+    if (parts["state"] != OK).any():
+        missed = ", ".join(parts["part"][parts["state"] != OK])
+        return None, f"{missed} could not be seen; {about}"
+    if alert and own.holds is None:
+        return (
+            None,
+            f"every part answers, but of {name} it is not known whether it is over: {own.why}; {_delivered(alert)}",
+        )
+    return False, f"every part answers and {name} does not fire any more" if alert else "every part answers"
+
+
+def _delivered(alert: Mapping[str, Any]) -> str:
+    if not alert:
+        return "no alert was delivered"
+    word = "over" if alert.get("status") == "resolved" else "firing"
+    return f"it was delivered as {word} at {str(alert.get('startsAt') or 'a time that it does not say')[:40]}"
+
+
+def calls(contacts: Mapping[str, Mapping[str, str]], confirmed: bool | None) -> str:
+    """Whom to call now, and whom when no cause is known."""
+    if confirmed is False:
+        return "Nobody has to be called: its own rule evaluates and does not hold, and every part is well."
+
+    def whom(level: str) -> str:
+        one = contacts.get(level)
+        return level if one is None else f"{level} ({one['who']}, {one['how']})"
+
+    after = contacts.get("L1", {}).get("within", "15 minutes")
+    return f"Call {whom('L1')} now, and {whom('L2')} when there is no answer or no cause after {after}."

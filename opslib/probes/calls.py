@@ -124,6 +124,10 @@ class Redis:
         """Who is connected, grouped by name, host, user and last command: `connections`, `active`, `oldest_s`, ..."""
         return self._ops.probe("redis.clients")
 
+    def commands(self, for_s: float = 1.0) -> pd.DataFrame:
+        """Which commands each program was seen to send within `for_s` [s]: `name`, `host`, `command`, `seen`, ..."""
+        return self._ops.probe("redis.commands", for_s=for_s)
+
     def memory(self) -> Seen:
         """Memory [bytes], its limit and policy, keys evicted since the start."""
         seen: Seen = self._ops.probe("redis.memory")

@@ -5,6 +5,8 @@ What our identity may not ask, or an older server does not know, is None or an e
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from opslib.probes.redis_client import connected, number_of, permitted, table, text_of
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _LONGEST_COMMAND = 500
+_LONGEST_WATCH_S = 3.0
+_LOOKS_APART_S = 0.004
 # What may be asked of `CONFIG GET`: settings that bear on latency and memory, none that can hold a secret.
 CONFIGURATION = (
     "activedefrag",
@@ -122,6 +126,42 @@ def clients(target: Target, active_within_s: int = 1) -> Frame:
     types = dict.fromkeys(("name", "host", "user", "command", "kind"), "string")
     types |= dict.fromkeys(("connections", "active", "oldest_s", "newest_s", "output_bytes"), "int64")
     return table(rows[:ROWS], **types, addresses="string")
+
+
+@probe("redis.commands")
+def commands(target: Target, for_s: float = 1.0) -> Frame:
+    """Which commands each program sends, looked at again and again, since a connection shows the last one alone.
+
+    Columns `name`, `host`, `user`, `kind` (as of `redis.clients`), `command`, and `seen`: in how many of the looks,
+    most first. Of commands that alternate quickly each is likely to be seen, none is certain to. Ours are left out.
+
+    Parameters
+    ----------
+    target : Target
+    for_s : float
+        How long it is looked [s], at most 3.
+    """
+    if not 0 < for_s <= _LONGEST_WATCH_S:
+        raise target.error(f"for_s must be above 0 and at most {_LONGEST_WATCH_S:g}")
+    counts: Counter[tuple[str, ...]] = Counter()
+    with connected(target) as client:
+        own = text_of(str(permitted(client, "CLIENT", "ID") or ""))
+        until = time.monotonic() + for_s
+        while True:
+            began = time.monotonic()
+            found = [one for one in client.client_list() if one.get("id") != own]
+            counts.update({(*_program(one), one.get("cmd", "")) for one in found})
+            if time.monotonic() > until:
+                break
+            time.sleep(max(_LOOKS_APART_S, 10.0 * (time.monotonic() - began)))  # a tenth of its time at most
+    names = ("name", "host", "user", "kind", "command")
+    rows = [{**dict(zip(names, key, strict=True)), "seen": count} for key, count in counts.most_common(ROWS)]
+    return table(rows, **dict.fromkeys(names, "string"), seen="int64")
+
+
+def _program(one: dict[str, str]) -> tuple[str, str, str, str]:
+    """Whose connection it is: name, host, user, and what it is for."""
+    return one.get("name", ""), one.get("addr", "").rpartition(":")[0], one.get("user", ""), _kind(one.get("flags", ""))
 
 
 def _kind(flags: str) -> str:

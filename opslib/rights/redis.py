@@ -11,6 +11,7 @@ _COUNTS = ("hlen", "llen", "scard", "strlen", "xlen", "zcard")
 READS: dict[str, tuple[str, ...]] = {
     "redis.census": ("scan", "type", "memory|usage", "ttl", *_COUNTS),
     "redis.clients": ("client|id", "client|list"),
+    "redis.commands": ("client|id", "client|list"),
     "redis.configuration": ("config|get",),
     "redis.events": ("latency|latest", "latency|history"),
     "redis.hash": ("type", "hlen", "hgetall"),

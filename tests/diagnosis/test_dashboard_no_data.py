@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opslib.diagnosis import Diagnosis, Verdict, dashboard_no_data
+from opslib.diagnosis import Diagnosis, Verdict, dashboard_no_data, dashboard_picture
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
 REDIS, OTHER = "127.0.0.1:6379", "127.0.0.1:6390"
@@ -147,7 +147,14 @@ def test_what_could_not_be_seen_lowers_the_confidence_and_is_told() -> None:
 
 
 def plan(cause: str, facts: Facts, **given: Any) -> list[tuple[str, dict[str, Any]]]:
-    seen: dict[str, Any] = {"versions": None, "elsewhere": None, "clients": None, "memory": None, **given}
+    seen: dict[str, Any] = {
+        "versions": None,
+        "elsewhere": None,
+        "clients": None,
+        "commands": None,
+        "memory": None,
+        **given,
+    }
     own = {"dashboard": "edge-risk", "address": REDIS, "platform_clients": ["trading-platform"]}
     return dashboard_no_data.fixes([cause], **own, **seen)
 
@@ -190,3 +197,39 @@ def test_a_fix_that_cannot_be_aimed_is_not_proposed() -> None:
     assert plan("module-missing", Facts(), versions=[{"version": 1, "queries": ["ts.range"]}]) == []
     assert plan("datasource-wrong", Facts()) == []
     assert plan("redis-empty", Facts()) == []
+
+
+def test_who_only_looks_for_keys_keeps_its_connection() -> None:
+    client = {"kind": "normal", "active": 1, "connections": 1, "command": "scan"}
+    clients = pd.DataFrame([{**client, "name": name} for name in ("inventory", "cleanup", "trading-platform")])
+    assert plan("redis-empty", Facts(), clients=clients) == []
+    sent = [("inventory", "scan"), ("inventory", "type"), ("cleanup", "scan"), ("trading-platform", "del")]
+    watched = pd.DataFrame([{"kind": "normal", "name": name, "command": verb, "seen": 9} for name, verb in sent])
+    assert plan("redis-empty", Facts(), clients=clients, commands=watched) == []
+    watched.loc[len(watched)] = {"kind": "normal", "name": "cleanup", "command": "unlink", "seen": 1}
+    found = plan("redis-empty", Facts(), clients=clients, commands=watched)
+    assert found == [("redis.kill-clients", {"name": "cleanup", "until": "dashboard-data"})]
+    watched.loc[len(watched)] = {"kind": "normal", "name": "locks", "command": "del", "seen": 4}
+    assert plan("redis-empty", Facts(), clients=clients, commands=watched) == []
+    assert dashboard_no_data.removers(clients, watched, ["trading-platform"]) == ["cleanup", "locks"]
+
+
+def test_where_the_data_end_is_marked_and_a_panel_without_points_says_so() -> None:
+    times = pd.date_range(NOW, periods=10, freq="1min")
+    series = pd.DataFrame({"A": range(10), "B": [1.0] * 9 + [float("nan")]}, index=times)
+    points = pd.Series({"VaR": 0.0, "edge": 1200.0})
+    now = times[-1] + dt.timedelta(minutes=3)
+    alert = {"alert": times[-1] + dt.timedelta(minutes=1)}
+
+    def words(axes: Any) -> list[str]:
+        return [
+            text.get_text() for text in [*axes.texts, *(axes.get_legend().get_texts() if axes.get_legend() else [])]
+        ]
+
+    figure = dashboard_picture.panels(series, points, until=now, quantity="VaR [%]", marks=alert)
+    assert {"data end", "alert", "A", "B"} <= set(words(figure.axes[0]))
+    assert figure.axes[0].get_ylabel() == "VaR [%]"
+    assert [text.get_text() for text in figure.axes[1].texts] == ["1,200", "no data"]
+    assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["edge", "VaR"]
+    nothing = dashboard_picture.panels(None, points, until=now, quantity="VaR [%]", marks=alert)
+    assert words(nothing.axes[0]) == ["nothing is stored"]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opslib.diagnosis import Diagnosis, Verdict, redis_latency
+from opslib.diagnosis import Diagnosis, Verdict, redis_latency, redis_latency_fixes
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
 MB = 1_000_000
@@ -240,8 +240,10 @@ def fixes(facts: Facts, *causes: str, census: pd.DataFrame | None = None, **othe
         "series_points": 5000,
         "series_keep_s": 86_400.0,
         "stand_by": "replica",
+        "usual": 10,
+        "container": None,
     }
-    return redis_latency.fixes(causes, **{**given, **other})
+    return redis_latency_fixes.fixes(causes, **{**given, **other})
 
 
 def test_each_cause_has_the_seeds_fix_and_no_more() -> None:
@@ -264,3 +266,59 @@ def test_the_platforms_own_connections_are_never_closed() -> None:
     assert fixes(facts, "too-many-clients") == []
     facts.slowlog = [(1.0, 40.0, "SORT some:key", "web")]
     assert fixes(facts, "slow-commands") == []
+
+
+def connected(*programs: tuple[str, int, int]) -> Facts:
+    facts = Facts()
+    facts.clients = [{**CLIENT, "name": name, "connections": n, "active": at_work} for name, n, at_work in programs]
+    return facts
+
+
+@pytest.mark.parametrize(
+    ("programs", "closed"),
+    [
+        ([("web", 200, 200), ("exporter", 2, 2)], None),
+        ([("web", 200, 4), ("exporter", 2, 2)], None),
+        ([("web", 200, 8), ("exporter", 5, 5)], None),
+        ([("grid", 60, 60), ("screener", 60, 60), ("web-workers", 60, 60)], None),
+        ([("grid", 180, 180), ("web", 5, 4), ("exporter", 2, 2)], "grid"),
+        ([("grid", 120, 120), ("web", 60, 60)], "grid"),
+    ],
+)
+def test_only_who_is_the_crowd_loses_its_connections(programs: list[Any], closed: str | None) -> None:
+    facts = connected(*programs)
+    found = fixes(facts, "too-many-clients")
+    assert [given["name"] for _, given in found] == ([] if closed is None else [closed])
+    told = redis_latency_fixes.whose_crowd(facts.frames()["clients"], ["web"], 10)
+    first = programs[0]
+    assert f"{first[0]} has {first[2]} of the" in told
+    assert ("the platform's own" in told) is (first[0] == "web")
+
+
+def limits(*megabytes: float) -> pd.DataFrame:
+    return pd.DataFrame({"memory_limit": [size * MB for size in megabytes]})
+
+
+@pytest.mark.parametrize(
+    ("memory", "container", "value"),
+    [
+        ({}, None, 192),
+        ({}, limits(float("nan"), 200.0), 160),
+        ({}, limits(120.0), None),
+        ({"total_system_memory": 150 * MB}, None, 120),
+        ({"total_system_memory": 110 * MB}, None, None),
+        ({"maxmemory": 0, "used_memory": 9_000 * MB, "total_system_memory": 5_500 * MB}, None, None),
+        ({"maxmemory": 4_000 * MB, "used_memory": 9_000 * MB, "total_system_memory": 5_500 * MB}, None, None),
+        ({"maxmemory": 0, "used_memory": 9_000 * MB, "total_system_memory": 16_000 * MB}, None, 11_200),
+        ({"maxmemory": 0, "used_memory": 9_000 * MB}, limits(9_200.0), None),
+    ],
+)
+def test_memory_has_the_room_of_its_container_and_never_less_than_is_used(
+    memory: dict[str, Any], container: pd.DataFrame | None, value: int | None
+) -> None:
+    facts = evicting(Facts())
+    assert facts.memory is not None
+    facts.memory |= memory
+    change = {"name": "maxmemory", "value": str((value or 0) * MB)}
+    wanted = [] if value is None else [("redis.set-configuration", change)]
+    assert fixes(facts, "memory-swapping", container=container) == wanted

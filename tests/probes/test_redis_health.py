@@ -113,6 +113,36 @@ def test_clients_are_grouped_and_we_are_not_among_them(seeing: Pair) -> None:
     assert "watcher" not in {row["user"] for row in found}
 
 
+def test_commands_that_alternate_are_all_seen_and_ours_are_not(seeing: Pair) -> None:
+    target, client = seeing
+    port = client.connection_pool.connection_kwargs["port"]
+    ended = threading.Event()
+
+    def remove(name: str, verb: str) -> None:
+        with redis.Redis(port=port, client_name=name, single_connection_client=True) as one:
+            while not ended.is_set():
+                one.execute_command("SCAN", 0)
+                one.execute_command(verb, "none:such")
+                time.sleep(0.002)
+
+    threads = [threading.Thread(target=remove, args=given) for given in (("cleaner", "UNLINK"), ("reader", "GET"))]
+    for thread in threads:
+        thread.start()
+    try:
+        found = rows(target, "redis.commands", for_s=1.0)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    senders = {(row["name"], row["command"]) for row in found}
+    assert ("cleaner", "unlink") in senders
+    assert ("reader", "get") in senders
+    assert ("reader", "unlink") not in senders
+    assert "watcher" not in {row["user"] for row in found}
+    with pytest.raises(ProbeError, match="for_s must be above 0 and at most 3"):
+        probes.call("redis.commands", target, {"for_s": 60.0})
+
+
 def test_memory_configuration_replication_and_modules(seeing: Pair) -> None:
     target, client = seeing
     client.config_set("maxmemory", str(64 * 1024 * 1024))

@@ -94,8 +94,8 @@ def test_probes_and_actions_are_found_in_code(code: str, reads: set[str], propos
 @pytest.mark.parametrize(
     ("code", "reads"),
     [
-        ("from opslib.diagnosis import triage\ntriage.health(ops)", {"http.health", "redis.ping", "prometheus.query"}),
-        ("from opslib.diagnosis.triage import changes as late\nlate(ops)", {"http.json"}),
+        ("from opslib.diagnosis import triage\ntriage.rule(ops, alert, None, None)", {"prometheus.rule"}),
+        ("from opslib.diagnosis.triage import changes as late\nlate(ops)", {"changes.recent"}),
         ("from opslib.diagnosis import triage\ntriage.described(alert)", set()),
         ("from opslib.diagnosis import Diagnosis\nDiagnosis(ops)", set()),
     ],
