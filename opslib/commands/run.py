@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json as jsonlib
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from opslib import people, platforms, store
 from opslib.commands.output import err, out, print_json
 from opslib.commands.verdict import show
 from opslib.errors import NotAllowed, NotFound, UsageError
+from opslib.intake.models import BodyNotUnderstood, read_alert
 from opslib.runs import catalogue, following, parameters, queue, worker
 from opslib.runs import run as runs
 from opslib.runs.cells import Stop
@@ -89,7 +91,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 
 def _alert(source: str) -> dict[str, Any]:
-    """One alert: as it stands in the file, or the first of a webhook body or of a list."""
+    """One alert: as it stands in the file, or the first of a webhook body or of a list; its time as intake reads it."""
     try:
         text = sys.stdin.read(_ALERT_BYTES + 1) if source == "-" else Path(source).read_text("utf-8")
         document = jsonlib.loads(text)
@@ -103,7 +105,12 @@ def _alert(source: str) -> dict[str, Any]:
         document = document[0] if document else None
     if not isinstance(document, dict):
         raise UsageError(f"--alert {source}: holds no alert; an alert is a JSON object with `labels`")
-    return document
+    try:
+        understood = read_alert(document, "v1", dt.datetime.now(dt.UTC))
+    except BodyNotUnderstood as error:
+        raise UsageError(f"--alert {source}: {error}") from error
+    begun = {"startsAt": understood.payload["startsAt"]} if document.get("startsAt") else {}
+    return document | begun
 
 
 def _result(settings: Settings, row: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ RESOLVE_TIMEOUT = dt.timedelta(minutes=5)
 """How long an alert of the second endpoint lasts that names no end: as in Alertmanager."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_YEARS = range(1970, 2200)  # of a `startsAt` that is believed; another one counts as absent, as Go's zero does
 _SEVERITIES = ("critical", "high", "warning", "info", "P0", "P1", "P2", "P3", "P4")
 _SPELLING = {word.lower(): word for word in _SEVERITIES}
 
@@ -155,6 +156,8 @@ def read_alert(item: Any, endpoint: Endpoint, now: dt.datetime) -> Alert:
         labels = {name: value for name, value in labels.items() if value}
     annotations = _strings(item, "annotations") if item.get("annotations") is not None else {}
     starts_at, ends_at = _time(item, "startsAt"), _time(item, "endsAt")
+    if starts_at is not None and starts_at.year not in _YEARS:
+        starts_at = None
     if endpoint == "v1":
         status = item.get("status", "firing")
         if status not in ("firing", "resolved"):

@@ -153,7 +153,9 @@ def _prometheus(api: str, alertmanager: str) -> dict[str, Any]:
     document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     document["rule_files"] = [str(folder / "sandbox/crypto.rules.yml")]
     document["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
-    document["scrape_configs"][0]["static_configs"][0]["targets"] = [api.removeprefix("http://")]
+    jobs = {job["job_name"]: job for job in document["scrape_configs"]}
+    jobs["crypto"]["static_configs"][0]["targets"] = [api.removeprefix("http://")]
+    document["scrape_configs"] = [jobs["crypto"], jobs["runbook"]]
     return document
 
 

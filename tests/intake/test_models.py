@@ -110,6 +110,19 @@ def test_clean_takes_any_json() -> None:
     assert "nested too deep" in json.dumps(made["deep"], ensure_ascii=False)
 
 
+@pytest.mark.parametrize("year", ["0600", "1969", "2200", "9999"])
+def test_a_start_that_nobody_can_mean_is_none(year: str) -> None:
+    (found,) = read(webhook(alert() | {"startsAt": f"{year}-06-01T00:00:00Z"}), "v1", NOON).alerts
+    assert found.starts_at == NOON
+    assert found.payload["startsAt"] == stamp(NOON)
+
+
+def test_an_end_may_lie_as_far_away_as_it_likes() -> None:
+    body = json.dumps([{"labels": labels(), "endsAt": "9999-12-31T23:59:59Z"}]).encode()
+    (found,) = read(body, "v2", NOON).alerts
+    assert found.ends_at == dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+
+
 def test_times_keep_microseconds_and_zones() -> None:
     (found,) = read(webhook(alert() | {"startsAt": "2026-01-05T13:00:00.123456789+01:00"}), "v1", NOON).alerts
     assert found.starts_at == NOON.replace(microsecond=123456)

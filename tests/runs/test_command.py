@@ -100,9 +100,27 @@ def test_wrong_words_exit_2(runs: Settings, words: list[str], told: str) -> None
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("alert", "told"),
+    [
+        ({"startsAt": "2026-11-28T11:59:00Z"}, "--alert -: `labels` must be an object of strings"),
+        ({"labels": "x"}, "--alert -: `labels` must be an object of strings"),
+        ({"labels": {"alertname": 3}}, "--alert -: `labels`: 'alertname' is not a string"),
+        ({"labels": {}, "startsAt": "yesterday"}, "--alert -: `startsAt` is no RFC 3339 time"),
+    ],
+)
+def test_what_is_no_alert_exits_2(runs: Settings, alert: dict[str, Any], told: str) -> None:
+    done = runbook(runs, "run", "healthy", "--platform", "test", "--alert", "-", input=json.dumps(alert))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
 @pytest.mark.slow
 def test_alert_of_a_webhook_body_is_handed_to_the_notebook(runs: Settings) -> None:
-    body = {"version": "4", "alerts": [{"labels": {"alertname": "X", "severity": "critical"}}]}
+    body = {
+        "version": "4",
+        "alerts": [{"labels": {"alertname": "X", "severity": "critical"}, "startsAt": "9999-01-01T00:00:00Z"}],
+    }
     done = runbook(runs, "run", "healthy", "--platform", "test", "--alert", "-", "--json", input=json.dumps(body))
     assert done.returncode == 0, done.stderr
     shown = runbook(runs, "show", json.loads(done.stdout)["incident"], "--json")

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -64,6 +65,8 @@ def test_a_breach_reaches_the_web_hook_and_resolves(
     found = crypto.up(home, monitored=True, webhook=address)
     assert found.endpoints.prometheus
     assert found.endpoints.alertmanager
+    configured = httpx.get(f"{found.endpoints.prometheus}/api/v1/status/config", timeout=10).json()["data"]["yaml"]
+    assert [job["job_name"] for job in yaml.safe_load(configured)["scrape_configs"]] == ["crypto", "runbook"]
     faults.break_(home, "var-breach/single-symbol", seed=5)
     authorization, body = posted.get(timeout=30.0)
     assert authorization == "Bearer sesame"
@@ -72,7 +75,7 @@ def test_a_breach_reaches_the_web_hook_and_resolves(
     labels = alert["labels"]
     assert (labels["alertname"], labels["platform"], labels["severity"]) == ("VarBreach", "crypto", "critical")
     assert set(labels) == {"alertname", "platform", "severity", "symbol"}
-    assert alert["annotations"]["runbook_url"] == "notebooks/alerts/var-breach.ipynb"
+    assert alert["annotations"]["runbook_url"] == "docs/playbooks/var-breach.md"
     faults.heal(home)
     while body["status"] != "resolved":
         _, body = posted.get(timeout=30.0)
@@ -84,6 +87,25 @@ def test_a_breach_reaches_the_web_hook_and_resolves(
 def test_rules_do_what_they_say(file: Path) -> None:
     done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_the_example_watches_every_platform() -> None:
+    example = RULES / "prometheus.yml"
+    done = subprocess.run(["promtool", "check", "config", str(example)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = yaml.safe_load(example.read_text("utf-8"))
+    assert sorted(document["rule_files"]) == sorted(path.name for path in RULES.glob("*.rules.y*ml"))
+    labelled = [
+        labels
+        for job in document["scrape_configs"]
+        for labels in (
+            *(one.get("labels", {}) for one in job.get("static_configs", [])),
+            *({one["target_label"]: one.get("replacement")} for one in job.get("relabel_configs", [])),
+        )
+    ]
+    platforms = {path.stem for path in (PROJECT / "params" / "platforms").glob("*.yaml")}
+    assert {labels["platform"] for labels in labelled if "platform" in labels} == platforms
 
 
 def test_sandbox_rules_differ_from_the_seeds_in_windows_only() -> None:
@@ -116,12 +138,12 @@ def test_no_window_of_the_sandbox_is_longer_than_a_minute(file: Path) -> None:
                 assert sum(int(number) * unit_s[unit] for number, unit in parts) <= 60.0, (rule, window)
 
 
-def test_every_alert_names_a_runbook_and_has_a_test() -> None:
+def test_every_alert_names_its_page_and_has_a_test() -> None:
     tests = "".join(path.read_text("utf-8") for path in (RULES / "tests").glob("*.yml"))
     for file in RULES.glob("*.rules.yml"):
         for group in yaml.safe_load(file.read_text("utf-8"))["groups"]:
             for rule in group["rules"]:
                 if "record" in rule:
                     continue
-                assert rule["annotations"]["runbook_url"].startswith("notebooks/")
+                assert rule["annotations"]["runbook_url"].startswith("docs/playbooks/")
                 assert f"alertname: {rule['alert']}" in tests
