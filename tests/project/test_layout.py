@@ -106,6 +106,15 @@ class TestNotebook:
         headings = re.findall(r"^## (.+)$", "\n".join("".join(cell["source"]) for cell in cells), re.MULTILINE)
         assert headings == ["Is it real?", "Diagnosis", "Verdict", "Mitigation", "Next"]
 
+    def test_it_compares_what_the_alert_names_with_what_it_examines(self, path: Path) -> None:
+        notebook = json.loads(path.read_text("utf-8"))
+        code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+        calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+        about = [call for call in calls if ast.unparse(call.func) == "case.about"]
+        compared = {word.arg for call in about for word in call.keywords}
+        read = {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
+        assert set(notebook["metadata"]["runbook"]["target"]) <= compared | read
+
     def test_no_section_is_empty_and_no_cell_is_long(self, path: Path) -> None:
         cells = json.loads(path.read_text("utf-8"))["cells"]
         for cell, following in zip(cells, [*cells[1:], None], strict=True):
