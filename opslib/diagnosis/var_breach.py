@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NOW_POINTS = 3  # "now" is the median of the newest points
 QUIET_SHARE = 0.2  # "before" is the median of the quietest part of the window, as far as it is healthy
 HEALTHY_SHARE = 0.8  # of the warning level: a breach that wavers about its level is never so far below it
+DECAY = 0.95  # weight of a return against the next one in the volatility of the prices
+RECKONED = 1.25  # VaR over position that rose so many times as much as the prices' volatility is another sum
 NO_BASELINE = "a healthy stretch to compare with"
 
 
@@ -39,8 +41,11 @@ def latest(var: pd.DataFrame | None, status: Mapping[str, Any] | None, symbols: 
     return newest
 
 
-def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.DataFrame:
+def growth(var: pd.DataFrame, positions: pd.DataFrame, prices: pd.DataFrame, warning: float) -> pd.DataFrame:
     """How VaR, position and volatility of each symbol compare with the quiet part of the window.
+
+    Volatility is told twice: by VaR over position, where a change of the sum that VaR is made by, or of the net asset
+    value, looks like volatility too; and by the prices, which know nothing of either.
 
     A breach that is older than the window leaves nothing healthy to compare with: the ratios are then nan.
 
@@ -50,24 +55,28 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.Dat
         VaR [% of NAV], a row an observation.
     positions : DataFrame, one column a symbol
         Positions [USD] over the same window.
+    prices : DataFrame, one column a symbol
+        Prices [USD] over the same window.
     warning : float
         The level of the alert [% of NAV]; healthy is what stays `HEALTHY_SHARE` of it and below.
 
     Returns
     -------
     DataFrame, one row a symbol
-        `var` and `position` now, and `var_x`, `position_x`, `volatility_x`: the ratios now to before.
+        `var` and `position` now, and `var_x`, `position_x`, `volatility_x` (VaR over position) and `realised_x` (of the
+        prices): the ratios now to before.
     """
     import numpy as np
     import pandas as pd
 
     held = positions.abs().reindex(var.index, method="nearest")
+    moved = prices.pct_change().pow(2).ewm(alpha=1.0 - DECAY).mean().pow(0.5).reindex(var.index, method="nearest")
     worst = var.max(axis=1)
     quiet = (worst <= worst.quantile(QUIET_SHARE)) & (worst <= HEALTHY_SHARE * warning)
     now, held_now = var.tail(NOW_POINTS).median(), held.tail(NOW_POINTS).median()
-    before = held_before = pd.Series(np.nan, index=var.columns)
+    before = held_before = moved_before = pd.Series(np.nan, index=var.columns)
     if quiet.sum() >= NOW_POINTS:
-        before, held_before = var[quiet].median(), held[quiet].median()
+        before, held_before, moved_before = var[quiet].median(), held[quiet].median(), moved[quiet].median()
     with np.errstate(divide="ignore", invalid="ignore"):
         table = pd.DataFrame(
             {
@@ -76,10 +85,11 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.Dat
                 "var_x": now / before,
                 "position_x": held_now / held_before,
                 "volatility_x": (now / held_now) / (before / held_before),
+                "realised_x": moved.tail(NOW_POINTS).median() / moved_before,
             }
         )
     table = table.replace([np.inf, -np.inf], np.nan)
-    table.attrs["evidence"] = [mark for frame in (var, positions) if (mark := frame.attrs.get("evidence"))]
+    table.attrs["evidence"] = [mark for frame in (var, positions, prices) if (mark := frame.attrs.get("evidence"))]
     return table
 
 
@@ -237,13 +247,13 @@ def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
 
 def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
     """The market's volatility rose for all, and the estimates follow it."""
-    median = _median(rise["volatility_x"])
-    risen = rise["volatility_x"].dropna()
-    lifted = float((risen > 1.25).mean()) if len(risen) else float("nan")
+    risen = rise[["volatility_x", "realised_x"]].min(axis=1, skipna=False)
+    median, by_var, by_prices = (_median(one) for one in (risen, rise["volatility_x"], rise["realised_x"]))
+    lifted = float((risen.dropna() > 1.25).mean()) if risen.notna().any() else float("nan")
     age, stale_after = _age(volatility)
     reasons = [
         reason(
-            f"volatility is {median:.2f} times what it was in the median",
+            f"volatility is {by_prices:.2f} times what it was by the prices, {by_var:.2f} times by VaR over position",
             median,
             threshold=1.35,
             decisive=1.8,
@@ -256,6 +266,10 @@ def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
             f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)", age, threshold=stale_after, decisive=0
         ),
     ]
+    apart = _median(rise["volatility_x"] / rise["realised_x"])
+    if apart > RECKONED:
+        text = f"VaR over position rose {apart:.2f} times as much as the prices' volatility: the sum changed"
+        reasons.append(reason(text, apart, threshold=RECKONED, decisive=1.0))
     if age > stale_after:
         ratio = float(volatility["ratio"].median())
         text = f"and stand still while realised volatility is {ratio:.2f} times them"

@@ -28,6 +28,7 @@ WARNING = 1.8
 STALE_AFTER_S = 3.0
 START_MS = 1_790_000_000_000
 MOST_STEPS = 240
+MISRECKONED_STEPS = 40
 FAULTS = {
     "circuit-breaker": circuit_breaker_faults.STEPS,
     "model-switching": model_switching_faults.STEPS,
@@ -197,8 +198,8 @@ def likely(verdict: Verdict) -> list[str]:
     return [item.key for item in verdict.causes if item.likelihood > 0.5]
 
 
-def diagnose(scene: Scene) -> Verdict:
-    """What the playbook concludes from the same facts."""
+def diagnose(scene: Scene, *, misreckoned: float = 1.0) -> Verdict:
+    """What the playbook concludes from the same facts; VaR of the last 10 s may be told so many times too large."""
     platform, now = scene.platform, dt.datetime.fromtimestamp(scene.now_ms / 1000, dt.UTC)
     records = list(platform.history)
     times = pd.to_datetime([record.at_ms for record in records], unit="ms", utc=True)
@@ -207,6 +208,7 @@ def diagnose(scene: Scene) -> Verdict:
         return pd.DataFrame([getattr(record, field) for record in records], index=times, columns=list(SYMBOLS))
 
     var, positions, prices = series("var_pct"), series("position_size_usd"), series("price")
+    var.iloc[-MISRECKONED_STEPS:] *= misreckoned
     realised = pd.Series(
         {symbol: realised_volatility(prices[symbol].tail(120), STEP_DAYS, decay=0.95) for symbol in SYMBOLS}
     )
@@ -220,7 +222,7 @@ def diagnose(scene: Scene) -> Verdict:
         columns=["time", "symbol", "to"],
     )
     status = {"symbols": {name: _symbol(platform, place) for place, name in enumerate(SYMBOLS)}}
-    rise = var_breach.growth(var, positions, WARNING)
+    rise = var_breach.growth(var, positions, prices, WARNING)
     volatility = var_breach.estimates(hash_, realised, now, list(SYMBOLS), STALE_AFTER_S)
     models = var_breach.claims(switches, status, now, 300.0)
     case = Diagnosis(SimpleNamespace(unseen=[]), var_breach.CAUSES)

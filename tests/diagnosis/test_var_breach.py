@@ -63,6 +63,18 @@ def test_volatility_of_one_symbol_alone_is_none_of_these() -> None:
     assert "SOL-USD" in verdict.summary
 
 
+@pytest.mark.parametrize("seed", seeds(4))
+def test_value_at_risk_that_doubles_while_prices_stay_calm_is_none_of_these(seed: int) -> None:
+    scene = simulation.scene(40 + seed)
+    scene.advance(60)
+    verdict = simulation.diagnose(scene, misreckoned=2.4)  # as by half the net asset value, or another parameter
+    assert verdict.confirmed
+    assert verdict.cause == "none-of-these", verdict
+    told = next(item for item in verdict.causes if item.key == "all-symbols")
+    assert told.likelihood < 0.1
+    assert "by the prices, 2." in told.because
+
+
 def test_a_position_that_fills_its_usual_limit_is_still_the_cause() -> None:
     scene = simulation.scene(12)
     scene.platform.edge_gain[2] = 3.0
