@@ -12,12 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from engine import risk
 from engine.volatility import realised_volatility
 from opslib.diagnosis import Diagnosis, Verdict, circuit_breaker, model_switching, var_breach
 from sandbox.crypto import config
 from sandbox.crypto.changes import CHANGES
 from sandbox.crypto.decoys import decoys
-from sandbox.crypto.parameters import STEP_DAYS, STEP_S, SYMBOLS
+from sandbox.crypto.parameters import NAV_USD, STEP_DAYS, STEP_S, SYMBOLS
 from sandbox.crypto.platform import Platform, when
 from sandbox.crypto.status import status as status_of
 from sandbox.faults import circuit_breaker as circuit_breaker_faults
@@ -227,7 +228,10 @@ def diagnose(scene: Scene, *, misreckoned: float = 1.0) -> Verdict:
     models = var_breach.claims(switches, status, now, 300.0)
     case = Diagnosis(SimpleNamespace(unseen=[]), var_breach.CAUSES)
     latest = var.iloc[-1]
-    case.confirm(latest.max() > WARNING, f"VaR of {latest.idxmax()} is {latest.max():.2f} % of NAV", var)
+    agreement = var_breach.agreement(latest, risk, positions.iloc[-1], prices, STEP_DAYS, NAV_USD)
+    doubt = var_breach.doubt(agreement, rise)
+    symptom = f"VaR of {latest.idxmax()} is {latest.max():.2f} % of NAV" + (f"; {doubt}" if doubt else "")
+    case.confirm(latest.max() > WARNING, symptom, var)
     case.examine("single-symbol", rise=rise, models=models)
     case.examine("all-symbols", rise=rise, volatility=volatility)
     case.examine("after-model-switch", rise=rise, models=models)
