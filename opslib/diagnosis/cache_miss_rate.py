@@ -32,7 +32,9 @@ __all__ = [
     "fixes",
     "full_again_s",
     "info",
+    "marks",
     "names",
+    "onset",
     "rates",
     "room",
     "shape",
@@ -46,6 +48,7 @@ NAMES = {"share": "share of the keys", "life_s": "lives on for [s]", "idle_s": "
 NO_RATES = "how much is asked of the cache"
 NO_BALANCE = "what Redis evicts and lets end"
 NO_IDLE = "when keys were last used"
+_DIP = 0.15  # of the way from the usual hit rate to the alert's level; nearer to the usual one all is well
 _STAYS = 0.4  # a cache that fills keeps at least this share of what is written
 _TICK_S = 2.0  # Redis keeps the time of use in whole seconds
 _SHARE_OF_HOST = 0.8  # of the container's memory limit that Redis may take
@@ -159,24 +162,81 @@ CAUSES = (
         "keys-expiring",
         "Do results end before they are asked for again?",
         keys_expiring,
-        "roll back the release that let them live so short",
+        "roll back the release that let them live so short; where none came right before, find what sets their lives",
     ),
     Cause(
         "key-pattern-changed",
         "Does the service ask for other names than are held?",
         key_pattern_changed,
-        "roll back the release that changed the names",
+        "roll back the release that changed the names; where none came right before, find what else writes or asks",
     ),
 )
 
 
-def culprit(history: pd.DataFrame | None, now: dt.datetime, window_s: float) -> tuple[int, int, str] | None:
-    """The release to blame: its revision, the one before it, and what it changed; None where none is recent enough."""
+def onset(
+    found: pd.DataFrame | None, limit_pct: float, alert_at: dt.datetime | None, now: dt.datetime
+) -> tuple[float, float]:
+    """Between which moments the misses began [s since 1970]; from -inf where nothing tells when all was well.
+
+    Parameters
+    ----------
+    found : DataFrame or None
+        The hit rate over time [%] in the first column.
+    limit_pct : float
+        The alert's level [%].
+    alert_at : datetime or None
+        When the alert began, by which the misses had begun too.
+    now : datetime
+    """
+    latest = now.timestamp() if alert_at is None else min(now.timestamp(), alert_at.timestamp())
+    rate = None if found is None else found.iloc[:, 0].dropna()
+    if rate is None or not len(rate):
+        return -math.inf, latest
+    usual = float(rate.quantile(0.9))
+    well = rate.index[rate >= max(limit_pct, usual - _DIP * (usual - limit_pct))]
+    if not len(well):
+        return -math.inf, min(latest, rate.index[0].timestamp())
+    after = rate.index[rate.index > well[-1]]
+    return well[-1].timestamp(), after[0].timestamp() if len(after) else now.timestamp()
+
+
+def marks(uptime_s: float | None, history: pd.DataFrame | None, now: dt.datetime) -> dict[str, dt.datetime]:
+    """When Redis started and the current release came, as far as it was seen; for the picture."""
+    found = {} if uptime_s is None else {"Redis started": now - dt.timedelta(seconds=uptime_s)}
+    if history is not None and history["current"].any():
+        found["the current release"] = history.loc[history["current"], "created"].iloc[0]
+    return found
+
+
+def culprit(
+    history: pd.DataFrame | None,
+    now: dt.datetime,
+    window_s: float,
+    began: tuple[float, float] = (-math.inf, math.inf),
+    shows_s: float = math.inf,
+) -> tuple[int, int, str] | None:
+    """The release to blame: its revision, the one before it, and what it changed; None where none came right before.
+
+    Parameters
+    ----------
+    history : DataFrame or None
+        The revisions of the service, newest first.
+    now : datetime
+    window_s : float
+        An older release is not to blame [s].
+    began : (float, float)
+        As `onset` gives it: a release that came later, or long before, is not to blame either.
+    shows_s : float
+        So long after a release the hit rate shows what it changed [s].
+    """
     if history is None or not history["current"].any():
         return None
     current = history[history["current"]].iloc[0]
     earlier = history[history["revision"] < current["revision"]]
-    if not len(earlier) or now.timestamp() - current["created"].timestamp() > window_s:
+    came = current["created"].timestamp()
+    if not len(earlier) or now.timestamp() - came > window_s:
+        return None
+    if came > began[1] or came < began[0] - shows_s:
         return None
     return int(current["revision"]), int(earlier["revision"].max()), str(current["change_cause"] or current["changes"])
 

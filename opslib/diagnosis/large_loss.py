@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
-from opslib.diagnosis.large_loss_book import Valuation, holdings, market, revalued
+from opslib.diagnosis.large_loss_book import Paper, Valuation, holdings, market, paper, revalued
 from opslib.diagnosis.large_loss_seen import Hedger, figures, hedger, served
 from opslib.figures import percent
 
@@ -29,6 +29,7 @@ __all__ = [
     "OPEN",
     "SERVED",
     "Hedger",
+    "Paper",
     "Release",
     "Valuation",
     "began_s",
@@ -39,6 +40,7 @@ __all__ = [
     "in_force",
     "market",
     "message",
+    "paper",
     "ratios",
     "release",
     "revalued",
@@ -47,9 +49,11 @@ __all__ = [
 ]
 
 NO_RELEASES = "the releases of the service"
+NO_REPORT = "a report as fresh as the valuation"
 NO_ENTRY = "the market when the book was taken"
 _A_DAY = math.sqrt(252.0)  # trading days of a year
 _A_POINT = 0.05  # a change of every volatility by so much of itself counts like a day's move of the spots
+_NEAR = 0.08  # a served volatility so close to the quoted one [log] is the market's
 _FAR = 0.12  # a served volatility so far from the quoted one [log] is not explained by smile and term structure
 _A_PART = 0.2  # of the results, from which on those far away are taken for the model in force
 _COMMON = 0.75  # the most that a reason weighs for a cause that it does not tell from its neighbour [log-odds]
@@ -151,34 +155,45 @@ def summary(told: Mapping[str, float], valuation: Valuation) -> pd.DataFrame:
 
 
 def wrong_greeks(
-    served: pd.DataFrame, valuation: Valuation, release: Release, limit_usd: float, window_s: float
+    served: pd.DataFrame,
+    valuation: Valuation,
+    paper: Paper,
+    market: pd.DataFrame,
+    release: Release,
+    *,
+    limit_usd: float,
+    window_s: float,
+    stale_s: float,
 ) -> list[Reason]:
-    """The service's model is wrong: its volatilities are not the market's, or its Greeks not those of its prices."""
+    """The service's model is wrong: its volatilities are not the market's, or its Greeks not those of its prices.
+
+    A model has other inputs than volatilities, such as dividends and rates: those show in a loss that is not there when
+    the book is valued apart, and in served Greeks that an independent method does not find.
+    """
     telling = in_force(served)
     ratio = float(telling["ratio"].median()) if len(telling) else math.nan
-    share = valuation.model_usd / limit_usd
-    reasons = [
-        reason(
-            f"served volatilities are {ratio:.2f} times the quoted ones ({len(telling)} of {len(served)} results)",
-            abs(math.log(ratio)) if ratio > 0 else math.nan,
-            threshold=0.08,
-            decisive=0.2,
-            missing="a served result near the money",
-        ),
-        reason(
-            f"they alone change the book's value by {valuation.model_usd:+,.0f} USD",
-            share,
-            threshold=0.3,
-            decisive=0.8,
-            missing="what the served volatilities come to",
-        ),
-    ]
     judged = served[served["verdict"] != "not-checked"]
     wrong = judged[judged["verdict"] == "differs"]
-    if len(wrong):
+    text = f"served volatilities are {ratio:.2f} times the quoted ones ({len(telling)} of {len(served)} results)"
+    far = abs(math.log(ratio)) if ratio > 0 else math.nan
+    reasons = [reason(text, far, threshold=_NEAR, decisive=0.2, missing="a served result near the money")]
+    if len(wrong):  # then usual volatilities do not clear the model
+        reasons = [replace(reasons[0], weight=max(0.0, reasons[0].weight))]
         text = f"{len(wrong)} of {len(judged)} served results are not Black-Scholes' at their own price: "
         text += str(wrong["sentence"].iloc[0])
         reasons.append(reason(text[:300], len(wrong) / len(judged), threshold=0.2, decisive=0.6))
+    elif len(judged) > 1 and far < _NEAR:
+        text = f"the {len(judged)} served results that were checked are Black-Scholes' at their own price"
+        reasons.append(Reason(text, -1.5))
+    less = "less" if paper.usd < 0 else "more"
+    text = f"valued apart, the book has lost {abs(paper.usd):,.0f} USD {less} than is reported"
+    if paper.meanwhile_usd >= abs(paper.usd):
+        text += f" (moves meanwhile: up to {paper.meanwhile_usd:,.0f} USD)"
+    if not math.isnan(valuation.model_usd):
+        text += f"; the served volatilities alone change it by {valuation.model_usd:+,.0f} USD"
+    found = reason(text, paper.sure_usd / limit_usd, threshold=0.3, decisive=0.8, missing=NO_REPORT)
+    stale = float((market["age_s"] > stale_s).mean()) > _MUCH_STALE
+    reasons.append(replace(found, weight=min(found.weight, 0.0)) if stale else found)
     if release.age_s <= window_s:
         text = f"revision {release.revision} came {release.age_s:.0f} s ago ({release.what})"
         reasons.append(Reason(text, 0.7))
@@ -354,7 +369,7 @@ def message(cause: str | None, told: Mapping[str, float] | None, valuation: Valu
     if told is None:
         return "Nothing for the clients yet: the book's figures were not seen."
     known = {
-        "wrong-greeks": "Greeks that our service returned lately rest on wrong volatilities: do not trade on them",
+        "wrong-greeks": "Greeks that our service returned lately are wrong: do not trade on them",
         "stale-market-data": "Part of our market data stands still: Greeks and prices of these underlyings are old",
         "market-move-hedged": "Our Greeks and prices were checked by independent methods and are right",
         "market-move-hedge-missed": "Our Greeks and prices were checked by independent methods and are right",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _YEAR = 365.0  # days
 _FUTURES = ("spot", "future", "volatility", "dividend", "rate")
+_MEANWHILE = 0.015  # between the report and the valuation, seconds apart, spots move by so much of themselves at most
+_POINTS = 0.5  # ... and volatilities by so many points
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,50 @@ class Valuation:
     by_underlying: pd.DataFrame
     explained: pd.DataFrame | None
     evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What of the reported profit and loss is not there when the book is valued apart from the platform.
+
+    Attributes
+    ----------
+    usd : float
+        The report, less the book at quoted prices and the spots that are served [USD]; nan where the report is too old.
+    meanwhile_usd : float
+        So much of it may be moves between the report and the valuation [USD].
+    evidence : tuple of str
+    """
+
+    usd: float
+    meanwhile_usd: float
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def sure_usd(self) -> float:
+        """That part of it which moves do not explain [USD]."""
+        return self.usd - max(-self.meanwhile_usd, min(self.usd, self.meanwhile_usd))
+
+
+def paper(told: Mapping[str, float], valuation: Valuation, now: dt.datetime, old_s: float) -> Paper:
+    """What is on paper only: the reported profit and loss against the valuation.
+
+    Parameters
+    ----------
+    told : mapping
+        The book as its hedger wrote it: `pnl_usd`, and the `time` of its writing [s since 1970].
+    valuation : Valuation
+    now : datetime
+    old_s : float
+        A report that is older is not compared [s].
+    """
+    rows, move = valuation.by_underlying, _MEANWHILE
+    bent = abs(float(rows["gamma_usd_per_pct"].sum())) * 100.0 * move * move / 2.0
+    meanwhile = float(rows["true_usd"].abs().sum()) * move + bent
+    meanwhile += abs(float(rows["vega_usd_per_point"].sum())) * _POINTS
+    fresh = now.timestamp() - told.get("time", -math.inf) <= old_s
+    usd = told["pnl_usd"] - valuation.pnl_usd - valuation.stale_usd if fresh else math.nan
+    return Paper(usd, meanwhile, valuation.evidence)
 
 
 def market(hashes: Mapping[str, pd.DataFrame | None], now: dt.datetime) -> pd.DataFrame | None:

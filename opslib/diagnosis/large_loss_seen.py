@@ -79,7 +79,8 @@ def served(
     pricing : module
         `engine.pricing`.
     checked : int
-        So many of them are checked in three ways (closed form, finite differences, simulation).
+        So many of them are checked in three ways (closed form, finite differences, simulation): every underlying once
+        before any is checked again.
 
     Returns
     -------
@@ -91,6 +92,8 @@ def served(
 
     quoted = table.groupby("underlying")["volatility"].median().reindex(market.index).fillna(market["volatility"])
     found: list[dict[str, Any]] = []
+    told: int = rows["underlying"].nunique()
+    seen: set[str] = set()
     for one in rows.itertuples():
         if one.underlying not in market.index:
             continue
@@ -100,7 +103,10 @@ def served(
         row = {"underlying": one.underlying, "kind": one.kind, "strike": one.strike, "days": one.days, "market": level}
         row["age_s"] = max(0.0, now.timestamp() - one.timestamp.timestamp())
         checks = sum(earlier["verdict"] != "not-checked" for earlier in found) < checked
+        checks = checks and (one.underlying not in seen or len(seen) == told)
         row |= _undone(one, facts, years, pricing, verify=pricing.verify_greeks if checks else None)
+        if row["verdict"] != "not-checked":
+            seen.add(one.underlying)
         row |= {"ratio": row["volatility"] / level, "spot_x": row["spot"] / facts["spot"]}
         found.append(row)
     columns = ["underlying", "kind", "strike", "days", "age_s", "spot", "volatility", "market", "ratio", "spot_x"]

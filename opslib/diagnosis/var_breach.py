@@ -9,7 +9,8 @@ that claims more than it delivers came first.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import Cause, Reason, reason
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 NOW_POINTS = 3  # "now" is the median of the newest points
 QUIET_SHARE = 0.2  # "before" is the median of the quietest part of the window, as far as it is healthy
 HEALTHY_SHARE = 0.8  # of the warning level: a breach that wavers about its level is never so far below it
+DECAY = 0.95  # weight of a return against the next one in the volatility of the prices
+WAYS = ("parametric", "historical", "monte-carlo")  # in which the engine reckons VaR
+AGREES = 1.5  # up to so many times the engine's figure the platform's is trusted: 40 returns make it, in the main
+RECKONED = 1.25  # VaR over position that rose so many times as much as the prices' volatility is another sum
 NO_BASELINE = "a healthy stretch to compare with"
 
 
@@ -39,8 +44,11 @@ def latest(var: pd.DataFrame | None, status: Mapping[str, Any] | None, symbols: 
     return newest
 
 
-def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.DataFrame:
+def growth(var: pd.DataFrame, positions: pd.DataFrame, prices: pd.DataFrame, warning: float) -> pd.DataFrame:
     """How VaR, position and volatility of each symbol compare with the quiet part of the window.
+
+    Volatility is told twice: by VaR over position, where a change of the sum that VaR is made by, or of the net asset
+    value, looks like volatility too; and by the prices, which know nothing of either.
 
     A breach that is older than the window leaves nothing healthy to compare with: the ratios are then nan.
 
@@ -50,24 +58,28 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.Dat
         VaR [% of NAV], a row an observation.
     positions : DataFrame, one column a symbol
         Positions [USD] over the same window.
+    prices : DataFrame, one column a symbol
+        Prices [USD] over the same window.
     warning : float
         The level of the alert [% of NAV]; healthy is what stays `HEALTHY_SHARE` of it and below.
 
     Returns
     -------
     DataFrame, one row a symbol
-        `var` and `position` now, and `var_x`, `position_x`, `volatility_x`: the ratios now to before.
+        `var` and `position` now, and `var_x`, `position_x`, `volatility_x` (VaR over position) and `realised_x` (of the
+        prices): the ratios now to before.
     """
     import numpy as np
     import pandas as pd
 
     held = positions.abs().reindex(var.index, method="nearest")
+    moved = prices.pct_change().pow(2).ewm(alpha=1.0 - DECAY).mean().pow(0.5).reindex(var.index, method="nearest")
     worst = var.max(axis=1)
     quiet = (worst <= worst.quantile(QUIET_SHARE)) & (worst <= HEALTHY_SHARE * warning)
     now, held_now = var.tail(NOW_POINTS).median(), held.tail(NOW_POINTS).median()
-    before = held_before = pd.Series(np.nan, index=var.columns)
+    before = held_before = moved_before = pd.Series(np.nan, index=var.columns)
     if quiet.sum() >= NOW_POINTS:
-        before, held_before = var[quiet].median(), held[quiet].median()
+        before, held_before, moved_before = var[quiet].median(), held[quiet].median(), moved[quiet].median()
     with np.errstate(divide="ignore", invalid="ignore"):
         table = pd.DataFrame(
             {
@@ -76,10 +88,11 @@ def growth(var: pd.DataFrame, positions: pd.DataFrame, warning: float) -> pd.Dat
                 "var_x": now / before,
                 "position_x": held_now / held_before,
                 "volatility_x": (now / held_now) / (before / held_before),
+                "realised_x": moved.tail(NOW_POINTS).median() / moved_before,
             }
         )
     table = table.replace([np.inf, -np.inf], np.nan)
-    table.attrs["evidence"] = [mark for frame in (var, positions) if (mark := frame.attrs.get("evidence"))]
+    table.attrs["evidence"] = [mark for frame in (var, positions, prices) if (mark := frame.attrs.get("evidence"))]
     return table
 
 
@@ -161,47 +174,81 @@ def claims(switches: pd.DataFrame, status: Mapping[str, Any], now: dt.datetime, 
 
 def agreement(
     platform_var: pd.Series,
-    value_at_risk: Callable[..., Any],
-    expected_shortfall: Callable[..., Any],
+    risk: ModuleType,
     positions: pd.Series,
-    returns: pd.DataFrame,
+    prices: pd.DataFrame,
     interval: float,
     nav: float,
+    *,
+    n_scenarios: int = 20_000,
 ) -> pd.DataFrame:
-    """The platform's VaR beside the engine's, two ways, and the expected shortfall.
+    """The platform's VaR beside the engine's, three ways, and the expected shortfall.
 
     Parameters
     ----------
     platform_var : Series
         VaR of each symbol as the platform states it [% of NAV].
-    value_at_risk, expected_shortfall : callable
-        The engine's functions.
+    risk : module
+        `engine.risk`.
     positions : Series
         [USD], by symbol.
-    returns : DataFrame, one column a symbol
+    prices : DataFrame, one column a symbol
+        [USD], a row an observation.
     interval : float
-        Time between two returns [days].
+        Time between two prices [days].
     nav : float
         Net asset value [USD].
+    n_scenarios : int
+        Of the simulation, whose seed is fixed: the same facts give the same figures.
 
     Returns
     -------
     DataFrame, one row a symbol and one for the book
-        `platform`, `parametric`, `historical`, `shortfall`, all in % of NAV, one day, 99 %.
+        `platform`, `parametric`, `historical`, `monte-carlo`, `shortfall`, all in % of NAV, one day, 99 %.
     """
     import pandas as pd
 
     symbols = list(positions.index)
-    facts = {"exposures": positions.to_numpy(), "returns": returns[symbols].to_numpy(), "interval": interval}
+    returns, last = prices[symbols].pct_change().dropna(), prices[symbols].ffill().iloc[-1]
+    facts = {"exposures": positions.to_numpy(), "returns": returns.to_numpy(), "interval": interval}
+    units = (positions / last).to_numpy(float)
+    book = risk.Book.from_columns(id=symbols, underlying=symbols, kind=["spot"] * len(symbols), quantity=units)
+    moves = risk.Scenarios.from_returns(returns, interval=interval)
+    drawn = {"method": "monte-carlo", "decay": DECAY, "n_scenarios": n_scenarios, "seed": 0, "device": "cpu"}
     measures = {
-        "parametric": value_at_risk(**facts, decay=0.95),
-        "historical": value_at_risk(**facts, method="historical"),
-        "shortfall": expected_shortfall(**facts, decay=0.95),
+        "parametric": risk.value_at_risk(**facts, decay=DECAY),
+        "historical": risk.value_at_risk(**facts, method="historical"),
+        "monte-carlo": risk.value_at_risk(book, risk.Market(last.to_dict()), moves, **drawn),
+        "shortfall": risk.expected_shortfall(**facts, decay=DECAY),
     }
     table = pd.DataFrame({name: [*item.standalone, item.total] for name, item in measures.items()}) * 100.0 / nav
     table.insert(0, "platform", [*platform_var.reindex(symbols), float("nan")])
     table.index = pd.Index([*symbols, "book"])
+    table.attrs["evidence"] = [
+        mark for frame in (platform_var, positions, prices) if (mark := frame.attrs.get("evidence"))
+    ]
     return table
+
+
+def doubt(agreement: pd.DataFrame | None, rise: pd.DataFrame | None) -> str:
+    """What is said of the platform's own risk figures where they are in doubt; empty where they are not.
+
+    They are where none of the engine's ways comes near them, and where value at risk rose over what is held while the
+    prices did not: then the net asset value or a parameter of the sum changed.
+    """
+    found = []
+    if agreement is not None:
+        rows = agreement[agreement["platform"].notna()]
+        ratio = rows[list(WAYS)].rdiv(rows["platform"], axis=0).median()
+        if (ratio > AGREES).all() or (ratio < 1.0 / AGREES).all():
+            found.append(f"VaR is {ratio.min():.2f} to {ratio.max():.2f} times the engine's in the median")
+    if rise is not None:
+        by_var, by_prices = _median(rise["volatility_x"]), _median(rise["realised_x"])
+        if by_var > AGREES * by_prices:
+            found.append(
+                f"VaR over position rose {by_var:.2f} times, the volatility of the prices {by_prices:.2f} times"
+            )
+    return f"the platform's risk figures are in doubt, call Risk: {'; '.join(found)}" if found else ""
 
 
 def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
@@ -237,13 +284,13 @@ def single_symbol(rise: pd.DataFrame, models: pd.DataFrame) -> list[Reason]:
 
 def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
     """The market's volatility rose for all, and the estimates follow it."""
-    median = _median(rise["volatility_x"])
-    risen = rise["volatility_x"].dropna()
-    lifted = float((risen > 1.25).mean()) if len(risen) else float("nan")
+    risen = rise[["volatility_x", "realised_x"]].min(axis=1, skipna=False)
+    median, by_var, by_prices = (_median(one) for one in (risen, rise["volatility_x"], rise["realised_x"]))
+    lifted = float((risen.dropna() > 1.25).mean()) if risen.notna().any() else float("nan")
     age, stale_after = _age(volatility)
     reasons = [
         reason(
-            f"volatility is {median:.2f} times what it was in the median",
+            f"volatility is {by_prices:.2f} times what it was by the prices, {by_var:.2f} times by VaR over position",
             median,
             threshold=1.35,
             decisive=1.8,
@@ -256,6 +303,10 @@ def all_symbols(rise: pd.DataFrame, volatility: pd.DataFrame) -> list[Reason]:
             f"the estimates are {age:.1f} s old (stale from {stale_after:g} s)", age, threshold=stale_after, decisive=0
         ),
     ]
+    apart = _median(rise["volatility_x"] / rise["realised_x"])
+    if apart > RECKONED:
+        text = f"VaR over position rose {apart:.2f} times as much as the prices' volatility: the sum changed"
+        reasons.append(reason(text, apart, threshold=RECKONED, decisive=1.0))
     if age > stale_after:
         ratio = float(volatility["ratio"].median())
         text = f"and stand still while realised volatility is {ratio:.2f} times them"

@@ -100,15 +100,18 @@ class Desk:
         if self.positions is not None and market is not None:
             table = large_loss.holdings(self.positions, self.quotes, market, pricing)
         if table is not None and self.served is not None:
-            served = large_loss.served(self.served, table, market, NOW, pricing, checked=3)
+            served = large_loss.served(self.served, table, market, NOW, pricing, checked=12)
         if table is not None and self.hedges is not None:
             ratios = large_loss.ratios(served)
             value = large_loss.revalued(table, self.hedges, market, ratios, pricing, risk, stale_s=STALE_S)
         release = large_loss.release(self.history, NOW)
         hedger = large_loss.hedger(self.book, self.switch, self.log, self.hedges, NOW)
         levels = {"limit_usd": LIMIT, "band_usd": BAND, "stale_s": STALE_S, "hedger_stale_s": HEDGER_S}
-        facts = {"served": served, "valuation": value, "release": release, "limit_usd": LIMIT, "window_s": WINDOW_S}
-        case.examine("wrong-greeks", **facts)
+        on_paper = None
+        if value is not None and self.book is not None:
+            on_paper = large_loss.paper(self.book, value, NOW, HEDGER_S)
+        facts = {"served": served, "valuation": value, "paper": on_paper, "market": market, "release": release}
+        case.examine("wrong-greeks", **facts, limit_usd=LIMIT, window_s=WINDOW_S, stale_s=STALE_S)
         case.examine("stale-market-data", market=market, stale_s=STALE_S)
         seen = {"valuation": value, "market": market, "hedger": hedger, **levels}
         case.examine("market-move-hedged", **seen)

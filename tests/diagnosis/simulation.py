@@ -12,12 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from engine import risk
 from engine.volatility import realised_volatility
 from opslib.diagnosis import Diagnosis, Verdict, circuit_breaker, model_switching, var_breach
 from sandbox.crypto import config
 from sandbox.crypto.changes import CHANGES
 from sandbox.crypto.decoys import decoys
-from sandbox.crypto.parameters import STEP_DAYS, STEP_S, SYMBOLS
+from sandbox.crypto.parameters import NAV_USD, STEP_DAYS, STEP_S, SYMBOLS
 from sandbox.crypto.platform import Platform, when
 from sandbox.crypto.status import status as status_of
 from sandbox.faults import circuit_breaker as circuit_breaker_faults
@@ -28,6 +29,7 @@ WARNING = 1.8
 STALE_AFTER_S = 3.0
 START_MS = 1_790_000_000_000
 MOST_STEPS = 240
+MISRECKONED_STEPS = 40
 FAULTS = {
     "circuit-breaker": circuit_breaker_faults.STEPS,
     "model-switching": model_switching_faults.STEPS,
@@ -197,8 +199,8 @@ def likely(verdict: Verdict) -> list[str]:
     return [item.key for item in verdict.causes if item.likelihood > 0.5]
 
 
-def diagnose(scene: Scene) -> Verdict:
-    """What the playbook concludes from the same facts."""
+def diagnose(scene: Scene, *, misreckoned: float = 1.0) -> Verdict:
+    """What the playbook concludes from the same facts; VaR of the last 10 s may be told so many times too large."""
     platform, now = scene.platform, dt.datetime.fromtimestamp(scene.now_ms / 1000, dt.UTC)
     records = list(platform.history)
     times = pd.to_datetime([record.at_ms for record in records], unit="ms", utc=True)
@@ -207,6 +209,7 @@ def diagnose(scene: Scene) -> Verdict:
         return pd.DataFrame([getattr(record, field) for record in records], index=times, columns=list(SYMBOLS))
 
     var, positions, prices = series("var_pct"), series("position_size_usd"), series("price")
+    var.iloc[-MISRECKONED_STEPS:] *= misreckoned
     realised = pd.Series(
         {symbol: realised_volatility(prices[symbol].tail(120), STEP_DAYS, decay=0.95) for symbol in SYMBOLS}
     )
@@ -220,12 +223,15 @@ def diagnose(scene: Scene) -> Verdict:
         columns=["time", "symbol", "to"],
     )
     status = {"symbols": {name: _symbol(platform, place) for place, name in enumerate(SYMBOLS)}}
-    rise = var_breach.growth(var, positions, WARNING)
+    rise = var_breach.growth(var, positions, prices, WARNING)
     volatility = var_breach.estimates(hash_, realised, now, list(SYMBOLS), STALE_AFTER_S)
     models = var_breach.claims(switches, status, now, 300.0)
     case = Diagnosis(SimpleNamespace(unseen=[]), var_breach.CAUSES)
     latest = var.iloc[-1]
-    case.confirm(latest.max() > WARNING, f"VaR of {latest.idxmax()} is {latest.max():.2f} % of NAV", var)
+    agreement = var_breach.agreement(latest, risk, positions.iloc[-1], prices, STEP_DAYS, NAV_USD)
+    doubt = var_breach.doubt(agreement, rise)
+    symptom = f"VaR of {latest.idxmax()} is {latest.max():.2f} % of NAV" + (f"; {doubt}" if doubt else "")
+    case.confirm(latest.max() > WARNING, symptom, var)
     case.examine("single-symbol", rise=rise, models=models)
     case.examine("all-symbols", rise=rise, volatility=volatility)
     case.examine("after-model-switch", rise=rise, models=models)

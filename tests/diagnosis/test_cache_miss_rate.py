@@ -274,6 +274,38 @@ def test_the_release_to_blame_is_recent() -> None:
     assert cache_miss_rate.culprit(None, NOW, 1800) is None
 
 
+def test_a_release_is_to_blame_only_where_the_misses_follow_it() -> None:
+    def history(age_s: float) -> pd.DataFrame:
+        created = [pd.Timestamp(NOW) - pd.Timedelta(seconds=age) for age in (age_s, 9000)]
+        told = {"revision": [4, 3], "current": [True, False], "created": created, "change_cause": ["new", "old"]}
+        return pd.DataFrame(told).assign(changes="env")
+
+    def rate(began_s: float, *, slow_s: float = 30.0) -> pd.DataFrame:
+        ages = range(900, -1, -5)
+        falls = [min(1.0, max(0.0, (began_s - age) / slow_s)) for age in ages]
+        times = [pd.Timestamp(NOW) - pd.Timedelta(seconds=age) for age in ages]
+        return pd.DataFrame(
+            {"found": [95.0 - 0.3 * (age % 4) - 90.0 * fall for age, fall in zip(ages, falls, strict=True)]},
+            index=times,
+        )
+
+    def blamed(release_s: float, found: pd.DataFrame | None, alert_s: float | None = None) -> bool:
+        alert_at = None if alert_s is None else NOW - dt.timedelta(seconds=alert_s)
+        began = cache_miss_rate.onset(found, 50.0, alert_at, NOW)
+        return cache_miss_rate.culprit(history(release_s), NOW, 1800, began, 300.0) is not None
+
+    assert blamed(150, rate(120))
+    assert blamed(400, rate(300, slow_s=280))
+    assert not blamed(1500, rate(120))  # all was well for 23 minutes after it
+    assert not blamed(60, rate(120))  # it came later
+    assert blamed(1000, rate(1000, slow_s=1))  # nobody saw when all was well
+    assert not blamed(600, rate(1000, slow_s=1))
+    assert blamed(600, None)
+    assert blamed(600, None, 500)
+    assert not blamed(400, None, 500)
+    assert blamed(150, rate(120).iloc[:0])
+
+
 def test_the_services_own_counters_tell_where_prometheus_is_away() -> None:
     def look(at: float, started: float, hits: int, misses: int) -> tuple[dt.datetime, dict[str, Any]]:
         stats = {"cache": {"hits": hits, "misses": misses}, "uptime_s": round(at - started, 1)}

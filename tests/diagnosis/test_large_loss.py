@@ -10,6 +10,8 @@ import pytest
 
 from engine import pricing
 from opslib.diagnosis import Verdict, large_loss
+from sandbox.derivatives.market import UNDERLYINGS
+from sandbox.derivatives.service.release import Release
 from tests.diagnosis.book import BAND, LIMIT, NOW, WINDOW_S, Desk, Happening, happening, play
 
 CAUSES = ("wrong-greeks", "stale-market-data", "market-move-hedged", "market-move-hedge-missed")
@@ -25,6 +27,39 @@ def test_the_cause_is_named_alone(cause: str, seed: int) -> None:
     verdict = play(happening(cause, seed), seed).diagnose()
     assert (verdict.cause, likely(verdict)) == (cause, {cause}), verdict
     assert verdict.confidence > 0.8
+
+
+@pytest.mark.parametrize("recent", [True, False])
+@pytest.mark.parametrize(("names", "by"), [(["SPX"], -1.0), (["XOM", "TSLA", "GLD"], -0.6), (list(UNDERLYINGS), -0.2)])
+def test_wrong_dividends_are_wrong_greeks_at_usual_volatilities(names: list[str], by: float, recent: bool) -> None:
+    given = {name: one.dividend + (by if name in names else 0.0) for name, one in UNDERLYINGS.items()}
+    desk = play(Happening(release=Release("2.5.1", dividends=given)), 1)
+    if not recent:
+        desk.history = None
+    verdict = desk.diagnose()
+    assert (verdict.cause, likely(verdict)) == ("wrong-greeks", {"wrong-greeks"}), verdict
+    assert verdict.confidence > 0.8
+    assert "USD less than is reported" in verdict.causes[0].because
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cause", CAUSES[1:])
+def test_a_loss_that_is_there_apart_from_the_service_speaks_against_its_model(cause: str, seed: int) -> None:
+    desk = play(happening(cause, seed), seed)
+    clear = next(item for item in desk.diagnose().causes if item.key == "wrong-greeks")
+    assert clear.likelihood < 0.04
+    assert "than is reported (moves meanwhile: up to" in clear.because
+
+
+def test_a_report_that_is_old_is_not_compared() -> None:
+    desk = play(happening("wrong-greeks", 0), 0)
+    assert desk.book is not None
+    desk.book["time"] -= 60.0
+    verdict = desk.diagnose()
+    assert desk.value is not None
+    assert math.isnan(large_loss.paper(desk.book, desk.value, NOW, 15.0).usd)
+    assert verdict.cause == "wrong-greeks"
+    assert "than is reported" not in verdict.causes[0].because
 
 
 def test_a_healthy_desk_has_no_cause() -> None:
@@ -90,7 +125,7 @@ def test_greeks_that_are_not_those_of_their_price_are_wrong() -> None:
     assert desk.served is not None
     desk.served["gamma"] *= 100.0
     because = next(item.because for item in desk.diagnose().causes if item.key == "wrong-greeks")
-    assert "3 of 3 served results are not Black-Scholes'" in because
+    assert "12 of 12 served results are not Black-Scholes'" in because
 
 
 def test_a_roll_out_that_is_half_done_is_seen() -> None:

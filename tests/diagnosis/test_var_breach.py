@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from engine import risk
+from opslib.diagnosis import var_breach
+from sandbox.crypto.parameters import NAV_USD, STEP_DAYS, SYMBOLS
 from sandbox.faults.catalogue import FAULTS
 from tests.diagnosis import simulation
 from tests.seeds import seeds
@@ -23,6 +26,7 @@ def test_the_cause_is_named_first_and_alone(fault: str, seed: int) -> None:
     assert verdict.confirmed
     assert verdict.cause == fault.split("/")[1]
     assert likely == [verdict.cause]
+    assert "in doubt" not in verdict.summary
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,36 @@ def test_volatility_of_one_symbol_alone_is_none_of_these() -> None:
     verdict = simulation.diagnose(scene)
     assert verdict.cause == "none-of-these"
     assert "SOL-USD" in verdict.summary
+
+
+@pytest.mark.parametrize("seed", seeds(4))
+def test_value_at_risk_that_doubles_while_prices_stay_calm_is_none_of_these(seed: int) -> None:
+    scene = simulation.scene(40 + seed)
+    scene.advance(60)
+    verdict = simulation.diagnose(scene, misreckoned=2.4)  # as by half the net asset value, or another parameter
+    assert verdict.confirmed
+    assert verdict.cause == "none-of-these", verdict
+    told = next(item for item in verdict.causes if item.key == "all-symbols")
+    assert told.likelihood < 0.1
+    assert "by the prices, 2." in told.because
+    assert "the platform's risk figures are in doubt, call Risk: VaR is" in verdict.summary
+    assert "VaR over position rose 2." in verdict.summary
+
+
+def test_value_at_risk_is_reckoned_three_ways_that_agree_on_a_calm_market() -> None:
+    scene = simulation.scene(3)
+    scene.advance(60)
+    var, positions, prices = (simulation.history(scene, name) for name in ("var_pct", "position_size_usd", "price"))
+    facts = (var.iloc[-1], risk, positions.iloc[-1], prices, STEP_DAYS, NAV_USD)
+    table = var_breach.agreement(*facts)
+    assert list(table.columns) == ["platform", "parametric", "historical", "monte-carlo", "shortfall"]
+    assert list(table.index) == [*SYMBOLS, "book"]
+    assert (table["monte-carlo"] / table["parametric"]).to_numpy() == pytest.approx(1.0, abs=0.1)
+    assert (table["historical"] / table["parametric"]).to_numpy() == pytest.approx(1.0, abs=0.4)
+    assert table.equals(var_breach.agreement(*facts))
+    assert var_breach.doubt(table, None) == ""
+    apart = table.assign(platform=table["platform"] / 3.0)
+    assert "VaR is 0.3" in var_breach.doubt(apart, None)
 
 
 def test_a_position_that_fills_its_usual_limit_is_still_the_cause() -> None:
