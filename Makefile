@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.8
+SEEDS ?= 1 2 3
+DECOYS ?= 2
+HEALTHY ?= 20
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test soak packages gameday golden bench lock clean
@@ -42,8 +45,8 @@ soak: .venv/ready packages  ## fifty rounds of kills, five hundred kernels, a da
 packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
 	@sh .ci/packages
 
-gameday: .venv/ready packages  ## every fault of the sandbox, and a score of what the playbooks named; ONLY='var-breach/*' for some
-	@$(BIN)/runbook gameday $(if $(ONLY),--only '$(ONLY)')
+gameday: .venv/ready packages  ## every fault with each of SEEDS="1 2 3", and docs/gameday.md of it; hours, goes on when cut off; ONLY='var-breach/*' for some, no page
+	@$(BIN)/runbook gameday --seeds '$(SEEDS)' --decoys $(DECOYS) --healthy $(HEALTHY) --pairs --unlisted $(if $(ONLY),--only '$(ONLY)',--page)
 
 golden: .venv/ready  ## the golden records of tests/golden anew; RENEW=1 keeps their evidence, after a change of words
 	@$(BIN)/python -m tests.golden $(if $(RENEW),--renew)

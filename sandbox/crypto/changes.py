@@ -92,6 +92,16 @@ class DeployModel(_Change):
         platform.deploy(self.name, self.version, self.view, self.edge_bps, self.confidence, places, now_ms)
 
 
+class KellyFraction(_Change):
+    """The Kelly fraction in force is set."""
+
+    value: float = Field(gt=0, le=1)
+
+    def apply(self, platform: Platform, now_ms: int) -> None:
+        """Carry it out."""
+        platform.set_kelly(self.value, "portfolio desk", now_ms)
+
+
 class SwitchOnce(_Change):
     """One symbol is given to another model."""
 
@@ -202,6 +212,7 @@ CHANGES: dict[str, type[Any]] = {
     "position-limit": PositionLimit,
     "edge-gain": EdgeGain,
     "deploy-model": DeployModel,
+    "kelly-fraction": KellyFraction,
     "switch-once": SwitchOnce,
     "miss-feed": MissFeed,
     "market-volume": MarketVolume,

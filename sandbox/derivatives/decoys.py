@@ -32,6 +32,18 @@ def _slow_query(access: Access, rng: random.Random) -> None:
         connection.execute(queries("noise").slow_once, {"step": rng.randint(2, 9)})
 
 
+def _slow_look(access: Access, rng: random.Random) -> None:
+    """Somebody counts the service's own table in a slow way, once; who waits for a lock gives up at once."""
+    with access.database(timeout_s=2.0) as connection:
+        connection.execute(queries("noise").slow_look, {"step": rng.randint(2, 9)})
+
+
+def _review_service(access: Access, rng: random.Random) -> None:
+    """The owners of the service are noted on its Deployment: it was changed, and its pods stay as they are."""
+    noted = {"owners-reviewed": f"{rng.getrandbits(32):08x}"}
+    access.kube.patch("deployment", "derivatives-api", {"metadata": {"annotations": noted}})
+
+
 def _restart_elsewhere(access: Access, _rng: random.Random) -> None:
     """The exporters are restarted, which nothing that is asked depends on."""
     access.kube("rollout", "restart", "deployment/exporters")
@@ -52,6 +64,8 @@ def _bad_request(access: Access, rng: random.Random) -> None:
 _KINDS: tuple[Callable[[Access, random.Random], None], ...] = (
     _annotate_deployment,
     _slow_query,
+    _slow_look,
+    _review_service,
     _restart_elsewhere,
     _slow_command,
     _bad_request,
@@ -59,7 +73,7 @@ _KINDS: tuple[Callable[[Access, random.Random], None], ...] = (
 
 
 def decoys(rng: random.Random, count: int) -> list[Decoy]:
-    """Return `count` harmless events: a rollout beside, a slow query or command, a restarted pod, a bad request."""
+    """Return `count` harmless events: a rollout beside, a note on the service, a slow query, a bad request."""
     order: list[Callable[[Access, random.Random], None]] = []
     while len(order) < count:
         order += rng.sample(_KINDS, len(_KINDS))

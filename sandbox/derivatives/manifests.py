@@ -17,6 +17,7 @@ __all__ = [
     "api",
     "dump",
     "everything",
+    "housekeeping",
     "migration",
     "namespace",
     "postgres",
@@ -114,6 +115,11 @@ def report(workers: int) -> Document:
 def migration(column: str, look_s: int) -> Document:
     """Another team's change of a table, which gets a column; it looks after it every so many seconds."""
     return _job("schema-migration", "migration", column, str(look_s))
+
+
+def housekeeping(pattern: str, pause_s: float) -> Document:
+    """Another team's clean-up of the cache, which removes what is named so, and again after so many seconds."""
+    return _job("housekeeping", "remove", pattern, str(pause_s))
 
 
 def dump(setup: Setup, node: str, size_mib: int, day: int) -> Document:

@@ -1,7 +1,8 @@
-"""Jobs of other teams on the platform's database: `python -m sandbox.derivatives.report WHAT [WORDS]`.
+"""Jobs of other teams on the platform's stores: `python -m sandbox.derivatives.report WHAT [WORDS]`.
 
 `connections N` opens a connection a worker and keeps them all; `migration COLUMN S` adds a column and does not commit,
-but looks every S seconds whether it may; `dump FILE N` writes a file of N MiB, and waits for room where there is none.
+but looks every S seconds whether it may; `dump FILE N` writes a file of N MiB, and waits for room where there is none;
+`remove PATTERN S` removes keys of the cache every S seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 from psycopg import sql
 
 from sandbox.derivatives.sql import queries
@@ -75,6 +77,20 @@ def _dump(path: Path, size_mib: int) -> None:
         time.sleep(60.0)
 
 
+def _remove(pattern: str, pause_s: float) -> None:
+    """Remove keys, again and again."""
+    client = redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5.0, client_name="housekeeping")
+    while True:
+        try:
+            keys = list(client.scan_iter(pattern, count=2000))
+            for start in range(0, len(keys), 1000):
+                client.unlink(*keys[start : start + 1000])
+            _log.info("%d keys removed", len(keys))
+        except redis.RedisError as problem:
+            _log.warning("keys are removed later: %s", str(problem).strip())
+        time.sleep(pause_s)
+
+
 def main() -> None:
     """Run a job, for ever."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -82,6 +98,8 @@ def main() -> None:
         _keep(int(sys.argv[2]))
     elif sys.argv[1] == "dump":
         _dump(Path(sys.argv[2]), int(sys.argv[3]))
+    elif sys.argv[1] == "remove":
+        _remove(sys.argv[2], float(sys.argv[3]))
     else:
         _migrate(sys.argv[2], float(sys.argv[3]))
 

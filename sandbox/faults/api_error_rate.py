@@ -18,7 +18,7 @@ from sandbox.faults.fault import Fault
 from sandbox.faults.on_derivatives import demand, deploy, fault
 from sandbox.progress import Progress
 
-__all__ = ["FAULTS"]
+__all__ = ["FAULTS", "database_down"]
 
 
 def cuda_out_of_memory(access: Access, rng: random.Random, _progress: Progress) -> None:

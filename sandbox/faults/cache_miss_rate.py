@@ -10,7 +10,7 @@ from sandbox.faults.fault import Fault
 from sandbox.faults.on_derivatives import deploy, fault
 from sandbox.progress import Progress
 
-__all__ = ["FAULTS"]
+__all__ = ["FAULTS", "missed"]
 
 
 def memory_full(access: Access, rng: random.Random, _progress: Progress) -> None:
@@ -48,14 +48,15 @@ def key_pattern_changed(access: Access, rng: random.Random, progress: Progress) 
     deploy(access, Release(f"2.4.{rng.randint(1, 9)}", cache_key=key, cache_ttl_s=60), "keys of version 2")
 
 
-def _missed(access: Access) -> str | None:
+def missed(access: Access) -> str | None:
+    """Whether less than half of what is asked for is found."""
     value = access.value("derivatives_cache_hit_pct")
     return f"{value:.0f} % of cached Greeks are found" if value is not None and value < 50.0 else None
 
 
 FAULTS: dict[str, Fault] = {
-    "cold-after-restart": fault(cold_after_restart, _missed, 90.0),
-    "key-pattern-changed": fault(key_pattern_changed, _missed, 90.0),
-    "keys-expiring": fault(keys_expiring, _missed, 90.0),
-    "memory-full": fault(memory_full, _missed, 90.0),
+    "cold-after-restart": fault(cold_after_restart, missed, 90.0),
+    "key-pattern-changed": fault(key_pattern_changed, missed, 90.0),
+    "keys-expiring": fault(keys_expiring, missed, 90.0),
+    "memory-full": fault(memory_full, missed, 90.0),
 }

@@ -19,8 +19,9 @@ from sandbox.faults import (
     var_breach,
 )
 from sandbox.faults.fault import Fault
+from sandbox.faults.unlisted import UNLISTED
 
-__all__ = ["FAULTS", "Fault"]
+__all__ = ["FAULTS", "PAIRS", "UNLISTED", "Fault", "parts"]
 
 _RUNBOOKS: dict[str, dict[str, Fault]] = {
     "api-error-rate": api_error_rate.FAULTS,
@@ -39,3 +40,22 @@ _RUNBOOKS: dict[str, dict[str, Fault]] = {
 FAULTS: dict[str, Fault] = {
     f"{runbook}/{cause}": fault for runbook, faults in sorted(_RUNBOOKS.items()) for cause, fault in faults.items()
 }
+
+PAIRS: tuple[str, ...] = (
+    "api-error-rate/slow-database+stale-cache",
+    "cache-miss-rate/key-pattern-changed+memory-full",
+    "dashboard-no-data/datasource-wrong+module-missing",
+    "greeks-latency/gpu-unavailable+high-load",
+    "redis-latency/slow-commands+too-many-clients",
+    "var-breach/stale-volatility+single-symbol",
+)
+"""Two at once that a game day plays: neither hides the other, and both show before the alert comes.
+
+They are made in this order, what takes longer to show first.
+"""
+
+
+def parts(name: str) -> list[str]:
+    """The faults of `RUNBOOK/CAUSE`, and of several at once, `RUNBOOK/CAUSE+CAUSE`."""
+    runbook, _, causes = name.partition("/")
+    return [f"{runbook}/{cause}" for cause in causes.split("+")]

@@ -9,7 +9,7 @@ from typing import Any
 from opslib.settings import Settings
 from sandbox import platforms
 from sandbox.errors import NotVisible, UnknownFault
-from sandbox.faults.catalogue import FAULTS
+from sandbox.faults.catalogue import FAULTS, UNLISTED, parts
 from sandbox.faults.fault import Fault
 from sandbox.progress import Progress, quiet
 
@@ -33,7 +33,8 @@ def break_(
     ----------
     settings : Settings
     fault : str
-        `RUNBOOK/CAUSE`, a key of `sandbox.faults.FAULTS`.
+        `RUNBOOK/CAUSE`, a key of `sandbox.faults.FAULTS` or `UNLISTED`; several at once: `RUNBOOK/CAUSE+CAUSE`, made
+        in this order, each as it is alone.
     platform : str, optional
         Must be the one that the fault breaks.
     seed : int
@@ -55,14 +56,11 @@ def break_(
     NotVisible
         The fault did not show in time.
     """
-    if fault not in FAULTS:
-        near = [name for name in FAULTS if name.startswith(f"{fault.partition('/')[0]}/")]
-        said = f"there are {', '.join(near)}" if near else "`runbook sandbox faults` lists those there are"
-        raise UnknownFault(f"there is no fault {fault!r}; {said}")
-    chosen = FAULTS[fault]
-    if platform not in (None, chosen.platform):
-        raise UnknownFault(f"{fault} is a fault of {chosen.platform}, not of {platform}")
-    broken = platforms.find(chosen.platform)
+    chosen = {name: _find(name) for name in parts(fault)}
+    (on,) = {one.platform for one in chosen.values()}  # those of a playbook are all of one platform
+    if platform not in (None, on):
+        raise UnknownFault(f"{fault} is a fault of {on}, not of {platform}")
+    broken = platforms.find(on)
     broken.verify(settings)
     chance = random.Random(f"noise {fault} {seed}")  # its own, so that a fault is the same with and without noise
     noise = broken.decoys(chance, decoys)
@@ -70,18 +68,19 @@ def break_(
     begun = time.monotonic()
     for happen in noise[:before]:
         happen(settings)
-    chosen.inject(settings, random.Random(f"{fault} {seed}"), progress)
+    for name, one in chosen.items():
+        one.inject(settings, random.Random(f"{name} {seed}"), progress)
     for happen in noise[before:]:
         happen(settings)
-    shows = _wait(settings, chosen, progress)
+    shows = [_wait(settings, one, progress) for one in chosen.values()]
     return {
         "fault": fault,
         "seed": seed,
         "decoys": decoys,
-        "platform": chosen.platform,
+        "platform": on,
         "visible_after_s": round(time.monotonic() - begun, 2),
-        "shows": shows,
-        **chosen.figures(settings),
+        "shows": "; and ".join(dict.fromkeys(shows)),
+        **next(iter(chosen.values())).figures(settings),
     }
 
 
@@ -113,6 +112,21 @@ def heal(settings: Settings, platform: str | None = None, *, progress: Progress 
     running = [one for one in platforms.PLATFORMS.values() if one.status(settings) is not None]
     told = [one.heal(settings, progress=progress) for one in running or [platforms.find("crypto")]]
     return told[0] if len(told) == 1 else {"healthy": True, "platforms": told}
+
+
+def _find(name: str) -> Fault:
+    """The fault of that name.
+
+    Raises
+    ------
+    UnknownFault
+    """
+    found = FAULTS.get(name) or UNLISTED.get(name)
+    if found is None:
+        near = [one for one in FAULTS if one.startswith(f"{name.partition('/')[0]}/")]
+        said = f"there are {', '.join(near)}" if near else "`runbook sandbox faults` lists those there are"
+        raise UnknownFault(f"there is no fault {name!r}; {said}")
+    return found
 
 
 def _wait(settings: Settings, fault: Fault, progress: Progress) -> str:

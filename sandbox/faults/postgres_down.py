@@ -17,7 +17,9 @@ from sandbox.faults.fault import Fault
 from sandbox.faults.on_derivatives import fault
 from sandbox.progress import Progress
 
-__all__ = ["FAULTS"]
+__all__ = ["FAULTS", "NO_POD", "unreachable"]
+
+NO_POD = "there is no pod"
 
 _ROWS = 40_000
 _FULL_S = 90.0
@@ -81,7 +83,7 @@ def _change(access: Access, pod: dict[str, Any]) -> None:
     access.kube("delete", "pod", "postgres-0", "--wait=false", "--grace-period=2")
 
 
-def _away(access: Access) -> tuple[bool, str]:
+def unreachable(access: Access) -> tuple[bool, str]:
     """Whether the database does not answer, and what its pod says."""
     try:
         with access.database() as connection:
@@ -92,7 +94,7 @@ def _away(access: Access) -> tuple[bool, str]:
         return False, ""
     pods = access.kube.pods("postgres")
     if not pods:
-        return True, "there is no pod"
+        return True, NO_POD
     status = pods[0].get("status", {})
     containers = status.get("containerStatuses", [])
     reasons = [
@@ -104,13 +106,13 @@ def _away(access: Access) -> tuple[bool, str]:
 
 
 def _crashes(access: Access) -> str | None:
-    away, words = _away(access)
+    away, words = unreachable(access)
     crashed = any(word in words for word in ("Error", "OOMKilled", "CrashLoopBackOff"))
     return f"the database does not answer; its pod: {words}" if away and crashed else None
 
 
 def _waits(access: Access) -> str | None:
-    away, words = _away(access)
+    away, words = unreachable(access)
     return f"the database does not answer; its pod: {words}" if away and words.startswith("Pending") else None
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from opslib.commands.output import err, out, print_json, print_table, printable, say
-from opslib.settings import Settings
+from opslib.settings import PROJECT, Settings
 from sandbox.progress import Progress
 
 __all__ = ["gameday"]
@@ -24,34 +24,42 @@ _GUESS_S = {True: 75.0, False: 50.0}
 
 def gameday(
     only: Annotated[str | None, typer.Option(metavar="GLOB", help="Only these faults, as 'var-breach/*'.")] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Also chosen pairs of two faults at once.")] = False,
+    unlisted: Annotated[bool, typer.Option("--unlisted", help="Also causes that no playbook knows.")] = False,
     seed: Annotated[int | None, typer.Option(help="Varies targets, intensity and timing; default: any.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Several seeds: each fault once with each.")
+    ] = None,
     decoys: Annotated[int, typer.Option(min=0, max=20, help="True but unrelated events in each round.")] = 0,
     healthy: Annotated[int, typer.Option(min=0, max=100, help="Rounds in which nothing is broken.")] = 3,
     anew: Annotated[bool, typer.Option("--anew", help="Begin again where one was cut off.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="At the end, write docs/gameday.md.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Break everything that can break, let the playbooks run, and score what they name and what their plans do.
 
     One that was cut off goes on where it was when the same is asked for again.
     """
-    from sandbox import faults
     from sandbox.gameday import GameDay, results, stage
-    from sandbox.gameday.rounds import chosen, in_order
+    from sandbox.gameday.rounds import chosen, in_order, platform_of, playable
 
     settings = Settings()
-    names = chosen(faults.FAULTS, only)
+    numbers = _seeds(seed, seeds)
+    if page and not (PROJECT / "docs" / "gameday.md").is_file():
+        raise typer.BadParameter("there is no docs/gameday.md to write: it needs a checkout", param_hint="--page")
+    names = chosen(playable(pairs=pairs, unlisted=unlisted), only)
     asked = {
         "only": only,
-        "seed": random.SystemRandom().randrange(1_000_000) if seed is None else seed,
-        "any_seed": seed is None,
+        "seeds": numbers or [random.SystemRandom().randrange(1_000_000)],
+        "any_seed": not numbers,
         "decoys": decoys,
         "healthy": healthy,
         "faults": names,
         "code": results.code(settings),
     }
     kept = results.begin(stage.folder(settings) / "results.json", asked, anew=anew)
-    of_platform = {name: faults.FAULTS[name].platform for name in names}
-    planned = in_order(of_platform, seed=kept.asked["seed"], healthy=healthy)
+    of_platform = {name: platform_of(name) for name in names}
+    planned = in_order(of_platform, seeds=kept.asked["seeds"], healthy=healthy)
     playbooks = sorted({(platform, name.partition("/")[0]) for name, platform in of_platform.items()})
     waiting = [one for one in planned if one.name not in kept.rounds]
     with _progress(len(planned)) as line:
@@ -67,7 +75,24 @@ def gameday(
                 line.note(_outcome(kept.rounds[one.name]))
     kept.ended = True
     kept.save()
-    _tell(settings, kept, planned, json_)
+    document = _document(settings, kept, planned)
+    if page:
+        from sandbox.gameday import report
+
+        report.publish(PROJECT / "docs", [document])
+    _tell(document, json_)
+
+
+def _seeds(seed: int | None, seeds: str | None) -> list[int]:
+    """The seeds that were asked for, without those that come twice; none: any."""
+    if seed is not None and seeds is not None:
+        raise typer.BadParameter("give either --seed or --seeds", param_hint="--seeds")
+    if seeds is None:
+        return [] if seed is None else [seed]
+    words = seeds.replace(",", " ").split()
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise typer.BadParameter(f"{seeds!r} is not a list of numbers, such as 1,2,3", param_hint="--seeds")
+    return list(dict.fromkeys(map(int, words)))
 
 
 def _left_s(kept: Any, waiting: list[Any]) -> float:
@@ -82,56 +107,72 @@ def _left_s(kept: Any, waiting: list[Any]) -> float:
 
 def _outcome(told: dict[str, Any]) -> str:
     """A round in one line."""
+    from sandbox.gameday.scoreboard import words
+
     if "fault" not in told:
         calm = "no false alarm" if not told["false_alarms"] else f"{told['false_alarms']} FALSE ALARMS"
         return f"{told['round']}: {told['problem'] or calm}"
     if told["missing"]:
-        return f"{told['fault']}: missing, {told['problem']}"
-    named = f"named {told['named'] or 'nothing'}" + ("" if told["correct"] else f" instead of {told['expected']}")
+        return f"{told['round']}: missing, {told['problem']}"
+    named = f"named {words(told['named'])}" + ("" if told["correct"] else f" instead of {words(told['expected'])}")
     times = "" if told["verdict_s"] is None else f", verdict {told['verdict_s']:.1f} s after the alert"
     mended = "" if told["recovery_s"] is None else f", mended within {told['recovery_s']:.0f} s"
-    return f"{told['fault']}: {named}{times}{mended}" + (f" ({told['problem']})" if told["problem"] else "")
+    return f"{told['round']}: {named}{times}{mended}" + (f" ({told['problem']})" if told["problem"] else "")
 
 
-def _tell(settings: Settings, kept: Any, planned: list[Any], json_: bool) -> None:
-    """Write the scoreboard, and print the result."""
+def _document(settings: Settings, kept: Any, planned: list[Any]) -> dict[str, Any]:
+    """What `--json` prints; the scoreboard is written."""
     from sandbox.gameday import scoreboard, stage, summary
 
-    faults = [kept.rounds[one.name] for one in planned if one.fault is not None]
-    calm = [kept.rounds[one.name] for one in planned if one.fault is None]
-    page: Path = stage.folder(settings) / "scoreboard.html"
-    asked = {name: kept.asked[name] for name in ("only", "seed", "decoys")}
+    played: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("faults", "pairs", "unlisted", "healthy")}
+    for one in planned:
+        kind = (
+            "healthy" if one.fault is None else "unlisted" if one.unlisted else "pairs" if one.faults[1:] else "faults"
+        )
+        played[kind].append(kept.rounds[one.name])
+    board: Path = stage.folder(settings) / "scoreboard.html"
+    asked = {name: kept.asked[name] for name in ("only", "seeds", "decoys")}
     document: dict[str, Any] = {
-        "summary": {**summary(faults, calm), **asked, "begun_at": kept.begun_at, "scoreboard": str(page)},
-        "faults": faults,
-        "healthy": calm,
+        "summary": {**summary(**played), **asked, "begun_at": kept.begun_at, "scoreboard": str(board)},
+        **played,
     }
-    scoreboard.write(page, document)
+    scoreboard.write(board, document)
+    return document
+
+
+def _tell(document: dict[str, Any], json_: bool) -> None:
+    """Print the result."""
+    from sandbox.gameday.scoreboard import words
+
     if json_:
         print_json(document)
         return
     told = document["summary"]
     rows = [
         (
-            one["fault"],
+            one["round"],
             "yes" if one["correct"] else "MISSING" if one["missing"] else "NO",
-            one["named"] or "-",
+            words(one["named"], "-"),
             _seconds(one["alert_s"]),
             _seconds(one["verdict_s"]),
             _seconds(one["recovery_s"]),
             "yes" if one["plan_ok"] else "no",
             one["problem"] or "",
         )
-        for one in faults
+        for kind in ("faults", "pairs", "unlisted")
+        for one in document[kind]
     ]
     print_table(["fault", "right", "named", "alert [s]", "verdict [s]", "mended [s]", "plan", "problem"], rows)
     verdict = "-" if told["median_verdict_s"] is None else f"{told['median_verdict_s']:.1f} s"
+    brier = "-" if told["brier"] is None else f"{told['brier']:.3f}"
     say(
-        f"{told['correct']} of {told['n']} named, {told['missing']} without a playbook; {told['false_alarms']} false "
-        f"alarms in {told['healthy']} healthy rounds; median verdict {verdict} after the alert; {told['plans_ok']} "
-        f"plans as needed, {told['harmful']} harmful; Brier score {told['brier']:.3f}; seed {told['seed']}"
+        f"{told['correct']} of {told['n']} named, {told['missing']} without a playbook; {told['pairs_correct']} of "
+        f"{told['pairs']} pairs; {told['unlisted_correct']} of {told['unlisted']} unlisted; {told['false_alarms']} "
+        f"false alarms in {told['healthy']} healthy rounds; median verdict {verdict} after the alert; "
+        f"{told['plans_ok']} plans as needed, {told['harmful']} harmful; Brier score {brier}; "
+        f"seeds {', '.join(map(str, told['seeds']))}"
     )
-    out.print(f"Scoreboard  {page}", markup=False)
+    out.print(f"Scoreboard  {told['scoreboard']}", markup=False)
 
 
 def _seconds(value: float | None) -> str:

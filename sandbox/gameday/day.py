@@ -122,13 +122,13 @@ class GameDay:
         seen = Observed()
         try:
             self.heal(one.platforms)
-            if calm_s := score.calm_s(one.name):
+            if calm_s := score.calm_s(one.fault or ""):
                 self.say(f"leaving it in peace for {calm_s:.0f} s, that its rule compares with")
                 time.sleep(calm_s)
                 self.desk.settle(one.platforms)  # what a busy machine brought meanwhile is over, and another's
             broken_at = dt.datetime.now(dt.UTC)
             self.say("breaking")
-            faults.break_(self.settings, one.name, seed=one.seed, decoys=self.decoys, progress=self.say)
+            faults.break_(self.settings, one.fault or "", seed=one.seed, decoys=self.decoys, progress=self.say)
             seen = self._examined(one, broken_at)
             if seen.plans:
                 self._mended(one, seen, broken_at)
@@ -176,7 +176,7 @@ class GameDay:
                 seen.plans[-1] = self.desk.applied(by, plan)
                 if seen.plans[-1]["state"] != "verified":
                     break
-                if score.goes_on(one.name):
+                if score.goes_on(one.fault or ""):
                     seen.recovery_s = (dt.datetime.now(dt.UTC) - asked).total_seconds()
                     break
                 self.say("waiting until the alert is over")

@@ -1,4 +1,4 @@
-"""What game days showed, as `docs/gameday.md`: `runbook gameday --json > ONE.json`, then this module with the files.
+"""What game days showed, as `docs/gameday.md`: `runbook gameday --page`, or this module with what `--json` printed.
 
 Several game days are read together, of any seeds and platforms: what counts is each fault that was played. What the
 page is made from is kept beside it, in `docs/gameday/`; without a file it is made again from that.
@@ -17,11 +17,22 @@ from typing import Any
 from opslib.settings import PROJECT
 from sandbox.gameday import scoreboard, summary
 
-__all__ = ["page", "reliability"]
+__all__ = ["page", "publish", "reliability"]
+
+MEDIAN_S = 3.0
+"""How long alert to verdict may take in the median [s]."""
+WORST_S = 10.0
+"""How long it may take in any round [s]."""
+HEALTHY = 20
+"""In how many healthy rounds there must be no false alarm."""
+PAIRS = 6
+UNLISTED = 3
+"""How many different ones have to be played."""
 
 _BINS = ((0.0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.0001))
 _IMAGE = Path("images/gameday-reliability.svg")
 _KEPT = Path("gameday")
+_KINDS = ("faults", "pairs", "unlisted", "healthy")
 
 
 def reliability(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -33,9 +44,7 @@ def reliability(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         One an interval of likelihoods in which any lies: `stated` (their mean), `observed` (the share of true ones),
         `n`.
     """
-    stated = [
-        (float(cause["likelihood"]), cause["key"] == one["expected"]) for one in faults for cause in one["causes"]
-    ]
+    stated = [(float(cause["likelihood"]), cause["key"] in _expected(one)) for one in faults for cause in one["causes"]]
     found = []
     for low, high in _BINS:
         within = [(likelihood, true) for likelihood, true in stated if low <= likelihood < high]
@@ -53,44 +62,48 @@ def page(documents: Sequence[Mapping[str, Any]]) -> str:
     documents : sequence of mapping
         As `runbook gameday --json` prints them.
     """
-    faults = [one for document in documents for one in document["faults"] if not one["missing"]]
-    healthy = [one for document in documents for one in document["healthy"]]
-    told = summary(faults, healthy)
-    verdicts = [one["verdict_s"] for one in faults if one["verdict_s"] is not None]
-    seeds = ", ".join(str(seed) for seed in sorted({one["seed"] for one in faults}))
-    decoys = ", ".join(str(number) for number in sorted({one["decoys"] for one in faults}))
+    faults, pairs, unlisted, healthy = (_rounds(documents, kind) for kind in _KINDS)
+    seeds = ", ".join(str(seed) for seed in sorted({one["seed"] for one in [*faults, *pairs, *unlisted]}))
+    decoys = ", ".join(str(number) for number in sorted({one["decoys"] for one in [*faults, *pairs, *unlisted]}))
     lines = [
         "# Game days",
         "",
         "What the playbooks named when the sandbox was broken, and what their plans did: "
         "`runbook gameday` breaks, waits for the alert through Prometheus and Alertmanager, lets the playbook run, "
         "applies its plan as a person with the authority, and waits until the alert is over. "
-        "Made by `python -m sandbox.gameday.report` from what lies in `docs/gameday/`; run a game day of your own to "
-        "see whether it still holds.",
+        "Made by `runbook gameday --page`, or `python -m sandbox.gameday.report`, from what lies in `docs/gameday/`; "
+        "run a game day of your own (`make gameday`) to see whether it still holds.",
         "",
-        *_table(
-            ("", ""),
-            [
-                ("faults played (seeds " + seeds + "; " + decoys + " decoys)", str(told["n"])),
-                ("true cause named", f"{told['correct']} of {told['n']}"),
-                ("plan as needed, and it worked", f"{told['plans_ok']} of {told['n']}"),
-                ("harmful changes / unneeded actions", f"{told['harmful']} / {told['unneeded']}"),
-                ("false alarms", f"{told['false_alarms']} in {told['healthy']} healthy rounds"),
-                ("alert to verdict, median / worst [s]", _pair(verdicts)),
-                ("Brier score (0 best, 1 worst)", "-" if told["brier"] is None else f"{told['brier']:.3f}"),
-            ],
-        ),
+        f"{len(faults)} rounds with a fault, {len(pairs)} with two at once, {len(unlisted)} with a cause that no "
+        f"playbook knows; seeds {seeds or '-'}; {decoys or '-'} decoys in each.",
+        "",
+        *_table(("figure", "bound", "is", ""), _figures(faults, pairs, unlisted, healthy)),
         "",
         "## Named against broken",
         "",
         "A row is what was broken, a column what was named.",
     ]
-    for matrix in scoreboard.matrices(faults):
+    for matrix in scoreboard.matrices([*faults, *unlisted]):
         rows = [(cause, *(str(count or "·") for count in counts)) for cause, counts in matrix["rows"]]
         lines += ["", f"### {matrix['runbook']}", "", *_table(("broken", *matrix["columns"]), rows)]
-    wrong = [one for one in faults if not one["correct"] or not one["plan_ok"] or one["problem"]]
-    if wrong:
-        lines += ["", "## What went wrong", "", *_table(("fault", "seed", "named", "what"), map(_wrong, wrong))]
+    if pairs:
+        lines += [
+            "",
+            "## Two at once",
+            "",
+            "Both causes have to be given more than one half.",
+            "",
+            *_table(("broken", "seed", "above one half", "both"), map(_both, pairs)),
+        ]
+    wrong = [(one, said) for one in [*faults, *pairs, *unlisted] if (said := _wrong(one))]
+    fooled = [(one, said) for one in healthy if (said := _fooled(one))]
+    if wrong or fooled:
+        rows = [
+            (one["fault"], str(one["seed"]), scoreboard.words(one["named"]), _cell("; ".join(said)))
+            for one, said in wrong
+        ]
+        rows += [(one["round"], str(one["seed"]), "", _cell("; ".join(said))) for one, said in fooled]
+        lines += ["", "## What went wrong", "", *_table(("round", "seed", "named", "what"), rows)]
     return "\n".join(
         [
             *lines,
@@ -105,19 +118,97 @@ def page(documents: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _rounds(documents: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    """The rounds of a kind; those without a playbook are left out."""
+    return [one for document in documents for one in document.get(kind, ()) if not one.get("missing")]
+
+
+def _expected(one: Mapping[str, Any]) -> list[str]:
+    """The causes that were to be named."""
+    return [one["expected"]] if isinstance(one["expected"], str) else list(one["expected"])
+
+
+def _figures(
+    faults: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    unlisted: Sequence[Mapping[str, Any]],
+    healthy: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, str, str, str]]:
+    """Each figure: what it is, its bound, its value, and whether it is met; what was not played is not met."""
+    told = summary(faults, healthy, pairs, unlisted)
+    kinds = [len({one["fault"] for one in some}) for some in (pairs, unlisted)]
+    median, worst, brier = told["median_verdict_s"], told["worst_verdict_s"], told["brier"]
+
+    def all_of(right: int, played: int) -> tuple[str, bool]:
+        return f"{right} of {played}", bool(played) and right == played
+
+    both, none = all_of(told["pairs_correct"], told["pairs"]), all_of(told["unlisted_correct"], told["unlisted"])
+    calm = told["false_alarms"] == 0 and len(healthy) >= HEALTHY
+    rows = [
+        ("true cause named first", "all", *all_of(told["correct"], told["n"])),
+        ("plan as the seed demands, applied, alert over", "all", *all_of(told["plans_ok"], told["n"])),
+        ("harmful changes", "0", str(told["harmful"]), bool(told["n"]) and told["harmful"] == 0),
+        ("unneeded actions", "0", str(told["unneeded"]), bool(told["n"]) and told["unneeded"] == 0),
+        ("false alarms", f"0 in at least {HEALTHY} healthy rounds", f"{told['false_alarms']} in {len(healthy)}", calm),
+        ("alert to verdict, median [s]", f"< {MEDIAN_S:g}", _seconds(median), median is not None and median < MEDIAN_S),
+        ("alert to verdict, worst [s]", f"< {WORST_S:g}", _seconds(worst), worst is not None and worst < WORST_S),
+        (f"both of two at once above one half ({kinds[0]} pairs)", f"all of {PAIRS} pairs", both[0],
+         both[1] and kinds[0] >= PAIRS),
+        (f"`none-of-these` of a cause that is not listed ({kinds[1]} causes)", f"all of {UNLISTED} causes", none[0],
+         none[1] and kinds[1] >= UNLISTED),
+    ]  # fmt: skip
+    found = [(name, bound, value, "met" if met else "**not met**") for name, bound, value, met in rows]
+    return [*found, ("Brier score (0 best, 1 worst)", "", "-" if brier is None else f"{brier:.3f}", "")]
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _both(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    stated = [f"{cause['key']} {cause['likelihood']:.2f}" for cause in one["causes"] if cause["key"] in one["named"]]
+    return (
+        one["fault"],
+        str(one["seed"]),
+        ", ".join(stated) or scoreboard.NOTHING,
+        "yes" if one["correct"] else "**no**",
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "/").split())
+
+
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
     heads = list(head)
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
 
-def _pair(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} / {max(values):.1f}" if values else "-"
+def _wrong(one: Mapping[str, Any]) -> list[str]:
+    """What of a round was not as it should be, in words; nothing where all was."""
+    expected = " + ".join(_expected(one))
+    found = [] if one["correct"] else [f"{expected} was not named"]
+    if one["problem"]:
+        found.append(one["problem"])
+    if not one["plan_ok"]:
+        found.append(f"plan {', '.join(one['plan']) or 'none'}: {one['plan_state'] or 'not made'}")
+    found += [f"{name} is lacking" for name in one["lacking"]]
+    found += [f"harmful: {name}" for name in one["harm"]]
+    found += [f"unneeded: {name}" for name in one["not_needed"]]
+    if one["verdict_s"] is not None and one["verdict_s"] >= WORST_S:
+        found.append(f"the verdict took {one['verdict_s']:.1f} s")
+    return found
 
 
-def _wrong(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    plan = "" if one["plan_ok"] else f"plan {', '.join(one['plan']) or 'none'}: {one['plan_state'] or 'not made'}"
-    said = "; ".join(filter(None, (one["problem"], plan))).replace("|", "/")
-    return one["fault"], str(one["seed"]), one["named"] or "nothing", said or "the wrong cause"
+def _fooled(one: Mapping[str, Any]) -> list[str]:
+    """What a healthy round showed that it should not, in words."""
+    found = [f"alert {name}" for name in one["alerts"]]
+    found += [
+        f"{run['runbook']} found {run['cause'] or 'something'}{' and made a plan' * run['plan']}"
+        for run in one["runs"]
+        if run["confirmed"] or run["cause"] or run["plan"]
+    ]
+    return [*found, *([one["problem"]] if one["problem"] else [])]
 
 
 def _draw(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
@@ -153,6 +244,19 @@ def _keep(docs: Path, document: Mapping[str, Any]) -> None:
     place.write_text(json.dumps({**document, "summary": facts}, indent=1) + "\n", "utf-8")
 
 
+def publish(docs: Path, documents: Iterable[Mapping[str, Any]]) -> bool:
+    """Keep game days beside the page, and make page and picture anew from all that are kept; whether there are any."""
+    for document in documents:
+        _keep(docs, document)
+    everything = kept(docs)
+    if not everything:
+        return False
+    broken = [one for kind in _KINDS[:3] for one in _rounds(everything, kind)]
+    _draw(docs / _IMAGE, reliability(broken))
+    (docs / "gameday.md").write_text(page(everything), "utf-8")
+    return True
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write the page and its picture."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.gameday.report", description=__doc__)
@@ -160,16 +264,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, default=PROJECT / "docs", help="the folder of the page")
     asked = parser.parse_args(arguments)
     try:
-        for path in asked.documents:
-            _keep(asked.docs, json.loads(path.read_text("utf-8")))
-        documents = kept(asked.docs)
+        made = publish(asked.docs, [json.loads(path.read_text("utf-8")) for path in asked.documents])
     except (OSError, ValueError, KeyError) as error:
         parser.error(f"{error}; name files that `runbook gameday --json` printed")
-    if not documents:
+    if not made:
         parser.error("there is no game day yet; name files that `runbook gameday --json` printed")
-    faults = [one for document in documents for one in document["faults"] if not one["missing"]]
-    _draw(asked.docs / _IMAGE, reliability(faults))
-    (asked.docs / "gameday.md").write_text(page(documents), "utf-8")
     return 0
 
 

@@ -25,7 +25,7 @@ class Results:
     ----------
     path : Path
     asked : dict
-        only, seed, decoys, healthy, faults, code: a game day goes on only where all of these are the same.
+        only, seeds, decoys, healthy, faults, code: a game day goes on only where all of these are the same.
     begun_at : str
         RFC 3339.
     rounds : dict
@@ -61,8 +61,8 @@ def begin(path: Path, asked: Mapping[str, Any], *, anew: bool = False) -> Result
     if found is None or found["ended"]:
         return Results(path, dict(asked), now)
     before: dict[str, Any] = found["asked"]
-    same = all(before.get(name) == value for name, value in asked.items() if name not in ("seed", "any_seed"))
-    if not same or (before["seed"] != asked["seed"] and not (asked["any_seed"] and before["any_seed"])):
+    same = all(before.get(name) == value for name, value in asked.items() if name not in ("seeds", "any_seed"))
+    if not same or (before.get("seeds") != asked["seeds"] and not (asked["any_seed"] and before.get("any_seed"))):
         return Results(path, dict(asked), now)
     return Results(path, before, found["begun_at"], found["rounds"])
 

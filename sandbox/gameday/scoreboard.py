@@ -11,7 +11,7 @@ import jinja2
 
 from opslib.record import archive
 
-__all__ = ["matrix", "write"]
+__all__ = ["matrices", "matrix", "words", "write"]
 
 NOTHING = "nothing"
 
@@ -20,8 +20,17 @@ def write(path: Path, document: Mapping[str, Any]) -> Path:
     """Write the page of a game day's document."""
     template = files("sandbox.gameday").joinpath("scoreboard.html").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(template).render(matrices=matrices(document["faults"]), **document)
+    environment.filters["words"] = words
+    single = [*document["faults"], *document["unlisted"]]
+    page = environment.from_string(template).render(
+        matrices=matrices(single), broken=[*single, *document["pairs"]], **document
+    )
     return archive.write_atomic(path, page.encode(), mode=0o600)
+
+
+def words(named: str | Sequence[str] | None, nothing: str = NOTHING) -> str:
+    """A cause, or several, in words."""
+    return named if isinstance(named, str) and named else " + ".join(named or ()) or nothing
 
 
 def matrices(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

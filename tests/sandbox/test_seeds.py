@@ -74,9 +74,25 @@ def test_noise_restarts_nothing_that_an_alert_or_a_diagnosis_needs(
     there = {one["metadata"]["name"] for one in manifests.workloads(setup, ()) if one["kind"] == "Deployment"}
     assert there >= ELSEWHERE
     platform = Recording.at(tmp_path / "platform")
-    for kind in (decoys._annotate_deployment, decoys._restart_elsewhere):
+    for kind in (decoys._annotate_deployment, decoys._restart_elsewhere, decoys._review_service):
         kind(platform, random.Random(1))  # type: ignore[arg-type]
     assert [call[:3] for call in platform.done] == [
         ("patch", "deployment", "exporters"),
         ("rollout", "restart", "deployment/exporters"),
+        ("patch", "deployment", "derivatives-api"),
     ]
+    noted = platform.done[-1][3]
+    assert list(noted) == ["metadata"], "the pods' template stays, and with it the pods"
+    assert list(noted["metadata"]) == ["annotations"]
+    assert "kubernetes.io/change-cause" not in noted["metadata"]["annotations"], "what a release says of itself stays"
+
+
+def test_noise_reaches_what_the_service_itself_is_and_asks(tmp_path: Path) -> None:
+    kinds = set()
+    for seed in SEEDS:
+        platform = Recording.at(tmp_path / str(seed))
+        for kind in (decoys._review_service, decoys._slow_look):
+            kind(platform, random.Random(seed))  # type: ignore[arg-type]
+        kinds |= {call[2] if call[0] == "patch" else "option_trades" in call[1] for call in platform.done}
+    assert kinds == {"derivatives-api", True}
+    assert {decoys._review_service, decoys._slow_look} <= set(decoys._KINDS)

@@ -28,11 +28,16 @@ FAULTS = [
     fault("outage/<b>bold</b>", None, missing=True),
 ]
 
+PAIRS = [fault("var-breach/stale-volatility+single-symbol", "single-symbol")]
+PAIRS[0].update(named=["single-symbol", "stale-volatility"], correct=True)
+UNLISTED = [fault("var-breach/kelly-raised", "none-of-these")]
+
 
 def document() -> dict[str, Any]:
     healthy = [calm(Round("healthy 1", None, ("crypto",), 1), 0, 20.0, ["VarBreach"], [], None)]
-    asked = {"only": None, "seed": 1, "decoys": 0, "begun_at": "2026-01-01T00:00:00+00:00"}
-    return {"summary": {**summary(FAULTS, healthy), **asked}, "faults": FAULTS, "healthy": healthy}
+    asked = {"only": None, "seeds": [1, 2], "decoys": 0, "begun_at": "2026-01-01T00:00:00+00:00"}
+    played = {"faults": FAULTS, "pairs": PAIRS, "unlisted": UNLISTED, "healthy": healthy}
+    return {"summary": {**summary(**played), **asked}, **played}
 
 
 def test_expected_against_named() -> None:
@@ -52,7 +57,13 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_shows(tmp_path: Path) -
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
     assert "<script" not in page
     assert "://" not in page
-    assert len(re.findall('class="[a-z ]*hit"', page)) == 2, "once in the matrix, once in the list"
+    assert len(re.findall('class="[a-z ]*hit"', page)) == 5, (
+        "a fault once in the matrix and once in the list, a pair in the list"
+    )
+    assert "single-symbol + stale-volatility" in page
+    assert "seeds 1, 2," in page
+    assert "<b>1 of 1</b> pairs, both named" in page
+    assert "<b>1 of 1</b> unknown causes, none named" in page
 
 
 @needed
