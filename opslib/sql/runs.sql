@@ -112,8 +112,9 @@ WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'cancel-requested'
 ORDER BY seq LIMIT 1
 
 -- name: unfinished
--- The runs of an incident that wait or run.
-SELECT id, state FROM runs WHERE incident = %(incident)s AND state IN ('waiting', 'running') ORDER BY id
+-- The runs of an incident that wait or run, as they stay until the transaction ends: none begins or ends meanwhile.
+SELECT id, number, mode, state FROM runs
+WHERE incident = %(incident)s AND state IN ('waiting', 'running') ORDER BY id FOR UPDATE
 
 -- name: announce_cancel
 -- Tell the process that executes a run to look for a request to cancel it.

@@ -108,6 +108,47 @@ def test_of_many_that_ask_at_once_one_gets_the_place(settings: Settings) -> None
     assert sorted(got) == [False] * 7 + [True]
 
 
+def waits_for_a_lock(settings: Settings) -> bool:
+    """Whether some connection waits for what another holds."""
+    return bool(one(settings, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+
+def test_a_cancel_that_meets_a_claim_asks_the_run_to_end_and_does_not_say_it_never_began(settings: Settings) -> None:
+    number = place(settings)
+    incident = one(settings, "SELECT incident FROM runs WHERE id = %(run)s", run=number)
+
+    def cancel() -> None:
+        with store.transaction(settings) as connection:
+            queue.cancel(connection, incident, "ann", "not needed")
+
+    thread = threading.Thread(target=cancel)
+    with store.transaction(settings) as connection:
+        queue.lock_place(connection, number)
+        claimed = connection.execute(queries("runs").claim, {"run": number, "worker": "elsewhere/1/1"}).fetchone()
+        assert claimed is not None
+        thread.start()
+        wait_for(lambda: waits_for_a_lock(settings))
+    thread.join()
+    assert one(settings, "SELECT state FROM runs WHERE id = %(run)s", run=number) == "running"
+    kinds = [entry["kind"] for entry in entries(settings, incident)]
+    assert "cancel-requested" in kinds
+    assert "run-ended" not in kinds
+
+
+def test_a_claim_that_meets_a_cancel_gets_nothing(settings: Settings) -> None:
+    number = place(settings)
+    incident = one(settings, "SELECT incident FROM runs WHERE id = %(run)s", run=number)
+    got: list[bool] = []
+    thread = threading.Thread(target=lambda: got.append(claim(settings, number)))
+    with store.transaction(settings) as connection:
+        queue.cancel(connection, incident, "ann", "not needed")
+        thread.start()
+        wait_for(lambda: waits_for_a_lock(settings))
+    thread.join()
+    assert got == [False]
+    assert one(settings, "SELECT state FROM runs WHERE id = %(run)s", run=number) == "cancelled"
+
+
 def test_a_person_who_asks_is_not_held_up_by_an_alert(settings: Settings) -> None:
     first = place(settings)
     assert claim(settings, first)
