@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from opslib import api, console, intake, store
 from opslib.api import tallies
 from opslib.errors import RunbookError
-from opslib.runs import expiry
+from opslib.runs import expiry, reaper
 from opslib.settings import Settings
 from opslib.store import processes
 
@@ -36,11 +36,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        housekeeping = asyncio.create_task(_keep_house(settings))
+        upkeep = [asyncio.create_task(step(settings)) for step in (_keep_house, _close_records)]
         yield
-        housekeeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await housekeeping
+        for task in upkeep:
+            task.cancel()
+        await asyncio.gather(*upkeep, return_exceptions=True)
 
     app = FastAPI(
         title="runbook",
@@ -55,8 +55,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _keep_house(settings: Settings) -> None:
-    """Every second the upkeep of intake; every third, waiting runs that have to end, counts, that the server is alive.
+    """Every second the upkeep of intake; every third, runs that have to end, counts, that the server is alive.
 
+    The runs are those that wait too long, and those whose process is gone: there may be no worker left to see it.
     Goes on while the database is away.
     """
     process: processes.Process | None = None
@@ -72,8 +73,9 @@ async def _keep_house(settings: Settings) -> None:
                     elif turn % _BEATS == 0:
                         await run_in_threadpool(process.beat)
                         await run_in_threadpool(expiry.expire, settings)
+                        await run_in_threadpool(reaper.end_gone, settings)
                         await run_in_threadpool(tallies.fold, settings)
-            except (RunbookError, psycopg.Error) as error:
+            except (RunbookError, psycopg.Error, OSError) as error:
                 _log.warning("housekeeping waits for the database", error=str(error).splitlines()[0])
             turn += 1
             await asyncio.sleep(SWEEP_S)
@@ -82,6 +84,16 @@ async def _keep_house(settings: Settings) -> None:
         if process is not None:
             with contextlib.suppress(RunbookError, psycopg.Error):
                 process.close()
+
+
+async def _close_records(settings: Settings) -> None:
+    """Close the records of the runs that were ended here, which may have to wait for archive and signer."""
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        try:
+            await run_in_threadpool(reaper.close_ended, settings)
+        except (RunbookError, psycopg.Error, OSError) as error:
+            _log.warning("a record is closed later", error=str(error).splitlines()[0])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -75,7 +75,10 @@ def cancel(
         if not person.may(1, row["platform"], platforms.load(settings, row["platform"]).environment):
             raise NotAllowed(f"{person.name} ({person.role}) may not do that on {row['platform']}; ask L1 or above")
         stopped = queue.cancel(connection, incident, person.name, text)
+        not_cut = queue.not_cut(connection, incident)
     out.print(f"{len(stopped)} run{'' if len(stopped) == 1 else 's'} of {incident} asked to end.", markup=False)
+    if not_cut:
+        err.print(not_cut, markup=False)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

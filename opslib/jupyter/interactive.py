@@ -4,24 +4,27 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
 from opslib import incidents, people, platforms, store
 from opslib.canonical import file_digest, plain
-from opslib.errors import RecordError
+from opslib.errors import RecordError, StoreError
 from opslib.jupyter import copies
 from opslib.record import archive, archived, journal, redaction
 from opslib.record.client import running
 from opslib.runs import catalogue, descendants, ending, kernels, parameters, provenance, queue
+from opslib.runs.cells import Asked, Stop
 from opslib.runs.formats import NotebookNode, nbformat
+from opslib.runs.pulse import Pulse
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -44,6 +47,8 @@ class InteractiveRun:
         Where its notebook goes in the record.
     ops_socket : str
         The recorder's socket for the kernel.
+    interrupt : callable
+        Interrupts what the kernel does; called when somebody cancels the run.
     """
 
     settings: Settings
@@ -53,7 +58,10 @@ class InteractiveRun:
     record: Path
     facts: dict[str, Any]
     ops_socket: str = ""
+    interrupt: Callable[[], None] = lambda: None
     _held: ExitStack = field(default_factory=ExitStack)
+    _pulse: Pulse | None = None
+    _over: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def open(cls, settings: Settings, path: Path, copy: copies.CopyOf, incident: str | None = None) -> InteractiveRun:
@@ -105,7 +113,7 @@ class InteractiveRun:
                 alert=then.alert or None if then is not None else None,
                 requested_by=person,
             )
-            connection.execute(queries("runs").claim, {"run": run, "worker": me()})
+            connection.execute(queries("runs").claim, {"run": run, "worker": descendants.me()})
             row = connection.execute(queries("runs").one, {"run": run}).fetchone() or {}
             record = archive.folder(settings, row) / f"{row['number']:02d}-{runbook.name}.ipynb"
             values = {"run": run, "parameters": Jsonb(resolved), "record": record.relative_to(settings.home).as_posix()}
@@ -123,6 +131,7 @@ class InteractiveRun:
             body = facts | {"confinement": kernels.confinement()}
             journal.append(connection, incident, "run-started", body, actor=person, settings=settings)
         begun = cls(settings, path, incident, run, record, facts)
+        begun._pulse = Pulse(settings, incident, run, _Cancelled(begun))
         try:
             recorder = begun._held.enter_context(running(settings))
             subject = {name: facts[name] for name in ("incident", "run", "platform", "runbook", "mode", "parameters")}
@@ -134,18 +143,28 @@ class InteractiveRun:
             raise
         return begun
 
-    def close(self, *, died: str = "") -> None:
-        """End the session, put the notebook as it was last saved into the record, and seal.
+    def close(self, *, died: str = "", cancelled: str = "") -> None:
+        """End the session, put the notebook as it was last saved into the record, and seal; once.
 
         Parameters
         ----------
         died : str
             How the kernel died, where nobody asked it to end.
+        cancelled : str
+            Who cancelled the run, where somebody did.
         """
+        if not self._over.acquire(blocking=False):
+            return
         self._held.close()
         book = self._saved()
-        state, sentence = ("kernel-died", died) if died else _outcome(book)
-        state = ending.end(self.settings, self.run, state, sentence, actor=ACTOR, again=False)
+        state, sentence = ("cancelled", cancelled) if cancelled else ("kernel-died", died) if died else _outcome(book)
+        try:
+            state = ending.end(self.settings, self.run, state, sentence, actor=ACTOR, again=False)
+        except (StoreError, psycopg.OperationalError):
+            ending.spool_end(self.settings, self.incident, self.run, state, sentence, actor=ACTOR)
+        finally:
+            if self._pulse is not None:
+                self._pulse.close()
         ending.close_record(self.settings, self.run, book, state, sentence)
         _log.info("run ended", incident=self.incident, run=self.run, state=state)
 
@@ -180,9 +199,26 @@ def _investigated(settings: Settings, copy: copies.CopyOf) -> archived.ArchivedR
     raise RecordError(f"run {copy.run} of {copy.incident} is not what this notebook is a copy of; investigate it anew")
 
 
-def me() -> str:
-    """This process, named so that another one on this host can tell whether it still lives."""
-    return f"{socket.gethostname()}/{os.getpid()}/{descendants.birth(os.getpid())}"
+class _Cancelled(Stop):
+    """Ends a run by hand when somebody cancels it: its session, not its kernel, which sees nothing from then on."""
+
+    def __init__(self, run: InteractiveRun) -> None:
+        super().__init__()
+        self._run = run
+
+    def ask(self, reason: Asked, sentence: str) -> None:
+        """The first who asks has it ended, by a thread that may wait for the pulse which heard it."""
+        first = not self.asked
+        super().ask(reason, sentence)
+        if first:
+            threading.Thread(target=self._end, name="cancelled", daemon=True).start()
+
+    def _end(self) -> None:
+        try:
+            self._run.interrupt()
+        except OSError as error:
+            _log.warning("the kernel could not be interrupted", run=self._run.run, why=str(error))
+        self._run.close(cancelled=f"It {self.sentence} Its kernel was interrupted and has no session any more.")
 
 
 def end_forgotten(settings: Settings) -> int:
@@ -191,13 +227,13 @@ def end_forgotten(settings: Settings) -> int:
         rows = connection.execute(queries("lab").open_runs).fetchall()
     lost = 0
     for row in rows:
-        host, process, born = (str(row["worker"]) + "//").split("/")[:3]
-        if host != socket.gethostname() or not process.isdecimal() or str(descendants.birth(int(process))) == born:
-            continue
         sentence = "JupyterLab ended before the run did."
-        ending.end(settings, row["id"], "lost", sentence, actor=ACTOR, again=False)
-        ending.close_record(settings, row["id"], None, "lost", sentence)
-        lost += 1
+        if not descendants.seen_gone(str(row["worker"])):
+            continue
+        state = ending.lose(settings, row["id"], sentence, actor=ACTOR)
+        if state is not None:
+            ending.close_record(settings, row["id"], None, state, sentence if state == "lost" else "")
+            lost += 1
     return lost
 
 

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class RunbookProvisioner(LocalProvisioner):
         if copy is not None:
             self._run = await asyncio.to_thread(InteractiveRun.open, settings, notebook, copy, self._incident)
             self._incident = self._run.incident
+            self._run.interrupt = self._interrupt
         self._asked, self._died = False, ""
         socket = self._run.ops_socket if self._run is not None else None
         self._guard = await self._take(settings, socket, copy)
@@ -94,6 +96,10 @@ class RunbookProvisioner(LocalProvisioner):
         process: Any = self._guard  # the part of a Popen that is asked of it
         self.process, self.pid = process, process.pid
         return self.connection_info
+
+    def _interrupt(self) -> None:
+        """Interrupt the kernel; from a thread, since the loop may be at rest until somebody asks the kernel again."""
+        asyncio.run(self.send_signal(signal.SIGINT))
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         """Somebody asks the kernel to end; one that is dead by now died by itself."""

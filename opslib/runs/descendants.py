@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _SET_CHILD_SUBREAPER = 36
@@ -91,6 +93,42 @@ def birth(process: int) -> int | None:
     """When `process` started, in clock ticks since boot: with its number this names it for good. None: it is gone."""
     facts = _facts(process)
     return None if facts is None or facts[0] in ("Z", "X") else int(facts[19])
+
+
+def me() -> str:
+    """This process, named so that another one that sees the same processes can tell whether it still lives."""
+    return f"{_here()}/{os.getpid()}/{birth(os.getpid())}"
+
+
+def seen_gone(name: str) -> bool | None:
+    """Whether a process of that name has ended; None where this one cannot see it.
+
+    A name without what follows `@`, as it was written once, is taken for one of this host where the host's name is.
+    """
+    host, process, born = (name + "//").split("/")[:3]
+    here = _here()
+    if host not in (here, here.partition("@")[0]) or not process.isdecimal():
+        return None
+    return str(birth(int(process))) != born
+
+
+def spoken(name: str) -> str:
+    """Host and number of the process of that name, for a sentence."""
+    host, process, _ = (name + "//").split("/")[:3]
+    return f"{host.partition('@')[0]}/{process}"
+
+
+def _here() -> str:
+    """This host's name, and by which boot of which kernel and which process namespace it counts its processes.
+
+    Two containers may have one name and count on their own, and so may one name before and after a reboot.
+    """
+    boot = counted = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
+    with suppress(OSError):
+        counted = str(Path("/proc/self/ns/pid").stat().st_ino)
+    return f"{socket.gethostname()}@{boot}.{counted}"
 
 
 def _facts(process: int) -> list[str] | None:

@@ -67,21 +67,30 @@ def end(
     RecordError
         When neither the store nor the spool can be written.
     """
+    how: dict[str, Any] = {"again": again, "handed_back": handed_back, "redacted": redacted}
+    return _try_to_end(settings, run, state, sentence, actor=actor, **how)[0]
+
+
+def lose(settings: Settings, run: int, sentence: str, *, actor: str) -> str | None:
+    """End a run as `lost`, or as the journal already knows it ended; as `end`.
+
+    Returns
+    -------
+    str or None
+        The state that this call gave it; None: it had ended by then.
+    """
+    state, here = _try_to_end(settings, run, "lost", sentence, actor=actor, again=True, handed_back=False, redacted=0)
+    return state if here else None
+
+
+def _try_to_end(settings: Settings, run: int, state: str, sentence: str, **how: Any) -> tuple[str, bool]:
+    """The state that a run has, and whether it was given here; tried again for a while where the store is away."""
     deadline = time.monotonic() + _KEEP_TRYING_S
     while True:
         try:
             journal.drain(settings)  # what happened while the store was away comes before the end
             with store.transaction(settings) as connection:
-                return _end(
-                    connection,
-                    run,
-                    state,
-                    sentence,
-                    actor=actor,
-                    again=again,
-                    handed_back=handed_back,
-                    redacted=redacted,
-                )
+                return _end(connection, run, state, sentence, **how)
         except (StoreError, psycopg.OperationalError):
             if time.monotonic() > deadline:
                 raise
@@ -98,7 +107,7 @@ def _end(
     again: bool,
     handed_back: bool,
     redacted: int,
-) -> str:
+) -> tuple[str, bool]:
     sql = queries("runs")
     row = connection.execute(sql.one, {"run": run}).fetchone()
     if row is None:
@@ -107,7 +116,7 @@ def _end(
     connection.execute(queries("journal").lock_incident, {"incident": row["incident"]})
     now = connection.execute(sql.lock, {"run": run}).fetchone()
     if now is not None and now["state"] not in ("waiting", "running"):
-        return str(now["state"])
+        return str(now["state"]), False
     told = connection.execute(sql.ended_in_journal, {"incident": row["incident"], "run": run}).fetchone()
     if told is not None:  # the store was away when it ended: the journal, which came from the spool, knows
         state, sentence = told["state"], told["error"] or ""
@@ -126,7 +135,7 @@ def _end(
     by_hand = row["opened_by"] != "alert" and row["incident_state"] != "resolved"
     if state == "succeeded" and by_hand and verdict and not verdict["confirmed"] and verdict["plan"] is None:
         incidents.resolve(connection, row["incident"], actor, "Run by hand; nothing was found to be wrong.")
-    return state
+    return state, True
 
 
 def _verdict(connection: store.Connection, row: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import select
 import threading
 
 import psycopg
+import structlog
 
 from opslib import store
 from opslib.errors import StoreError
@@ -17,6 +18,7 @@ from opslib.sql import queries
 BEAT_S = 2.0
 _FIRST_S = 0.25  # the first cell goes before; a run that is claimed has just beaten
 _CHANNEL = "runbook_cancel"
+_log = structlog.get_logger(__name__)
 
 
 class Pulse:
@@ -50,15 +52,18 @@ class Pulse:
 
     def _work(self) -> None:
         self._over.wait(_FIRST_S)
-        while not self._over.is_set():
-            try:
-                with store.connect(self._settings, autocommit=True) as connection:
-                    connection.execute(f"LISTEN {_CHANNEL}")
-                    while not self._over.is_set():
-                        self._beat(connection)
-            except (StoreError, psycopg.OperationalError):
-                self._over.wait(BEAT_S)
-        os.close(self._wake)
+        try:
+            while not self._over.is_set():
+                try:
+                    with store.connect(self._settings, autocommit=True) as connection:
+                        connection.execute(f"LISTEN {_CHANNEL}")
+                        while not self._over.is_set():
+                            self._beat(connection)
+                except (StoreError, psycopg.Error) as error:
+                    _log.warning("the pulse of a run could not beat", run=self._run, why=str(error).strip())
+                    self._over.wait(BEAT_S)
+        finally:
+            os.close(self._wake)
 
     def _beat(self, connection: store.Connection) -> None:
         sql = queries("runs")

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from opslib import store
 from opslib.canonical import plain
-from opslib.errors import NotFound
+from opslib.errors import NotFound, PlanError
 from opslib.record import journal
 from opslib.sql import queries
 
@@ -175,6 +175,8 @@ def next_of_place(connection: store.Connection, run: int) -> None:
 def cancel(connection: store.Connection, incident: str, person: str, text: str = "") -> list[int]:
     """Cancel the runs of an incident: one that waits ends here, one that runs is asked to end.
 
+    One that applies a plan is never cut in the middle, and is not asked.
+
     Returns
     -------
     list of int
@@ -184,11 +186,16 @@ def cancel(connection: store.Connection, incident: str, person: str, text: str =
     ------
     NotFound
         When there is no such incident.
+    PlanError
+        When all that goes on is an apply.
     """
     sql = queries("runs")
     if connection.execute(queries("journal").lock_incident, {"incident": incident}).fetchone() is None:
         raise NotFound(f"there is no incident {incident}; `runbook incidents` lists those there are")
-    runs = connection.execute(sql.unfinished, {"incident": incident}).fetchall()
+    found = connection.execute(sql.unfinished, {"incident": incident}).fetchall()
+    runs = [run for run in found if run["mode"] != "apply"]
+    if found and not runs:
+        raise PlanError(not_cut(connection, incident))
     for run in runs:
         body = {"run": run["id"], "person": person, "reason": text}
         journal.append(connection, incident, "cancel-requested", body, actor=person)
@@ -200,3 +207,16 @@ def cancel(connection: store.Connection, incident: str, person: str, text: str =
         else:
             connection.execute(sql.announce_cancel, {"run": run["id"]})
     return [int(run["id"]) for run in runs]
+
+
+def not_cut(connection: store.Connection, incident: str) -> str:
+    """What to do about the apply of an incident that goes on, which no cancel ends; empty where none does."""
+    runs = connection.execute(queries("runs").unfinished, {"incident": incident}).fetchall()
+    numbers = [str(run["number"]) for run in runs if run["mode"] == "apply"]
+    if not numbers:
+        return ""
+    return (
+        f"Run {', '.join(numbers)} of {incident} applies a plan and is not cancelled: cut in the middle, it would "
+        "leave the platform half changed. It ends by itself. `runbook hold --reason TEXT` keeps the next ones from "
+        f"beginning; `runbook undo {incident} --plan HASH` proposes to undo this one."
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-import socket
 import time
 
 import structlog
@@ -25,11 +24,21 @@ ACTOR = "reaper"
 _log = structlog.get_logger(__name__)
 _silence = Silence()
 _archived: dict[str, dt.datetime] = {}  # up to which end this process has brought the files of a folder
+_ended: set[int] = set()  # the runs that this process has yet to close the records of
 _tried: dict[int, float] = {}  # when this process last tried to close the record of a run [s, monotonic]
 
 
 def reap(settings: Settings) -> list[int]:
+    """All that the reaper does, what is urgent first; as `attend`, then `tidy`."""
+    lost = attend(settings)
+    tidy(settings)
+    return lost
+
+
+def attend(settings: Settings) -> list[int]:
     """End the runs whose process is gone, queue each again once; end what waited too long, defer what has no job.
+
+    Nothing here waits for an archive or a signer: what a run's record still needs is done by `tidy`.
 
     Returns
     -------
@@ -41,8 +50,29 @@ def reap(settings: Settings) -> list[int]:
     StoreError
         When the store is away.
     """
-    journal.drain(settings)
+    lost = end_gone(settings)
+    expiry.expire(settings)
+    _remind(settings)
+    return lost
+
+
+def tidy(settings: Settings) -> None:
+    """Close the records of runs that ended without doing so, bring them into the archive, remove what kernels left.
+
+    Raises
+    ------
+    StoreError
+        When the store is away.
+    """
     _sweep(settings)
+    close_ended(settings)
+    _close(settings)
+    _archive(settings)
+
+
+def end_gone(settings: Settings) -> list[int]:
+    """End every run whose process is gone, and queue each again once; returns those that were lost."""
+    journal.drain(settings)
     with store.transaction(settings) as connection:
         rows = connection.execute(queries("runs").running).fetchall()
     silent = _silence.look({row["id"]: row["heartbeat_at"] for row in rows})
@@ -51,22 +81,30 @@ def reap(settings: Settings) -> list[int]:
         why = "It had ended." if row["ended"] else _gone(row["worker"] or "", silent.get(row["id"], 0.0))
         if why and lose(settings, row["id"], why):
             lost.append(row["id"])
-    expiry.expire(settings)
-    _remind(settings)
-    _close(settings)
-    _archive(settings)
     return lost
 
 
 def lose(settings: Settings, run: int, why: str) -> bool:
-    """End a run as lost, or as the journal already knows it ended; whether it is lost."""
+    """End a run as lost, or as the journal already knows it ended; whether it is lost. Its record is closed later."""
     sentence = f"{why} What it had saved until then is in the record."
-    state = ending.end(settings, run, "lost", sentence, actor=ACTOR)
+    state = ending.lose(settings, run, sentence, actor=ACTOR)
+    if state is None:
+        return False  # it has ended by itself since it was looked for
     with store.transaction(settings) as connection:
         connection.execute(queries("runs").end_jobs, {"task": queue.TASK, "run": run})
-    ending.close_record(settings, run, None, state, sentence)
+    _ended.add(run)
     _log.warning("a run was lost", run=run, why=why, state=state)
     return state == "lost"
+
+
+def close_ended(settings: Settings) -> None:
+    """Close the records of the runs that this process ended."""
+    while _ended:
+        run = _ended.pop()
+        with store.transaction(settings) as connection:
+            row = connection.execute(queries("runs").one, {"run": run}).fetchone()
+        if row is not None and row["ended_at"] is not None:
+            ending.close_record(settings, run, None, row["state"], row["error"] or "")
 
 
 def hand_back(settings: Settings, run: int) -> None:
@@ -80,16 +118,12 @@ def hand_back(settings: Settings, run: int) -> None:
 
 def _gone(worker: str, silent_s: float) -> str:
     """Why a run's process is taken for gone; empty where it is not."""
-    host, _, rest = worker.partition("/")
-    process, _, born = rest.partition("/")
-    if host == socket.gethostname() and process.isdigit():
-        birth = descendants.birth(int(process))
-        if birth is None or str(birth) != born:
-            return f"The process that executed it ({worker.rpartition('/')[0]}) is gone."
-        return ""  # it lives: the store was away, or the machine is slow; the run has time-outs of its own
-    if silent_s:
-        return f"The process that executed it ({worker.rpartition('/')[0]}) was silent for {silent_s:.0f} s."
-    return ""
+    gone = descendants.seen_gone(worker)
+    if gone:
+        return f"The process that executed it ({descendants.spoken(worker)}) is gone."
+    if gone is None and silent_s:
+        return f"The process that executed it ({descendants.spoken(worker)}) was silent for {silent_s:.0f} s."
+    return ""  # it lives: the store was away, or the machine is slow; the run has time-outs of its own
 
 
 def _close(settings: Settings) -> None:

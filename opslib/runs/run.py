@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -22,7 +20,7 @@ from opslib.runs import catalogue, descendants, ending, parameters, provenance, 
 from opslib.runs.cells import Stop
 from opslib.runs.engine import Recording
 from opslib.runs.execution import Execution
-from opslib.runs.processes import HAND_BACK
+from opslib.runs.processes import ELSEWHERE, HAND_BACK
 from opslib.runs.pulse import Pulse
 from opslib.runs.scribe import ACTOR, RunJournal
 from opslib.settings import Settings
@@ -132,7 +130,7 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
     stop = stop or Stop()
     with store.transaction(settings) as connection:
         queue.lock_place(connection, run)
-        claimed = connection.execute(queries("runs").claim, {"run": run, "worker": _me()}).fetchone()
+        claimed = connection.execute(queries("runs").claim, {"run": run, "worker": descendants.me()}).fetchone()
         row = connection.execute(queries("runs").one, {"run": run}).fetchone()
     if row is None:
         raise RecordError(f"there is no run {run}")
@@ -176,11 +174,6 @@ def _flushed(journal: RunJournal, state: str, sentence: str) -> tuple[str, str]:
     return state, sentence
 
 
-def _me() -> str:
-    """This process, named so that another one on this host can tell whether it still lives."""
-    return f"{socket.gethostname()}/{os.getpid()}/{descendants.birth(os.getpid())}"
-
-
 @contextmanager
 def heeding_signals(stop: Stop, *, inline: bool) -> Iterator[None]:
     """Signals end the run, and not this process in the middle of it.
@@ -218,7 +211,7 @@ def serve(asked: Callable[[], int | None], parent: int) -> int:
     Returns
     -------
     int
-        0 once the run has ended, in whatever state; `NOT_TAKEN`.
+        0 once the run has ended, in whatever state; `ELSEWHERE` where another process has it; `NOT_TAKEN`.
     """
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     stop = Stop()
@@ -229,8 +222,8 @@ def serve(asked: Callable[[], int | None], parent: int) -> int:
             _get_ready(settings)
             run = asked()
             try:
-                if run is not None:
-                    execute(settings, run, stop=stop)
+                if run is not None and execute(settings, run, stop=stop) == "running":
+                    return ELSEWHERE
             except (StoreError, psycopg.OperationalError) as error:
                 _log.warning("the store is away", run=run, why=str(error).strip())
                 return NOT_TAKEN

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+import structlog
 
 from opslib import store
 from opslib.canonical import plain
-from opslib.errors import RecordError, StoreError
+from opslib.errors import RecordError, RunbookError, StoreError
 from opslib.record import journal, redaction, spool
 from opslib.settings import Settings
 
@@ -24,6 +25,7 @@ _PIECE = 8 * 1024
 _CELL_TEXT = 64 * 1024
 _AGAIN_S = 2.0
 _FLUSH_S = 30.0
+_log = structlog.get_logger(__name__)
 _Item = tuple[str, dict[str, Any], dt.datetime]
 
 
@@ -114,7 +116,7 @@ class RunJournal:
             self._put("output", {"run": self._run, "cell_id": self._cell, "text": text})
 
     def _work(self) -> None:
-        with contextlib.suppress(StoreError, psycopg.OperationalError):  # then the first entry tries again
+        with contextlib.suppress(StoreError, psycopg.Error):  # then the first entry tries again
             taken = self._kept and self._kept.take(self._settings, "worker", autocommit=True)
             self._connection = taken or store.connect(self._settings, autocommit=True)
         while True:
@@ -132,6 +134,8 @@ class RunJournal:
                 self._write(*item)
             except RecordError as error:
                 self._failure = error
+            except (RunbookError, OSError) as error:
+                self._failure = RecordError(f"the journal of {self._incident} cannot be written: {error}")
         if self._connection is not None:
             self._connection.close()
 
@@ -145,7 +149,8 @@ class RunJournal:
                     journal.append(
                         self._connection, self._incident, kind, body, actor=ACTOR, at=at, settings=self._settings
                     )
-            except (StoreError, psycopg.OperationalError):
+            except (StoreError, psycopg.Error) as error:
+                _log.warning("an entry waits in the spool", run=self._run, kind=kind, why=str(error).strip())
                 self._away_until = time.monotonic() + _AGAIN_S
                 if self._connection is not None:
                     self._connection.close()

@@ -23,9 +23,9 @@ import structlog
 from procrastinate.exceptions import ProcrastinateException
 
 from opslib import store
-from opslib.errors import RunbookError, StoreError
+from opslib.errors import RunbookError
 from opslib.runs import leases, queue, reaper
-from opslib.runs.processes import RunProcess, RunProcesses
+from opslib.runs.processes import ELSEWHERE, RunProcess, RunProcesses
 from opslib.schedule.looker import Looker
 from opslib.settings import Settings
 from opslib.store import processes
@@ -39,6 +39,7 @@ _POLL_S = 5.0  # beside what the queue says by itself
 _AGAIN_S = 1.0
 _HAND_BACK_S = 7.0
 _AFTER_S = 3.0
+_END_S = 1.5
 _log = structlog.get_logger(__name__)
 
 
@@ -67,7 +68,7 @@ def main(settings: Settings, *, concurrency: int = CONCURRENCY) -> int:
         When the store cannot be reached at the start.
     """
     store.ensure(settings)
-    reaper.reap(settings)
+    reaper.attend(settings)
     with asyncio.Runner() as runner:
         code = runner.run(Worker(settings, concurrency).work())
         for stream in (sys.stdout, sys.stderr):
@@ -89,6 +90,7 @@ class Worker:
         self._settings = settings
         self._concurrency = concurrency
         self._ending, self._hurried = asyncio.Event(), asyncio.Event()
+        self._until = 0.0
         self._processes = RunProcesses(settings)
         self._runs: dict[int, RunProcess] = {}
         self._executing: set[asyncio.Future[None]] = set()
@@ -101,7 +103,7 @@ class Worker:
             loop.add_signal_handler(number, self._told_to_end)
         upkeep = [
             asyncio.create_task(step())
-            for step in (self._beat, self._reap, self._keep_warm, Looker(self._settings).work)
+            for step in (self._beat, self._reap, self._tidy, self._keep_warm, Looker(self._settings).work)
         ]
         taking = asyncio.create_task(self._take())
         await self._ending.wait()
@@ -109,15 +111,23 @@ class Worker:
             task.cancel()
         await asyncio.gather(taking, *upkeep, return_exceptions=True)
         await self._drain()
-        await self._processes.close()
-        if self._nursery is not None:
-            self._nursery.terminate()
-            self._nursery.wait()
+        await asyncio.gather(self._processes.close(), asyncio.to_thread(self._end_nursery))
         return 0
+
+    def _end_nursery(self) -> None:
+        if self._nursery is None:
+            return
+        self._nursery.terminate()
+        try:
+            self._nursery.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._nursery.kill()
 
     def _told_to_end(self) -> None:
         if self._ending.is_set():
             self._hurried.set()
+        else:
+            self._until = time.monotonic() + self._settings.drain_s
         self._ending.set()
 
     async def _take(self) -> None:
@@ -171,8 +181,9 @@ class Worker:
             code = await process.wait()
         finally:
             del self._runs[run]
-        if code != 0:  # a job that failed is looked for when waiting runs are; one that succeeded is forgotten
-            await self._quietly(partial(reaper.hand_back, run=run) if self._ending.is_set() else reaper.reap)
+        # A job that failed is looked for when waiting runs are; one that succeeded is forgotten.
+        if code not in (0, ELSEWHERE):
+            await self._quietly(partial(reaper.hand_back, run=run) if self._ending.is_set() else reaper.attend)
             raise NotTaken(f"the process of run {run} ended with {code}")
 
     async def _beat(self) -> None:
@@ -188,11 +199,18 @@ class Worker:
             await self._quietly(lambda _: process.close())
 
     async def _reap(self) -> None:
+        await self._often(reaper.attend)
+
+    async def _tidy(self) -> None:
+        """What may take its time, and must not keep the reaper from the next run that is lost."""
+        await self._often(reaper.tidy)
+
+    async def _often(self, step: Callable[[Settings], object]) -> None:
         with closing(store.Kept(self._settings)) as kept:
             while True:
                 await asyncio.sleep(_REAP_S)
                 with kept:
-                    await self._quietly(reaper.reap)
+                    await self._quietly(step)
 
     async def _keep_warm(self) -> None:
         """A forker for runs and a nursery for kernels, started again when they have ended."""
@@ -203,17 +221,16 @@ class Worker:
             await asyncio.sleep(_REAP_S)
 
     async def _quietly(self, step: Callable[[Settings], object]) -> None:
-        """A step that may fail while the store is away, and is tried again later."""
+        """A step that may fail while the store is away or the disk is full, and is tried again later."""
         try:
             await asyncio.to_thread(step, self._settings)
-        except (StoreError, psycopg.Error) as error:
-            _log.warning("the store is away", why=str(error).strip())
+        except (RunbookError, psycopg.Error, OSError) as error:
+            _log.warning("a step of the worker waits", why=str(error).strip())
 
     async def _drain(self) -> None:
         """Let the runs end that do so in time; hand back the others; kill what does not even do that."""
         hurry: asyncio.Future[Any] = asyncio.ensure_future(self._hurried.wait())
-        deadline = time.monotonic() + self._settings.drain_s
-        while self._executing and not hurry.done() and (left := deadline - time.monotonic()) > 0:
+        while self._executing and not hurry.done() and (left := self._until - time.monotonic()) > 0:
             waiting: set[asyncio.Future[Any]] = {*self._executing, hurry}
             await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()

@@ -80,3 +80,11 @@ FROM runs LEFT JOIN (
 WHERE runs.mode IN ('observe', 'plan') AND runs.state NOT IN ('waiting', 'running')
     AND (told.ends IS DISTINCT FROM 1 OR told.state <> runs.state)
 HAVING count(*) > 0
+UNION ALL
+SELECT 'runs that began after the journal says they ended', count(*), min(incident) FROM (
+    SELECT incident, max(seq) FILTER (WHERE line::jsonb ->> 'kind' = 'run-started') AS began,
+           min(seq) FILTER (WHERE line::jsonb ->> 'kind' = 'run-ended') AS ended
+    FROM journal WHERE line::jsonb ->> 'kind' IN ('run-started', 'run-ended')
+    GROUP BY incident, line::jsonb -> 'body' ->> 'run') AS told
+WHERE began > ended
+HAVING count(*) > 0

@@ -63,17 +63,10 @@ WHERE runs.id = %(run)s AND runs.requested_by = 'alert' AND others.id <> runs.id
                     WHERE jobs.task_name = %(task)s AND jobs.args ->> 'run' = others.id::text AND jobs.status = 'todo')
 ORDER BY others.id
 
--- name: overdue
--- Runs that have waited longer than their runbook allows, and how long [s].
-SELECT runs.id, runs.incident, runs.number, bounds.most_s, extract(epoch FROM now() - runs.queued_at)::float8 AS waited_s
-FROM runs JOIN unnest(%(runbooks)s::text[], %(most_s)s::float8[]) AS bounds (runbook, most_s) USING (runbook)
-WHERE runs.state = 'waiting' AND runs.mode IN ('observe', 'plan')
-    AND runs.queued_at < now() - make_interval(secs => bounds.most_s)
-ORDER BY runs.id
-
--- name: runbooks_waiting
--- The runbooks of which runs wait.
-SELECT DISTINCT runbook FROM runs WHERE state = 'waiting'
+-- name: waiting
+-- The runs that wait, by runbook.
+SELECT runbook, array_agg(id ORDER BY id) AS runs FROM runs
+WHERE state = 'waiting' AND mode IN ('observe', 'plan') GROUP BY runbook ORDER BY runbook
 
 -- name: one
 -- One run with what is needed of its incident.
@@ -112,8 +105,9 @@ WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'cancel-requested'
 ORDER BY seq LIMIT 1
 
 -- name: unfinished
--- The runs of an incident that wait or run.
-SELECT id, state FROM runs WHERE incident = %(incident)s AND state IN ('waiting', 'running') ORDER BY id
+-- The runs of an incident that wait or run, as they stay until the transaction ends: none begins or ends meanwhile.
+SELECT id, number, mode, state FROM runs
+WHERE incident = %(incident)s AND state IN ('waiting', 'running') ORDER BY id FOR UPDATE
 
 -- name: announce_cancel
 -- Tell the process that executes a run to look for a request to cancel it.
@@ -132,11 +126,11 @@ ORDER BY seq DESC LIMIT 1
 SELECT hash, state, document FROM plans WHERE run = %(run)s AND undo_of IS NULL ORDER BY proposed_at DESC LIMIT 1
 
 -- name: running
--- Every run that says it runs, when it last did, and whether the journal knows better.
+-- Every run that says it runs, when it last did, and whether the journal knows better; the applier has its own care.
 SELECT id, incident, worker, heartbeat_at, EXISTS (
     SELECT FROM journal WHERE journal.incident = runs.incident AND (line::jsonb ->> 'kind') = 'run-ended'
         AND (line::jsonb -> 'body' ->> 'run')::bigint = runs.id) AS ended
-FROM runs WHERE state = 'running' AND mode IN ('observe', 'plan')
+FROM runs WHERE state = 'running' AND mode IN ('observe', 'plan', 'interactive')
 
 -- name: forgotten
 -- Waiting runs that no job will ever start: the job is gone, or the worker that took it stopped beating. One by hand
@@ -205,10 +199,15 @@ WHERE runs.ended_at > now() - interval '1 hour' AND runs.record IS NOT NULL
 GROUP BY incidents.folder ORDER BY incidents.folder
 
 -- name: unclosed
--- Runs that ended a while ago, within the last hour, of whose files the journal knows nothing.
-SELECT runs.id, runs.state, runs.error, runs.worker FROM runs
+-- Runs that ended a while ago, within the last hour, of whose files the journal knows nothing. One by hand may have
+-- none, when its JupyterLab is gone: there it is the seal of its end that is missing.
+SELECT runs.id, runs.state, runs.error, runs.worker FROM runs JOIN incidents ON incidents.id = runs.incident
 WHERE runs.ended_at BETWEEN now() - interval '1 hour' AND now() - make_interval(secs => %(older_s)s)
-    AND runs.record IS NOT NULL AND runs.mode IN ('observe', 'plan')
+    AND runs.record IS NOT NULL
     AND NOT EXISTS (
-        SELECT FROM journal WHERE journal.incident = runs.incident AND (line::jsonb ->> 'kind') = 'file'
-            AND (line::jsonb -> 'body' ->> 'run')::bigint = runs.id)
+        SELECT FROM journal WHERE journal.incident = runs.incident
+            AND (line::jsonb -> 'body' ->> 'run')::bigint = runs.id
+            AND ((line::jsonb ->> 'kind') = 'file' AND runs.mode IN ('observe', 'plan')
+                 OR (line::jsonb ->> 'kind') = 'run-ended' AND runs.mode = 'interactive'
+                    AND incidents.sealed_seq >= journal.seq))
+    AND runs.mode IN ('observe', 'plan', 'interactive')

@@ -37,6 +37,7 @@ class History:
         )
         self.chance = random.Random(seed)
         self.now = NOON
+        self.waits = expiry.Waits(lambda: self.now.timestamp())
         self.accepted = self.repeats = self.delivered = self.answered = 0
         self.ended: dict[int, str] = {}
 
@@ -96,10 +97,11 @@ class History:
                 incidents.resolve(connection, self.chance.choice(rows), "ann")
 
     def expire(self) -> None:
-        expiry.expire(self.settings)
+        expiry.expire(self.settings, self.waits)
 
     def time(self) -> None:
         """Time passes, for intake and for what the store dates itself."""
+        self.expire()  # whoever looks has looked just before
         minutes = self.chance.choice([0.5, 2, 10, 70, 400])
         self.now += dt.timedelta(minutes=minutes)
         with store.transaction(self.settings) as connection:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from opslib import intake, store
 from opslib.api.counts import Counts
 from opslib.commands import doctor
+from opslib.record import journal
 from opslib.settings import Settings
 from tests.intake.bodies import NOON, alert, ledger, one, send, send_v2, stamp
 
@@ -89,7 +90,7 @@ def _end_runs(settings: Settings, state: str) -> None:
         )
 
 
-BREAK = {
+BREAK: dict[str, str | list[tuple[str, dict[str, str]]]] = {
     "alerts that nothing answers": "UPDATE alerts SET run = NULL",
     "alerts that are both suppressed and answered": "UPDATE alerts SET suppressed = 'x'",
     "alerts that a run of another incident answers": "UPDATE alerts SET run = (SELECT max(id) FROM runs) WHERE id = 1",
@@ -100,6 +101,7 @@ BREAK = {
         "DELETE FROM procrastinate_jobs; UPDATE runs SET queued_at = now() - interval '2 minutes'"
     ),
     "runs that ended with the journal saying otherwise": "UPDATE runs SET state = 'succeeded', started_at = now()",
+    "runs that began after the journal says they ended": [("run-ended", {"state": "cancelled"}), ("run-started", {})],
 }
 
 
@@ -109,8 +111,14 @@ def test_what_may_never_be_is_noticed(settings: Settings, what: str) -> None:
     with store.transaction(settings, role="reader") as connection:
         assert intake.mistakes(connection) == []
     with store.transaction(settings) as connection:
-        for statement in BREAK[what].split(";"):
-            connection.execute(statement.encode())
+        done = BREAK[what]
+        if isinstance(done, str):
+            for statement in done.split(";"):
+                connection.execute(statement.encode())
+        else:
+            row = connection.execute("SELECT id, incident FROM runs ORDER BY id LIMIT 1").fetchone() or {}
+            for kind, body in done:
+                journal.append(connection, row["incident"], kind, {"run": row["id"], **body}, actor="test")
         found = intake.mistakes(connection)
     assert any(what in mistake for mistake in found), found
 

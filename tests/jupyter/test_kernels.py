@@ -19,6 +19,7 @@ from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 
 from opslib.jupyter import copies, interactive, lab
+from opslib.runs import descendants, queue
 from opslib.settings import Settings
 from tests.runs import support
 
@@ -167,9 +168,33 @@ def test_lab_that_was_killed_leaves_no_run_that_runs(lab_settings: Settings, row
     path = copies.prepare(lab_settings) / "crypto" / "status.ipynb"
     run = interactive.InteractiveRun.open(lab_settings, path, copies.CopyOf("status", "crypto"))
     run._held.close()
+    assert run._pulse is not None
+    run._pulse.close()
     assert interactive.end_forgotten(lab_settings) == 0
     with interactive.store.transaction(lab_settings) as connection:
-        gone = interactive.me().rsplit("/", 1)[0] + "/1"
+        gone = descendants.me().rsplit("/", 1)[0] + "/1"
         connection.execute("UPDATE runs SET worker = %s", [gone])
     assert interactive.end_forgotten(lab_settings) == 1
     assert rows("SELECT state FROM runs") == [{"state": "lost"}]
+
+
+def test_cancelled_run_ends_with_its_session_and_its_kernel_is_interrupted(lab_settings: Settings, rows: Any) -> None:
+    with opened(lab_settings) as one:
+        before = rows("SELECT heartbeat_at FROM runs")
+        support.wait_for(lambda: rows("SELECT heartbeat_at FROM runs") != before)
+        asked = one.client.execute("import time\nfor _ in range(6000): time.sleep(0.1)")
+        support.wait_for(lambda: rows("SELECT 1 FROM runs WHERE heartbeat_at > started_at + interval '1 second'"))
+        with interactive.store.transaction(lab_settings) as connection:
+            (row,) = connection.execute("SELECT id, incident FROM runs").fetchall()
+            assert queue.cancel(connection, row["incident"], "ann", "not needed") == [row["id"]]
+        reply = one.client.get_shell_msg(timeout=120)
+        while reply["parent_header"].get("msg_id") != asked:
+            reply = one.client.get_shell_msg(timeout=120)
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        support.wait_for(lambda: rows("SELECT 1 FROM runs WHERE state = 'cancelled'"))
+        told = one.run(nbformat.v4.new_code_cell("import opslib\nopslib.connect().http.json('/api/status')"))
+        assert "kelly" not in told
+        assert "Error" in told
+    (run,) = rows("SELECT state, error FROM runs")
+    assert run["state"] == "cancelled"
+    assert "ann cancelled the run (not needed)" in run["error"]

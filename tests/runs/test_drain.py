@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,22 @@ def test_a_run_whose_worker_is_killed_was_an_attempt(runs: Settings) -> None:
         wait_for(lambda: len(attempts(runs, incident)) == 2)
     assert attempts(runs, incident) == [("lost", 1), ("waiting", 2)]
     assert "the worker ended (SIGTERM) while it ran" in following.read(runs, number)["error"]
+
+
+def test_a_run_whose_process_stands_still_is_killed_in_time_and_handed_back(
+    runs: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_DRAIN_S", "0")  # of the 18 s that it has by default
+    incident, number = queued(runs, "sleeps")
+    with worker(runs) as process:
+        wait_for(lambda: begun(runs, incident))
+        os.kill(int(following.read(runs, number)["worker"].split("/")[1]), signal.SIGSTOP)
+        told = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert time.monotonic() - told < 30 - 18
+    assert attempts(runs, incident) == [("lost", 1), ("waiting", 1)]
+    assert "killed it, and handed the run back" in following.read(runs, number)["error"]
 
 
 def test_ctrl_c_is_for_the_worker_and_not_for_the_run(runs: Settings, notebook: Callable[..., str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from opslib import incidents, intake, store
+from opslib.errors import PlanError
 from opslib.incidents import wording
 from opslib.runs import ending, expiry, queue, reaper
 from opslib.settings import Settings
@@ -31,6 +32,16 @@ def place(settings: Settings, target: str = "A", severity: str = "critical") -> 
         )
         queue.defer(connection, number, severity=severity)
     return number
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def claim(settings: Settings, number: int) -> bool:
@@ -108,6 +119,66 @@ def test_of_many_that_ask_at_once_one_gets_the_place(settings: Settings) -> None
     assert sorted(got) == [False] * 7 + [True]
 
 
+def waits_for_a_lock(settings: Settings) -> bool:
+    """Whether some connection waits for what another holds."""
+    return bool(one(settings, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+
+def test_a_cancel_that_meets_a_claim_asks_the_run_to_end_and_does_not_say_it_never_began(settings: Settings) -> None:
+    number = place(settings)
+    incident = one(settings, "SELECT incident FROM runs WHERE id = %(run)s", run=number)
+
+    def cancel() -> None:
+        with store.transaction(settings) as connection:
+            queue.cancel(connection, incident, "ann", "not needed")
+
+    thread = threading.Thread(target=cancel)
+    with store.transaction(settings) as connection:
+        queue.lock_place(connection, number)
+        claimed = connection.execute(queries("runs").claim, {"run": number, "worker": "elsewhere/1/1"}).fetchone()
+        assert claimed is not None
+        thread.start()
+        wait_for(lambda: waits_for_a_lock(settings))
+    thread.join()
+    assert one(settings, "SELECT state FROM runs WHERE id = %(run)s", run=number) == "running"
+    kinds = [entry["kind"] for entry in entries(settings, incident)]
+    assert "cancel-requested" in kinds
+    assert "run-ended" not in kinds
+
+
+def test_a_claim_that_meets_a_cancel_gets_nothing(settings: Settings) -> None:
+    number = place(settings)
+    incident = one(settings, "SELECT incident FROM runs WHERE id = %(run)s", run=number)
+    got: list[bool] = []
+    thread = threading.Thread(target=lambda: got.append(claim(settings, number)))
+    with store.transaction(settings) as connection:
+        queue.cancel(connection, incident, "ann", "not needed")
+        thread.start()
+        wait_for(lambda: waits_for_a_lock(settings))
+    thread.join()
+    assert got == [False]
+    assert one(settings, "SELECT state FROM runs WHERE id = %(run)s", run=number) == "cancelled"
+
+
+def test_an_apply_is_not_cut_in_the_middle_and_the_cancel_says_so(settings: Settings) -> None:
+    number = place(settings)
+    incident = one(settings, "SELECT incident FROM runs WHERE id = %(run)s", run=number)
+    with store.transaction(settings) as connection:
+        facts = {"incident": incident, "platform": "crypto", "requested": "{}", "requested_by": "ann", "worker": "a"}
+        connection.execute(queries("actions").begin_run, facts)
+    with store.transaction(settings) as connection:
+        assert queue.cancel(connection, incident, "ann") == [number]
+        assert f"Run 2 of {incident} applies a plan and is not cancelled" in queue.not_cut(connection, incident)
+    with (
+        pytest.raises(PlanError, match=f"runbook undo {incident} --plan HASH"),
+        store.transaction(settings) as connection,
+    ):
+        queue.cancel(connection, incident, "ann")
+    assert one(settings, "SELECT state FROM runs WHERE mode = 'apply'") == "running"
+    told = [entry["body"]["run"] for entry in entries(settings, incident) if entry["kind"] == "cancel-requested"]
+    assert told == [number]
+
+
 def test_a_person_who_asks_is_not_held_up_by_an_alert(settings: Settings) -> None:
     first = place(settings)
     assert claim(settings, first)
@@ -121,11 +192,16 @@ def test_a_person_who_asks_is_not_held_up_by_an_alert(settings: Settings) -> Non
 
 
 def test_a_run_that_waited_too_long_ends_and_says_so(settings: Settings) -> None:
-    send(settings, alert(), alert("ETH-USD"))
-    with store.transaction(settings) as connection:
-        connection.execute("UPDATE runs SET queued_at = now() - interval '7 hours' WHERE number = 1 AND id = 1")
-    assert expiry.expire(settings) == [1]
-    assert expiry.expire(settings) == []
+    clock = Clock()
+    waits = expiry.Waits(clock)
+    send(settings, alert())
+    assert expiry.expire(settings, waits) == []
+    clock.now += 3600
+    send(settings, alert("ETH-USD"))
+    assert expiry.expire(settings, waits) == []
+    clock.now += 6 * 3600
+    assert expiry.expire(settings, waits) == [1]
+    assert expiry.expire(settings, waits) == []
     with store.transaction(settings) as connection:
         row = connection.execute("SELECT state, error, started_at, incident FROM runs WHERE id = 1").fetchone()
         assert row is not None
@@ -144,18 +220,38 @@ def test_the_runbook_says_how_long_its_runs_may_wait(settings: Settings, tmp_pat
     write_runbook(folder / "alerts" / "var-breach.ipynb", "1", queue_timeout_s=60)
     own = settings.model_copy(update={"notebooks": folder})
     send(settings, alert())
+    clock = Clock()
+    waits = expiry.Waits(clock)
+    assert expiry.expire(own, waits) == []
+    clock.now += 61
+    assert expiry.expire(settings, waits) == []
+    assert expiry.expire(own, waits) == [1]
+
+
+@pytest.mark.parametrize("shift", ["7 hours", "-7 hours"])
+def test_a_clock_of_the_database_that_is_set_ends_no_run(settings: Settings, shift: str) -> None:
+    clock = Clock()
+    waits = expiry.Waits(clock)
+    send(settings, alert(), alert("ETH-USD"))
+    assert expiry.expire(settings, waits) == []
     with store.transaction(settings) as connection:
-        connection.execute("UPDATE runs SET queued_at = now() - interval '61 seconds'")
-    assert expiry.expire(settings) == []
-    assert expiry.expire(own) == [1]
+        connection.execute("UPDATE runs SET queued_at = queued_at - %s::interval", [shift])
+    clock.now += 60
+    assert expiry.expire(settings, waits) == []
+    assert one(settings, "SELECT count(*) FROM runs WHERE state = 'waiting'") == 2
+    clock.now += 6 * 3600
+    assert sorted(expiry.expire(settings, waits)) == [1, 2]  # by what was seen, whatever the database's clock says
 
 
 def test_a_run_that_begins_just_then_is_not_ended(settings: Settings) -> None:
     number = place(settings)
-    with store.transaction(settings) as connection:
-        connection.execute("UPDATE runs SET queued_at = now() - interval '7 hours'")
+    clock = Clock()
+    waits = expiry.Waits(clock)
+    assert expiry.expire(settings, waits) == []
+    clock.now += 7 * 3600
     assert claim(settings, number)
-    assert expiry.expire(settings) == []
+    assert expiry.expire(settings, waits) == []
+    assert not expiry._end(settings, number, "It was still waiting when it was looked for.")
 
 
 @pytest.mark.slow
