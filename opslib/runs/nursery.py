@@ -202,6 +202,7 @@ class Nursery:
             _log("warning", "a request was refused", why=str(error))
             connection.close()
             return
+        connection.setblocking(False)
         self._poll.register(connection, select.POLLRDHUP)
         if not forked:
             self._wanted[False] = 1
@@ -288,7 +289,7 @@ class Nursery:
 def _hung_up(connection: socket.socket) -> bool:
     """Whether the other side is gone."""
     try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return not connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
     except OSError:
