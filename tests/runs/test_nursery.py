@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 import opslib
 from opslib.record import client
-from opslib.runs import leases, nursery
+from opslib.runs import descendants, leases, nursery
 from opslib.runs.kernels import Kernel
 from opslib.settings import Settings
 from tests.runs import support
@@ -195,3 +196,14 @@ def test_where_kernels_die_before_they_are_ready_runs_get_plain_ones_and_are_tol
     finally:
         process.terminate()
         process.wait(60)
+
+
+def test_a_guard_that_was_stopped_does_not_hold_up_the_end_of_its_run(settings: Settings) -> None:
+    kernel = taken(settings)
+    below = descendants.below(kernel.process.pid)
+    os.kill(kernel.process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    kernel.end(within_s=1.0)
+    assert time.monotonic() - began < 20.0
+    wait_for(lambda: not [one for one in (kernel.process.pid, *below) if descendants.birth(one) is not None], 10.0)
+    assert not kernel.folder.exists()
