@@ -22,7 +22,7 @@ import nbformat
 
 from opslib import store
 from opslib.record import journal
-from opslib.runs import leases, nursery
+from opslib.runs import leases
 from opslib.settings import PROJECT, Settings
 
 BIN = Path(sys.executable).parent
@@ -112,7 +112,7 @@ class Service:
     def _ready(self) -> int:
         try:
             httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=1, trust_env=False).raise_for_status()
-            status = leases.place(self.settings).with_name(nursery.STATUS).read_text("ascii")
+            status = leases.place(self.settings).with_name(leases.STATUS).read_text("ascii")
         except (httpx.HTTPError, OSError):
             return -1
         return int(json.loads(status)["ready"])

@@ -1,4 +1,4 @@
-"""What `/metrics` tells: the figures of store and nursery, and deliveries as this process saw them."""
+"""What `/metrics` tells: the figures of the store, and deliveries as this process saw them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ class Counts:
     def __init__(self, settings: Settings) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(figures.Store(settings))
-        self._registry.register(figures.Kernels(settings))
         self._deliveries = Counter(
             "runbook_deliveries",
             "Bodies that came to this server: taken, kept (not understood), too-large, refused, incomplete, away.",

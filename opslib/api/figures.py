@@ -1,8 +1,7 @@
-"""The figures that the store and the nursery hold, as `/metrics` tells them: read when they are asked for."""
+"""The figures that the store holds, as `/metrics` tells them: read when they are asked for."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -25,33 +24,8 @@ STATES = ("waiting", "running", "succeeded", "failed", "timed-out", "cancelled",
 REASONS = ("cool-down", "ceiling", "over before it was seen")
 
 
-class Kernels(Collector):
-    """The kernels of this machine's nursery; nothing where none runs."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._file = settings.runtime / "kernels.json"
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing is known before the file has been read."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        """How many are ready and in use, and how many have died."""
-        try:
-            facts = json.loads(self._file.read_text("utf-8"))
-            counted = {name: int(facts[name]) for name in ("ready", "taken", "died")}
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
-        kernels = _gauge("runbook_kernels", "Kernels of this machine: ready (warm), taken (in use).", "state")
-        for name in ("ready", "taken"):
-            kernels.add_metric([name], counted[name])
-        died = CounterMetricFamily("runbook_kernels_died", "Warm kernels that died before their run ended.")
-        died.add_metric([], counted["died"])
-        return [kernels, died]
-
-
 class Store(Collector):
-    """Ledger, queue, runs and processes; only `runbook_store_up 0` while the store is away."""
+    """Ledger, queue, runs, processes and kernels; only `runbook_store_up 0` while the store is away."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -67,7 +41,7 @@ class Store(Collector):
             with store.transaction(self._settings, role="reader") as connection:
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 kept = tallies.read(connection)
-                found = [*_ledger(kept), *_queue(connection), *_runs(kept), *_alive(connection)]
+                found = [*_ledger(kept), *_queue(connection), *_runs(kept), *_alive(connection), *_kernels(connection)]
         except (StoreError, psycopg.OperationalError):
             up.add_metric([], 0)
             return [up]
@@ -149,3 +123,26 @@ def _alive(connection: store.Connection) -> Iterable[Metric]:
     yield _each(
         "runbook_processes", "Processes that are alive.", "kind", [(kind, alive.get(kind, 0)) for kind in KINDS]
     )
+
+
+def _kernels(connection: store.Connection) -> Iterable[Metric]:
+    """The warm kernels of each host, as its workers tell of them."""
+    now = _gauge("runbook_kernels", "Warm kernels of a host: ready, in use.", "host", "state")
+    taken = CounterMetricFamily("runbook_kernels_taken", "Warm kernels that were taken.", labels=["host"])
+    died = CounterMetricFamily(
+        "runbook_kernels_died",
+        "Warm kernels that died of themselves, by when.",
+        labels=["host", "when"],
+    )
+    for row in connection.execute(queries("metrics").kernels, {"within_s": ALIVE_S}):
+        host = row["host"]
+        for family, labels, name in (
+            (now, [host, "ready"], "ready"),
+            (now, [host, "in-use"], "in_use"),
+            (taken, [host], "taken"),
+            (died, [host, "waiting"], "died"),
+            (died, [host, "in-use"], "died_in_use"),
+        ):
+            if row[name] is not None:
+                family.add_metric(labels, row[name])
+    return [now, taken, died]

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import zmq
+
 from opslib.runs.kernels import Kernel
 from opslib.runs.outputs import CellOutputs
 
@@ -15,6 +17,7 @@ Asked = Literal["cancelled", "stopped", "handed-back"]
 Reason = Literal["", "error", "exit", "timed-out", "kernel-died", "cancelled", "stopped", "handed-back"]
 _POLL_MS = 50
 _GRACE_S = 2.0
+_IDLE_S = 5.0  # after the reply, if nothing comes, not even that the kernel is idle
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,25 @@ class _Watch:
         self._request = request
         self._idle = False
         self._reply: dict[str, Any] | None = None
+        self._silent_s = 0.0
 
     @property
     def done(self) -> bool:
-        """Whether all has come."""
-        return self._idle and self._reply is not None
+        """Whether all has come, or the reply has and nothing more comes."""
+        return self._reply is not None and (self._idle or self._silent_s > _IDLE_S)
 
     def step(self) -> bool:
         """Take what is there, waiting a little for it; whether anything was."""
-        channel = self._client.shell_channel if self._idle else self._client.iopub_channel
-        if not channel.socket.poll(_POLL_MS):
-            return False
-        self._take(channel.get_msg(timeout=0))
-        return True
+        iopub, shell = self._client.iopub_channel, self._client.shell_channel
+        poller = zmq.Poller()
+        for channel in (iopub, *[shell] * (self._reply is None)):
+            poller.register(channel.socket, zmq.POLLIN)
+        ready = dict(poller.poll(_POLL_MS))
+        for channel in (iopub, shell):
+            if channel.socket in ready:
+                self._take(channel.get_msg(timeout=0))
+        self._silent_s = 0.0 if ready else self._silent_s + _POLL_MS / 1000
+        return bool(ready)
 
     def drain(self) -> None:
         """Take all that is there."""

@@ -176,7 +176,7 @@ def become_kernel(
         failure = sys.exc_info()[1]
         failed = failure is not None and not isinstance(failure, SystemExit)
         if failed:
-            traceback.print_exc()
+            traceback.print_exc(file=sys.__stderr__)  # the kernel may have its own in `sys.stderr`, which nobody reads
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1 if failed else 0)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 # As if it were not installed: it listens on a socket, which no kernel may, and is as large as pandas.
 sys.modules.setdefault("debugpy", None)  # type: ignore[arg-type]
 
+import zmq  # noqa: E402
 from ipykernel import ipkernel  # noqa: E402
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
 from traitlets.config import Config  # noqa: E402
@@ -61,6 +62,12 @@ class KernelApp(IPKernelApp):
 
     def load_config_file(self, *_: Any, **__: Any) -> None:
         """There is none."""
+
+    def init_iopub(self, context: Any) -> None:
+        """What a cell shows waits for whoever reads it; by itself the socket would drop what comes faster than that."""
+        context.setsockopt(zmq.XPUB_NODROP, 1)  # for the next socket
+        super().init_iopub(context)
+        del context.sockopts[zmq.XPUB_NODROP]
 
     def init_crash_handler(self) -> None:
         """Whoever made this process tells how it ended."""

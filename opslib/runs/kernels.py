@@ -125,9 +125,20 @@ class Kernel:
             try:
                 self.process.wait(within_s)
             except subprocess.TimeoutExpired:
-                descendants.end_below(self.process.pid)
-                self.process.kill()
-        self.process.wait()
+                self._kill(within_s)
+        with suppress(subprocess.TimeoutExpired):  # what not even SIGKILL ends is left to the reaper
+            self.process.wait(within_s)
+
+    def _kill(self, within_s: float) -> None:
+        """End a kernel whose guard does not: all below the guard first, since it would slip away when that is gone."""
+        descendants.end_below(self.process.pid)
+        self.process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(within_s)
+            return
+        with suppress(ProcessLookupError):  # its connection is open, hence it lives, and the number is still its own
+            os.kill(self.process.pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def confinement() -> str:

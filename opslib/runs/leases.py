@@ -1,4 +1,4 @@
-"""Taking a warm kernel from the nursery, and the nursery's start."""
+"""Taking a warm kernel from the nursery, the nursery's start, and what it counts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # the nursery has no use for settings, and each kernel would 
     from opslib.settings import Settings
 
 PLACE = "kernels.sock"
+STATUS = "kernels.json"
+_LOCK = "hhqqi"  # `struct flock`: type, whence, start, length, process
 _CONNECT_S = 1.0
 _TAKE_S, _START_S = 5.0, 60.0  # a fork, and a process that loads everything first
 
@@ -138,6 +141,9 @@ def take(settings: Settings, ops_socket: str | None, *, card: bool = False) -> t
         connection.close()
         raise NoWarmKernel("the nursery has none")
     facts: dict[str, Any] = json.loads(message)
+    if "none" in facts:
+        connection.close()
+        raise NoWarmKernel(facts["none"])
     return Guard(connection, facts["guard"], forked=facts["forked"]), Path(facts["folder"])
 
 
@@ -172,10 +178,19 @@ def _served(settings: Settings) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
+        # only a look: a nursery that starts meanwhile must not find the lock taken
+        found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     finally:
         os.close(descriptor)
+    return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
+
+
+def counted(settings: Settings) -> dict[str, int] | None:
+    """What the nursery of this home counts; none is ready while there is no nursery. None: no kernels are kept warm."""
+    if not settings.warm_kernels:
+        return None
+    if _served(settings):
+        with contextlib.suppress(OSError, ValueError):
+            facts = json.loads(place(settings).with_name(STATUS).read_text("ascii"))
+            return {str(name): int(value) for name, value in facts.items()}
+    return {"ready": 0}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 from collections.abc import Callable
@@ -33,8 +34,8 @@ class CellOutputs:
         Gets each piece of text as it comes, for the journal.
     redact : callable
         Takes secrets out of a text or document before anything is kept.
-    limit : int
-        The notebook's share [bytes].
+    limit, side_limit : int
+        The notebook's share, and the most that the side file takes [bytes].
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class CellOutputs:
         tell: Callable[[str], None],
         redact: Callable[[Any], Any],
         limit: int = CELL_BYTES,
+        side_limit: int = SIDE_BYTES,
     ) -> None:
         self.cell = cell
         cell.outputs = []
@@ -59,7 +61,8 @@ class CellOutputs:
         self._stream: NotebookNode | None = None
         self._pieces: list[str] = []
         self._side: TextIO | None = None
-        self._side_left = SIDE_BYTES
+        self._side_limit = self._side_left = side_limit
+        self._not_shown: set[str] = set()  # the display ids of outputs that only the side file has
 
     def take(self, message: dict[str, Any]) -> None:
         """Take one message of the kernel; those that show nothing are passed over."""
@@ -103,7 +106,10 @@ class CellOutputs:
         where = "it is lost"
         if self._side is not None and self._side_file is not None:
             self._side.close()
+            whole = self._side_left >= 0
             where = f"the whole is in {self._side_file.name}"
+            if not whole:
+                where = f"the first {self._side_limit:,} bytes are in {self._side_file.name}, the rest is lost"
         self.say("stderr", f"\n[{self._cut:,} bytes of output cut here; {where}]\n")
 
     def _let_go(self) -> None:
@@ -126,7 +132,7 @@ class CellOutputs:
             self._kept += len(kept.encode())
         if len(kept) < len(text):
             self._aside(text[len(kept) :])
-        elif self._side is not None:
+        else:
             self._side_write(text)
 
     def _add(self, output: NotebookNode, display_id: str | None) -> None:
@@ -137,21 +143,31 @@ class CellOutputs:
         self._tell(text + "\n")
         if size > self._limit - self._kept:
             self._aside(json.dumps(output) + "\n", size)
+            if display_id:
+                self._not_shown.add(display_id)
             return
+        self._side_write(json.dumps(output) + "\n")
         if display_id:
             output.setdefault("metadata", {})["display_id"] = display_id
         self.cell.outputs.append(output)
         self._kept += size
 
     def _update(self, content: dict[str, Any]) -> None:
-        """Replace what was shown under a display id."""
+        """Replace what was shown under a display id; only what it is longer by counts."""
         wanted = (content.get("transient") or {}).get("display_id")
-        for output in self.cell.outputs:
-            if wanted and output.get("metadata", {}).get("display_id") == wanted:
-                fresh = self._redacted(v4.new_output("display_data", data=content["data"]))
-                if len(json.dumps(fresh)) <= self._limit - self._kept:
-                    output["data"] = fresh["data"]
-                    self._kept += len(json.dumps(fresh))
+        shown = [one for one in self.cell.outputs if wanted and one.get("metadata", {}).get("display_id") == wanted]
+        if not shown and wanted not in self._not_shown:
+            return
+        fresh = self._redacted(v4.new_output("display_data", data=content["data"]))
+        text = json.dumps(fresh) + "\n"
+        longer = sum(len(json.dumps(fresh["data"])) - len(json.dumps(output["data"])) for output in shown)
+        if not shown or longer > max(0, self._limit - self._kept):
+            self._aside(text, len(text) - 1)
+            return
+        self._side_write(text)
+        for output in shown:
+            output["data"] = copy.deepcopy(fresh["data"])
+        self._kept += longer
 
     def _clear_if_due(self) -> None:
         if self._clear_next:
@@ -162,6 +178,8 @@ class CellOutputs:
         self._finish_stream()
         self._clear_next = False
         self.cell.outputs.clear()
+        self._kept = 0
+        self._not_shown.clear()
 
     def _finish_stream(self) -> None:
         self.settle()
@@ -178,9 +196,11 @@ class CellOutputs:
         self._side_write(text)
 
     def _side_write(self, text: str) -> None:
-        if self._side is not None and self._side_left > 0:
-            self._side.write(text[: self._side_left])
-            self._side_left -= len(text)
+        """Write to the side file, where there is one; once it is full, nothing more."""
+        if self._side is not None and self._side_left >= 0:
+            data = text.encode()
+            self._side.write(data[: self._side_left].decode("utf-8", "ignore") if len(data) > self._side_left else text)
+            self._side_left -= len(data)  # below 0: something is lost
 
     def _redacted(self, output: NotebookNode) -> NotebookNode:
         """The output with secrets taken out of every text in it, and pictures without what is written beside them."""

@@ -1,7 +1,8 @@
 """A kernel that was made ahead: it waits, confined and ready, until somebody takes it; then it serves that one alone.
 
 Two processes, as of `opslib.runs.confined`: the guard, which is told for whom the kernel is, and the kernel. While it
-waits the guard ends with the nursery; from then on, with the connection of whoever took it. It removes the folder.
+waits the guard ends with the nursery; from then on, with the connection of whoever took it. It removes the folder, and
+tells the nursery, which counts, how the kernel ended.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from opslib.record import wire
 from opslib.runs import confined, descendants, priority
 
 READY, END, INTERRUPT = b"ready", b"end", b"interrupt"
+GONE = b"ended"
+"""To the nursery: a kernel that was taken has ended as it was told to, or of itself without a failure."""
 ENDED = 128 + signal.SIGKILL
 _MESSAGE = 64 * 1024
 _LAST_WORDS = 4096
@@ -41,7 +44,7 @@ def park(folder: Path, environment: dict[str, str], nursery: socket.socket, *, f
     environment : dict
         All of the kernel's environment.
     nursery : socket
-        Told `READY`; gives the connection of who takes the kernel, and the recorder's socket.
+        Told `READY`; gives the connection of who takes the kernel, and the recorder's socket; told how it ended.
     forked : bool
         Whether this process is a fork of one with the libraries loaded.
     """
@@ -122,7 +125,6 @@ def _live(folder: Path, nursery: socket.socket, *, forked: bool) -> int:
     if nursery.fileno() not in readable:
         return confined.wait_for(kernel)
     message, descriptors, _, _ = socket.recv_fds(nursery, _MESSAGE, 1)
-    nursery.close()
     if not descriptors:  # the nursery is gone
         descendants.end_below(os.getpid())
         return 0
@@ -130,16 +132,25 @@ def _live(folder: Path, nursery: socket.socket, *, forked: bool) -> int:
     taker.setblocking(True)  # the nursery had set a time-out, which both share
     setproctitle(_title(folder))
     confined.serve_door(door, json.loads(message)["ops"])
-    taker.send(json.dumps({"guard": os.getpid(), "folder": str(folder), "forked": forked}).encode())
-    threading.Thread(target=_obey, args=(taker, folder), daemon=True).start()
+    with contextlib.suppress(OSError):  # a taker that is gone already is noticed by who obeys it
+        taker.send(json.dumps({"guard": os.getpid(), "folder": str(folder), "forked": forked}).encode())
+    asked = threading.Event()
+    threading.Thread(target=_obey, args=(taker, nursery, folder, asked), daemon=True).start()
     status = confined.wait_for(kernel)
     _remove(folder)
-    with contextlib.suppress(OSError):
-        taker.send(json.dumps({"exit": status}).encode())
+    # before the taker, which may end this process as soon as it knows
+    _tell(nursery, GONE if asked.is_set() or not status else json.dumps({"exit": status}).encode())
+    _tell(taker, json.dumps({"exit": status}).encode())
     return status
 
 
-def _obey(taker: socket.socket, folder: Path) -> None:
+def _tell(whom: socket.socket, what: bytes) -> None:
+    """A message to somebody who may be gone, or who does not listen."""
+    with contextlib.suppress(OSError):
+        whom.send(what, socket.MSG_DONTWAIT)
+
+
+def _obey(taker: socket.socket, nursery: socket.socket, folder: Path, asked_to_end: threading.Event) -> None:
     """What the taker asks; when it asks for the end, or is gone, all of the kernel ends."""
     while True:
         try:
@@ -149,10 +160,11 @@ def _obey(taker: socket.socket, folder: Path) -> None:
         if asked == INTERRUPT:
             os.killpg(os.getpid(), signal.SIGINT)
             continue
+        asked_to_end.set()
         descendants.end_below(os.getpid())
         _remove(folder)
-        with contextlib.suppress(OSError):
-            taker.send(json.dumps({"exit": ENDED}).encode())
+        _tell(nursery, GONE)
+        _tell(taker, json.dumps({"exit": ENDED}).encode())
         os._exit(ENDED)
 
 

@@ -192,7 +192,7 @@ class Worker:
         try:
             while True:
                 with kept:
-                    await self._quietly(lambda _: process.beat())
+                    await self._quietly(lambda _: process.beat(leases.counted(self._settings)))
                 await asyncio.sleep(_BEAT_S)
         finally:
             kept.close()

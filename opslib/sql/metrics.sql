@@ -34,3 +34,16 @@ DO UPDATE SET count = tallies.count + excluded.count, sum_s = tallies.sum_s + ex
 -- How many processes of each kind have beaten lately.
 SELECT kind, count(*) AS alive FROM processes
 WHERE heartbeat_at > now() - make_interval(secs => %(within_s)s) GROUP BY kind
+
+-- name: kernels
+-- What the nurseries of each host count: the workers of one home tell of the same nursery, the last of them counts.
+SELECT host,
+       sum((kernels ->> 'ready')::bigint)::bigint AS ready,
+       sum((kernels ->> 'in_use')::bigint)::bigint AS in_use,
+       sum((kernels ->> 'taken')::bigint)::bigint AS taken,
+       sum((kernels ->> 'died')::bigint)::bigint AS died,
+       sum((kernels ->> 'died_in_use')::bigint)::bigint AS died_in_use
+FROM (SELECT DISTINCT ON (host, kernels ->> 'nursery') host, kernels FROM processes
+      WHERE kernels IS NOT NULL AND heartbeat_at > now() - make_interval(secs => %(within_s)s)
+      ORDER BY host, kernels ->> 'nursery', heartbeat_at DESC) AS each
+GROUP BY host ORDER BY host

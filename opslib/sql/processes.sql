@@ -2,8 +2,8 @@
 
 -- name: beat
 -- This process is alive now.
-INSERT INTO processes (id, kind, host, pid) VALUES (%(id)s, %(kind)s, %(host)s, %(pid)s)
-ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
+INSERT INTO processes (id, kind, host, pid, kernels) VALUES (%(id)s, %(kind)s, %(host)s, %(pid)s, %(kernels)s)
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), kernels = excluded.kernels
 
 -- name: remove
 -- This process ends; so do those that stopped beating an hour ago.

@@ -6,6 +6,8 @@ import os
 import secrets
 import socket
 
+from psycopg.types.json import Jsonb
+
 from opslib import store
 from opslib.settings import Settings
 from opslib.sql import queries
@@ -22,13 +24,11 @@ class Process:
         self.kind = kind
         self.id = f"{kind}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
-    def beat(self) -> None:
-        """Say that this process is alive."""
+    def beat(self, kernels: dict[str, int] | None = None) -> None:
+        """Say that this process is alive; a worker, too, what its host's nursery counts."""
+        facts = {"id": self.id, "kind": self.kind, "host": socket.gethostname(), "pid": os.getpid()}
         with store.transaction(self.settings) as connection:
-            connection.execute(
-                queries("processes").beat,
-                {"id": self.id, "kind": self.kind, "host": socket.gethostname(), "pid": os.getpid()},
-            )
+            connection.execute(queries("processes").beat, {**facts, "kernels": kernels and Jsonb(kernels)})
 
     def close(self) -> None:
         """Say that this process ends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from opslib import intake
 from opslib.api import figures
 from opslib.api.counts import OUTCOMES, Counts
 from opslib.incidents.opening import BY_INTAKE, NewIncident, open_all
-from opslib.runs import ending, queue
+from opslib.runs import ending, leases, queue
 from opslib.settings import PROJECT, Settings
-from opslib.store import transaction
+from opslib.store import processes, transaction
 from tests.intake.bodies import alert, send
 
 RULES = PROJECT / "deploy" / "prometheus" / "runbooks.rules.yaml"
@@ -56,7 +57,9 @@ def samples(settings: Settings) -> dict[str, list[dict[str, str]]]:
     ending.end(settings, 1, "succeeded", "", actor="test")
     with transaction(settings) as connection:
         connection.execute("UPDATE runs SET first_cell_at = queued_at + interval '150 milliseconds' WHERE id = 1")
-    (settings.runtime / "kernels.json").write_text('{"ready": 2, "taken": 1, "died": 0}')
+    counted = {"nursery": 7, "ready": 2, "in_use": 1, "taken": 5, "died": 0, "died_in_use": 3}
+    for _ in range(2):  # two workers of one home
+        processes.Process(settings, "worker").beat(counted)
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(Counts(settings).text().decode()):
         for sample in family.samples:
@@ -96,6 +99,10 @@ def test_what_the_page_says_is_so(samples: dict[str, list[dict[str, str]]]) -> N
     assert value("runbook_ledger_gap") == 0
     assert value("runbook_storm", platform="crypto") == 1
     assert value("runbook_kernels", state="ready") == 2
+    assert value("runbook_kernels", state="in-use") == 1
+    assert value("runbook_kernels_taken_total", host=socket.gethostname()) == 5
+    assert value("runbook_kernels_died_total", when="waiting") == 0
+    assert value("runbook_kernels_died_total", when="in-use") == 3
     assert value("runbook_first_cell_seconds_bucket", lane="critical", le="0.1") == 0
     assert value("runbook_first_cell_seconds_bucket", lane="critical", le="0.2") == 1
     assert value("runbook_first_cell_seconds_sum", lane="critical") == pytest.approx(0.15)
@@ -104,13 +111,29 @@ def test_what_the_page_says_is_so(samples: dict[str, list[dict[str, str]]]) -> N
     assert value("runbook_run_seconds_count", runbook="var-breach") == 1
 
 
-def test_without_a_nursery_or_with_a_broken_file_the_rest_is_told(settings: Settings) -> None:
-    for text in (None, "", "[]", '{"ready": "x"}'):
+def told_of_kernels(settings: Settings) -> set[str]:
+    return set(re.findall(r"^(runbook_kernels.*) \d", Counts(settings).text().decode(), re.MULTILINE))
+
+
+def test_kernels_are_told_of_by_host_while_a_worker_there_lives(settings: Settings) -> None:
+    here = socket.gethostname()
+    worker = processes.Process(settings, "worker")
+    worker.beat()
+    assert told_of_kernels(settings) == set()
+    for text in (None, "", "[]", "{", '{"ready": "x"}'):  # no nursery answers, whatever it left
         if text is not None:
-            (settings.runtime / "kernels.json").write_text(text)
-        page = Counts(settings).text().decode()
-        assert "runbook_store_up 1.0" in page
-        assert "runbook_kernels" not in page
+            (settings.runtime / leases.STATUS).write_text(text)
+        worker.beat(leases.counted(settings))
+        assert told_of_kernels(settings) == {f'runbook_kernels{{host="{here}",state="ready"}}'}
+    with transaction(settings) as connection:
+        connection.execute("UPDATE processes SET heartbeat_at = now() - interval '1 minute'")
+    assert told_of_kernels(settings) == set()
+
+
+def test_two_nurseries_of_one_host_are_added(settings: Settings) -> None:
+    for number, ready in ((7, 2), (8, 3)):
+        processes.Process(settings, "worker").beat({"nursery": number, "ready": ready})
+    assert f'runbook_kernels{{host="{socket.gethostname()}",state="ready"}} 5.0' in Counts(settings).text().decode()
 
 
 def test_the_watchdog_always_fires() -> None:

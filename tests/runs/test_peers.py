@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from opslib.runs import nursery
+from opslib.runs import leases
 from opslib.settings import Settings
 from tests.runs import support
 from tests.runs.support import wait_for
@@ -66,7 +66,7 @@ def shown(path: Path) -> list[str]:
 
 
 def taken(settings: Settings) -> int:
-    return int(json.loads((settings.runtime / nursery.STATUS).read_text("ascii"))["taken"])
+    return int(json.loads((settings.runtime / leases.STATUS).read_text("ascii"))["taken"])
 
 
 COMMAND = ("-m", "papermill", "--no-progress-bar", "-p", "x", "2", "in.ipynb", "out.ipynb")

@@ -17,7 +17,7 @@ from nbformat import v4
 
 import opslib
 from opslib.record import client
-from opslib.runs import descendants, kernels, leases, nursery, preload, priority
+from opslib.runs import descendants, kernels, leases, preload, priority
 from opslib.runs.cells import Stop, execute
 from opslib.runs.kernels import Kernel
 from opslib.runs.outputs import CellOutputs
@@ -52,7 +52,7 @@ def nursery_of(settings: Settings) -> subprocess.Popen[bytes]:
 
 def told_by(settings: Settings) -> dict[str, int]:
     """What a nursery says of its kernels."""
-    return dict(json.loads((settings.runtime / nursery.STATUS).read_text("ascii")))
+    return dict(json.loads((settings.runtime / leases.STATUS).read_text("ascii")))
 
 
 def parked(number: int) -> list[int]:
