@@ -27,6 +27,7 @@ _OF_NODES = {"NodeNotReady", "NodeReady", "NodeNotSchedulable", "NodeSchedulable
 # Managers that only write status, or what follows from a change that is listed anyway.
 _FOLLOWS = ("kube-controller-manager", "kubelet", "kube-scheduler")
 
+_REFUSED = "our identity may not do that"
 Row = dict[str, Any]
 
 
@@ -63,10 +64,14 @@ def recent(target: Target, minutes: float = 120.0) -> Frame:
             except ProbeError as error:
                 if error.facts.get("status") is None and not error.facts.get("absent"):
                     raise
-                unseen.append({"kind": what, "unseen": str(error)[:300]})
+                refused = error.facts.get("status") == 403
+                unseen.append({"kind": what, "unseen": _REFUSED if refused else str(error)[:300]})
     rows = [row for row in rows if not _follows(row, rows)]
     rows.sort(key=lambda row: row["time"], reverse=True)
-    notes = [f"{row['kind']}: {row['unseen']}" for row in unseen]
+    kinds: dict[str, list[str]] = {}
+    for row in unseen:
+        kinds.setdefault(row["unseen"], []).append(row["kind"])
+    notes = [f"{', '.join(some)}: {why}" for why, some in kinds.items()]
     if len(rows) > _MOST:
         notes.append(f"the newest {_MOST:,} of {len(rows):,} changes")
     return frame([*rows[:_MOST], *unseen], CHANGE, note="; ".join(notes) or None)

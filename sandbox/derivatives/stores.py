@@ -141,6 +141,7 @@ def _recorder() -> list[Document]:
     looks = [
         {"apiGroups": ["", "apps", "autoscaling", "policy", "batch", "events.k8s.io", "metrics.k8s.io"],
          "resources": ["*"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]},
     ]  # fmt: skip
     # No secret: a rule names what it allows, so the core resources are spelt out.
