@@ -14,6 +14,8 @@ from opslib.diagnosis.database import Facts, marks
 if TYPE_CHECKING:
     import pandas as pd
 
+    from opslib.diagnosis.causes import Finding
+
 KINDS = {
     "card memory": re.compile(r"CUDA out of memory|out of memory.*GPU", re.I),
     "no connection": re.compile(r"database connection failed|could not connect|couldn't get a connection", re.I),
@@ -28,6 +30,8 @@ EXPLAINS = {
     "database timeout": ("slow-database",),
     "stale cache": ("stale-cache",),
 }
+_SEEN_ITSELF = tuple(cause for causes in EXPLAINS.values() for cause in causes)
+_MANY = 10.0  # errors a minute
 # What a reader is shown of `failing` and of the holders in `waits`: columns and their headings.
 HEADINGS = {"pct": "of all requests [%]", "says": "as in"}
 HOLDERS = {"application": "", "state": "", "relation": "holds", "behind": "wait for it",
@@ -62,30 +66,75 @@ def shares(errors: str, requests: str, window: str) -> str:
 
 
 def symptom(
-    rule: Mapping[str, Any] | None, lines: pd.DataFrame | None, limit_pct: float, p1_pct: float, log_s: float
+    rule: Mapping[str, Any] | None,
+    now: pd.DataFrame | None,
+    lines: pd.DataFrame | None,
+    limit_pct: float,
+    p1_pct: float,
+    log_s: float,
 ) -> tuple[bool | None, str]:
-    """Whether too many requests fail now, and how many: by the alert's rule, else by the errors in the log.
+    """Whether too many requests fail now, and how many: by the alert's rule, else by the shares by label.
+
+    Errors in the log tell no share, so they alone confirm nothing; that none are there says that it is over.
 
     Parameters
     ----------
     rule : mapping or None
         As `ops.prometheus.rule` answers.
+    now : DataFrame or None
+        `error`, `value` [%]: the shares now, with that of `all`.
     lines : DataFrame or None
         The lines of errors of the last `log_s` [s].
     limit_pct, p1_pct : float
         Where the alert fires, and where it is P1 [%].
     """
-    if rule is not None and rule["value"] is not None and math.isfinite(rule["value"]):
-        value = float(rule["value"])
+    ruled = rule is not None and rule["value"] is not None
+    value = float(rule["value"]) if rule is not None and ruled else _whole(now) if rule is None else math.nan
+    if math.isfinite(value):
+        holds = value > limit_pct if rule is None else bool(rule["holds"])
         grade = f"P1 from {p1_pct:g} %" if value < p1_pct else f"above {p1_pct:g} %: P1"
-        return bool(rule["holds"]), f"{value:.2g} % of requests fail (alert above {limit_pct:g} %, {grade})"
+        return holds, f"{value:.2g} % of requests fail (alert above {limit_pct:g} %, {grade})"
     if rule is not None and not rule["holds"]:
         return False, f"no failed request is counted (alert above {limit_pct:g} %)"
     if lines is None:
         return None, "how many requests fail could not be seen"
-    rate = 60.0 * len(lines) / log_s
-    text = f"the service logs {rate:.1f} errors a minute; which share of the requests that is could not be seen"
-    return (rate >= 10.0 or None) if rate > 0 else False, text
+    text = (
+        f"the service logs {_a_minute(lines, log_s):.1f} errors a minute; which share of the requests that is could not"
+        " be seen"
+    )
+    return None if len(lines) else False, text
+
+
+def _whole(now: pd.DataFrame | None) -> float:
+    """The share of all requests that fail [%]; nan where it was not seen."""
+    if now is None or "error" not in now:
+        return math.nan
+    found = now.loc[now["error"] == ALL, "value"]
+    return float(found.iloc[0]) if len(found) else math.nan
+
+
+def _a_minute(lines: pd.DataFrame, log_s: float) -> float:
+    return 60.0 * len(lines) / log_s
+
+
+def explained(
+    symptom: str, findings: Mapping[str, Finding], lines: pd.DataFrame | None, log_s: float
+) -> tuple[bool | None, str]:
+    """Whether requests fail whose share was not seen: so many errors with a cause that was itself seen confirm it.
+
+    Parameters
+    ----------
+    symptom : str
+        As it was told.
+    findings : mapping
+        By cause. The last release has nothing of its own that could be seen, so it confirms nothing.
+    lines : DataFrame or None
+        The lines of errors of the last `log_s` [s].
+    """
+    holding = [key for key, item in findings.items() if key in _SEEN_ITSELF and item.answer == "yes"]
+    if lines is None or _a_minute(lines, log_s) < _MANY or not holding:
+        return None, symptom
+    return True, f"{symptom}, but what they fail of was: {' and '.join(holding)}"
 
 
 def failing(now: pd.DataFrame | None, lines: pd.DataFrame | None, limit_pct: float) -> pd.DataFrame | None:

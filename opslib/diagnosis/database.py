@@ -14,6 +14,8 @@ from opslib.probes.seen import Seen
 if TYPE_CHECKING:
     import pandas as pd
 
+    from opslib.ops import Ops
+
 _FULL = re.compile(r"too many clients|remaining connection slots|connection that our role")
 
 
@@ -39,6 +41,23 @@ def asked(probe: Callable[[], Seen]) -> Seen:
         found = Seen(answers=False, why=why.rpartition("failed: ")[2], full=bool(_FULL.search(why)))
         found.evidence = str(error.facts.get("evidence") or "")
         return found
+
+
+def doubted(ops: Ops, server: Seen | None, *, there: bool) -> None:
+    """Where a look at the server failed while others find it there, the look counts as unseen, not as its answer.
+
+    Parameters
+    ----------
+    ops : Ops
+    server : Seen or None
+        As `asked` tells.
+    there : bool
+        Whether its pods, its exporter or the alert's rule say that it is there.
+    """
+    if server is None or server["answers"] or server["full"] or not there:
+        return
+    ops.unseen.append(f"the database itself ({server['why']})")
+    print(f"Not seen: the database itself ({server['why']}). Others find it there.")
 
 
 def workload(

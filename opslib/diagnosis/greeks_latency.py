@@ -65,6 +65,8 @@ def per_call(clock: Callable[[], dt.datetime], work: Callable[[], object], *, ca
 def served(ops: Ops, keys: pd.DataFrame | None, cache: Mapping[str, Any]) -> dict[str, Any] | None:
     """A real request with what was served, out of the cache; None where there is none that is understood.
 
+    That none of them could be read is told, and counts as unseen.
+
     Parameters
     ----------
     ops : Ops
@@ -74,14 +76,20 @@ def served(ops: Ops, keys: pd.DataFrame | None, cache: Mapping[str, Any]) -> dic
         `key` (how one is made: `greeks:{underlying}:{kind}:{strike}:{days}:{spot}`), `fields` (of an entry, a JSON
         list, in their order), `rate` and `dividends` (by underlying), both continuously compounded [per year].
     """
+    failed, read = None, False
     for key in () if keys is None else keys["key"]:
         try:
             entry = ops.redis.text(str(key))
-        except ProbeError:
-            continue  # its life ended between the two looks
+        except ProbeError as error:
+            failed = error
+            continue  # its life may have ended between the two looks
+        read = True
         found = understood(str(key), entry, cache)
         if found is not None:
             return found
+    if failed is not None and not read:
+        ops.unseen.append(f"what is served ({failed})")
+        print(f"Not seen: what is served ({failed}). The diagnosis goes on without it.")
     return None
 
 

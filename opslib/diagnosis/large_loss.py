@@ -50,6 +50,7 @@ __all__ = [
 
 NO_RELEASES = "the releases of the service"
 NO_REPORT = "a report as fresh as the valuation"
+NO_WHOLE = "the market of the whole book"
 NO_ENTRY = "the market when the book was taken"
 _A_DAY = math.sqrt(252.0)  # trading days of a year
 _A_POINT = 0.05  # a change of every volatility by so much of itself counts like a day's move of the spots
@@ -150,7 +151,10 @@ def summary(told: Mapping[str, float], valuation: Valuation) -> pd.DataFrame:
         "by spots that stand still": valuation.stale_usd,
         "by served volatilities": model,
     }
-    parts["not explained (moves meanwhile)"] = told["pnl_usd"] - sum(parts.values())
+    left = "not explained (moves meanwhile)"
+    if valuation.missing:
+        left = f"not explained ({valuation.lacks})"
+    parts[left] = told["pnl_usd"] - sum(parts.values())
     return pd.DataFrame({"usd": {**parts, "as the platform reports it": told["pnl_usd"]}}).round(0)
 
 
@@ -191,7 +195,8 @@ def wrong_greeks(
         text += f" (moves meanwhile: up to {paper.meanwhile_usd:,.0f} USD)"
     if not math.isnan(valuation.model_usd):
         text += f"; the served volatilities alone change it by {valuation.model_usd:+,.0f} USD"
-    found = reason(text, paper.sure_usd / limit_usd, threshold=0.3, decisive=0.8, missing=NO_REPORT)
+    missing = NO_WHOLE if valuation.missing else NO_REPORT
+    found = reason(text, paper.sure_usd / limit_usd, threshold=0.3, decisive=0.8, missing=missing)
     stale = float((market["age_s"] > stale_s).mean()) > _MUCH_STALE
     reasons.append(replace(found, weight=min(found.weight, 0.0)) if stale else found)
     if release.age_s <= window_s:
@@ -278,7 +283,10 @@ def market_move_hedge_missed(
 def _real(valuation: Valuation, market: pd.DataFrame, limit_usd: float, stale_s: float) -> list[Reason]:
     """Whether the market made the loss: it is there at independent prices, and the market moved far enough."""
     text = f"at quoted prices and fresh spots the book has {_result(valuation.pnl_usd)} (alert at {limit_usd:,.0f} USD)"
-    reasons = [_half(reason(text, valuation.pnl_usd / limit_usd, threshold=0.6, decisive=0.9))]
+    found = _half(reason(text, valuation.pnl_usd / limit_usd, threshold=0.6, decisive=0.9))
+    if valuation.missing:  # what was not valued may have lost the rest
+        found = Reason(f"{text}; {valuation.lacks}", max(0.0, found.weight), NO_WHOLE if found.weight < 0 else "")
+    reasons = [found]
     rows = valuation.by_underlying
     days = (rows["move"].abs() / (market["volatility"].reindex(rows.index) / _A_DAY)).dropna()
     points = rows["volatility_x"].map(lambda ratio: abs(math.log(ratio)) if ratio > 0 else math.nan).dropna() / _A_POINT
@@ -378,4 +386,6 @@ def message(cause: str | None, told: Mapping[str, float] | None, valuation: Valu
         cause or "", "We are examining an unusual result of our own book; nothing is known to be wrong with Greeks"
     )
     checked = "" if valuation is None else " The whole book was valued anew, apart from the service."
+    if valuation is not None and valuation.missing:
+        checked = " Most of the book was valued anew, apart from the service." if valuation.missing_share < 0.5 else ""
     return f"{first}.{checked} New automatic trades are stopped meanwhile. We will write again within 30 minutes."

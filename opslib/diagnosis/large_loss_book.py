@@ -16,11 +16,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from opslib.diagnosis.causes import evidence_of
+from opslib.figures import percent
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _YEAR = 365.0  # days
+_NAMED = 4  # underlyings that a sentence names
+_NEEDED = ("spot", "dividend", "rate")  # without which nothing of an underlying can be valued
 _FUTURES = ("spot", "future", "volatility", "dividend", "rate")
 _MEANWHILE = 0.015  # between the report and the valuation, seconds apart, spots move by so much of themselves at most
 _POINTS = 0.5  # ... and volatilities by so many points
@@ -60,6 +63,16 @@ class Valuation:
     by_underlying: pd.DataFrame
     explained: pd.DataFrame | None
     evidence: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    missing_share: float = 0.0
+
+    @property
+    def lacks(self) -> str:
+        """What of the book could not be valued, in words; empty where all of it was."""
+        if not self.missing:
+            return ""
+        told = ", ".join(self.missing[:_NAMED]) + (", ..." if len(self.missing) > _NAMED else "")
+        return f"{percent(self.missing_share)} of the book could not be valued ({told})"
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,8 @@ class Paper:
     Attributes
     ----------
     usd : float
-        The report, less the book at quoted prices and the spots that are served [USD]; nan where the report is too old.
+        The report, less the book at quoted prices and the spots that are served [USD]; nan where the report is too old
+        or a part of the book was not valued.
     meanwhile_usd : float
         So much of it may be moves between the report and the valuation [USD].
     evidence : tuple of str
@@ -101,13 +115,13 @@ def paper(told: Mapping[str, float], valuation: Valuation, now: dt.datetime, old
     bent = abs(float(rows["gamma_usd_per_pct"].sum())) * 100.0 * move * move / 2.0
     meanwhile = float(rows["true_usd"].abs().sum()) * move + bent
     meanwhile += abs(float(rows["vega_usd_per_point"].sum())) * _POINTS
-    fresh = now.timestamp() - told.get("time", -math.inf) <= old_s
-    usd = told["pnl_usd"] - valuation.pnl_usd - valuation.stale_usd if fresh else math.nan
+    alike = not valuation.missing and now.timestamp() - told.get("time", -math.inf) <= old_s
+    usd = told["pnl_usd"] - valuation.pnl_usd - valuation.stale_usd if alike else math.nan
     return Paper(usd, meanwhile, valuation.evidence)
 
 
 def market(hashes: Mapping[str, pd.DataFrame | None], now: dt.datetime) -> pd.DataFrame | None:
-    """The market data of each underlying; None where none was seen.
+    """The market data of each underlying that has a spot, a dividend and a rate; None where none was seen.
 
     Parameters
     ----------
@@ -130,6 +144,8 @@ def market(hashes: Mapping[str, pd.DataFrame | None], now: dt.datetime) -> pd.Da
             continue
         told = dict(zip(found["field"], found["value"], strict=True))
         row = {field: float(told.get(field, "nan")) for field in _FUTURES}
+        if not row["spot"] > 0.0 or not all(math.isfinite(row[field]) for field in _NEEDED):
+            continue
         for age, field in (("age_s", "time"), ("future_age_s", "future_time")):
             row[age] = max(0.0, now.timestamp() - float(told.get(field, "nan")) / 1000.0)
         rows[name] = row | {"basis": row["future"] / row["spot"] - 1.0}
@@ -143,8 +159,10 @@ def market(hashes: Mapping[str, pd.DataFrame | None], now: dt.datetime) -> pd.Da
 
 def holdings(
     positions: pd.DataFrame, quotes: pd.DataFrame | None, market: pd.DataFrame, pricing: ModuleType
-) -> pd.DataFrame:
+) -> pd.DataFrame | None:
     """The options with their market: one row a position, its implied volatilities at entry and as quoted now.
+
+    None where no position has a market.
 
     Parameters
     ----------
@@ -162,9 +180,13 @@ def holdings(
     -------
     DataFrame, index the id
         The positions, `years`, `sign`, `spot`, `rate`, `dividend`, `entry_spot`, `entry_volatility`, `quote`,
-        `quote_spot`, `volatility`; nan where a figure cannot be had.
+        `quote_spot`, `volatility`; nan where a figure cannot be had. In its attributes what has no market: the
+        underlyings `missing`, and their share of what the options cost, `missing_share`.
     """
-    table = positions[positions["underlying"].isin(market.index)].copy()
+    there = positions["underlying"].isin(market.index)
+    if not there.any():
+        return None
+    table = positions[there].copy()
     parts = zip(table["underlying"], table["kind"], table["strike"], table["expiry_days"], strict=True)
     table.index = [f"{name}|{kind}|{strike:g}|{days:g}" for name, kind, strike, days in parts]
     table["years"] = table["expiry_days"].astype(float) / _YEAR
@@ -180,7 +202,10 @@ def holdings(
     table["volatility"] = _implied(table, "quote", "quote_spot", pricing).fillna(
         dict(zip(table.index, level, strict=True))
     )
+    cost = (positions["quantity"].astype(float) * positions["entry_price"].astype(float)).abs()
     table.attrs["evidence"] = [mark for fact in (positions, quotes, market) for mark in evidence_of(fact)]
+    table.attrs["missing"] = sorted(set(positions["underlying"][~there]))
+    table.attrs["missing_share"] = float(cost[~there].sum() / cost.sum()) if cost.sum() > 0 else float((~there).mean())
     return table
 
 
@@ -219,7 +244,7 @@ def revalued(
     stale_s: float,
     shocks: tuple[float, ...] = (-0.05, 0.05),
 ) -> Valuation:
-    """The whole book valued anew, by the engine.
+    """The book valued anew, by the engine: all of it that has a market.
 
     Parameters
     ----------
@@ -241,7 +266,9 @@ def revalued(
     import pandas as pd
 
     held = hedges.set_index("underlying")[["units", "cost"]].astype(float)
-    names = list(dict.fromkeys([*table["underlying"], *held.index]))
+    known = held.index.isin(market.index)
+    apart = held.index[~known & (held["units"] != 0.0)]
+    names = list(dict.fromkeys([*table["underlying"], *held.index[known]]))
     held = held.reindex(names).fillna(0.0)
     spots = market.reindex(names)
     old = (spots["age_s"] > stale_s) & (spots["future_age_s"] <= stale_s)
@@ -277,6 +304,8 @@ def revalued(
         by_underlying=rows,
         explained=_explained(table, held, book, now, rates, risk),
         evidence=tuple(mark for fact in (table, hedges, ratios) for mark in evidence_of(fact)),
+        missing=tuple(sorted({*table.attrs.get("missing", ()), *apart})),
+        missing_share=table.attrs.get("missing_share", 0.0),
     )
 
 

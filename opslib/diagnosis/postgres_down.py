@@ -212,6 +212,9 @@ def symptom(
 ) -> tuple[bool | None, str]:
     """Whether there is no database that takes writes, and what shows it.
 
+    That we do not reach it shows it only where nobody else does: where the alert's condition does not hold, or could
+    not be evaluated, and its pods are ready, it may be our own way to it.
+
     Parameters
     ----------
     server : mapping or None
@@ -241,10 +244,22 @@ def symptom(
     if server is not None and server["full"]:
         return holds, f"PostgreSQL is there, but takes no more connections: see api-error-rate{told}"
     if server is not None:
+        others = _there(rule, pod)
+        if others:
+            return None, f"PostgreSQL could not be asked ({server['why']}), but {others}: it may be our way to it"
         return True, f"PostgreSQL cannot be reached ({server['why']}){told}{_young(pod)}"
     if rule is not None:
         return holds, f"PostgreSQL {'cannot' if holds else 'can'} be reached by its exporter"
     return None, "whether PostgreSQL answers could not be seen"
+
+
+def _there(rule: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> str:
+    """Who else says that the server is there, in words; empty where nobody does, or one contradicts."""
+    holds, ready = rule and bool(rule["holds"]), pod and bool(pod["ready"])
+    if holds or (pod is not None and not ready) or (rule is None and pod is None):
+        return ""
+    told = ["the alert's condition does not hold"] if rule is not None else []
+    return " and ".join([*told, *(["its pod is ready"] if pod is not None else [])])
 
 
 def _lacking(space: Mapping[str, Any], headroom_mib: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,22 @@ _SCRAPED = ("instance", "job")
 _NO_OBJECT = ("alertname", "platform", "severity", "namespace", "environment", "cluster")
 _FOR_CARDS = "nvidia.com/gpu"
 _MOST_PLACES = 5
+_DOORS = ("api", "redis", "postgres", "targets")  # the first that is asked of each system
+_AWAY = re.compile(  # what is said of a part that took no connection, or let it end
+    r"refused|timed? ?out|no route|unreachable|reset by peer|connection attempts failed|disconnected|closed the conn|"
+    r"connection closed|closed by (server|peer)|starting up|shutting down|loading the dataset|"
+    r"too many clients|remaining connection slots|answered 5\d\d",
+    re.I,
+)
 
 Judgement = tuple[str, str]
 
 
 def look(ops: Ops) -> dict[str, Any]:
-    """Ask every system that the platform has; a part that gave no answer is None, one that there is not is left out."""
+    """Ask every system that the platform has; a part that gave no answer is None, one that there is not is left out.
+
+    `refuses` names those that took no connection or let it end: they are away, not merely unseen.
+    """
     asked: tuple[tuple[str, str, Callable[[], Any]], ...] = (
         ("api", "api", ops.http.health),
         ("api", "status", lambda: _status(ops)),
@@ -54,13 +65,17 @@ def look(ops: Ops) -> dict[str, Any]:
         ("prometheus", "targets", ops.prometheus.targets),
         ("prometheus", "cards", lambda: ops.prometheus.query(CARDS)),
     )
-    seen: dict[str, Any] = {}
+    refuses: list[str] = []
+    seen: dict[str, Any] = {"refuses": refuses}
     silent: set[str] = set()
     for system, part, probe in asked:
         if not ops.has(system) or system in silent:
             continue
         first = not any(system == one[0] and one[1] in seen for one in asked)
+        told = len(ops.unseen)
         seen[part] = ops.look(f"triage's look at {part}", probe)
+        if first and seen[part] is None and any(_AWAY.search(one) for one in ops.unseen[told:]):
+            refuses.append(part)
         if first and seen[part] is None and system != "kubernetes":
             silent.add(system)
     return seen
@@ -104,8 +119,8 @@ def health(seen: Mapping[str, Any], now: dt.datetime) -> pd.DataFrame:
             continue
         answer = seen[part]
         if answer is None:
-            first = part in ("api", "redis", "postgres", "targets")
-            rows.append((part, SILENT if first else UNSEEN, "it could not be asked", ""))
+            away = part in seen.get("refuses", ()) and part in _DOORS
+            rows.append((part, SILENT if away else UNSEEN, "it could not be asked", ""))
         elif part != "cards" or len(answer):
             rows.append((part, *judge(answer), " ".join(evidence_of(answer))))
     return _table(rows)

@@ -31,7 +31,7 @@ class Facts:
         self.pct: dict[str, float] = {}
         self.since_s = 40.0
         self.said: list[str] = []
-        self.prometheus = self.logs = True
+        self.prometheus = self.rule = self.logs = True
         self.stats: dict[str, Any] | None = {
             "greeks_engine": {"batch": 0},
             "gpu": {"memory_share_mib": 512.0, "memory_used_by_this_process_mib": 60.0, "memory_free_mib": 14_000.0},
@@ -128,8 +128,8 @@ class Facts:
         facts = self.facts()
         case = Diagnosis(SimpleNamespace(unseen=[]), api_error_rate.CAUSES)
         value = sum(self.pct.values())
-        rule = {"value": value, "holds": value > LIMIT} if self.prometheus else None
-        case.confirm(*api_errors.symptom(rule, self.lines(), LIMIT, 5.0, 60.0))
+        rule = {"value": value, "holds": value > LIMIT} if self.prometheus and self.rule else None
+        case.confirm(*api_errors.symptom(rule, self.now(), self.lines(), LIMIT, 5.0, 60.0))
 
         def examine(key: str, *names: str, **more: Any) -> None:
             case.examine(key, **{name: facts[name] for name in names}, **more)
@@ -142,6 +142,8 @@ class Facts:
         errors = facts["errors"]
         facts["rollout"] = api_release.rollout(self.history(), self.pods(), API, self.series(), errors, case.findings)
         case.examine("bad-deployment", rollout=facts["rollout"], after_s=90.0)
+        if case.confirmed is None:
+            case.confirm(*api_errors.explained(case.symptom, case.findings, self.lines(), 60.0))
         return case.verdict(), facts
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pytest
@@ -11,7 +12,10 @@ import pytest
 from opslib.diagnosis import Verdict, api_error_rate, api_errors, api_release, database
 from opslib.errors import ProbeError
 from opslib.probes.seen import Seen
-from tests.diagnosis.api_error_facts import API, CASES, DATABASE, SERVICE, STORE, Facts, ago
+from tests.diagnosis.api_error_facts import API, CASES, DATABASE, SERVICE, STORE, Facts, ago, bad_release
+
+if TYPE_CHECKING:
+    from opslib import Ops
 
 NOT_AT_ONCE = {("database-down", other) for other in ("pool-exhausted", "slow-database")} | {
     ("pool-exhausted", "slow-database")
@@ -180,11 +184,40 @@ def test_without_prometheus_the_log_tells(cause: str) -> None:
     facts = broken(cause)
     facts.prometheus, facts.up = False, math.nan
     verdict, _ = facts.diagnose()
-    assert verdict.confirmed
-    assert verdict.cause in (cause, None), verdict
-    if cause != "bad-deployment":
-        assert verdict.cause == cause, verdict
     assert "errors a minute" in verdict.summary
+    if cause == "bad-deployment":  # nothing but the share tells it from the errors that there always are
+        assert (verdict.confirmed, verdict.summary.startswith("Not known")) == (False, True)
+    else:
+        assert (verdict.confirmed, verdict.cause) == (True, cause), verdict
+
+
+def test_errors_in_the_log_whose_share_is_not_seen_confirm_nothing() -> None:
+    facts = Facts().fails("Pricing failed", 0.05)
+    facts.said *= 8  # of very many requests
+    facts.prometheus = False
+    verdict, _ = facts.diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.confidence) == (False, None, 0.0)
+    assert verdict.summary.startswith("Not known: the service logs 96.0 errors a minute")
+
+
+@pytest.mark.parametrize(("pct", "confirmed"), [(0.05, False), (25.0, True)])
+def test_without_the_rule_the_share_itself_tells(pct: float, confirmed: bool) -> None:
+    facts = Facts()
+    bad_release(facts)
+    facts.pct, facts.rule = {"Pricing failed": pct}, False
+    verdict, _ = facts.diagnose()
+    assert verdict.confirmed is confirmed
+    assert f"{pct:.2g} % of requests fail" in verdict.summary
+
+
+def test_a_look_at_the_database_that_fails_while_others_find_it_there_is_unseen() -> None:
+    def told(there: bool, **answer: Any) -> list[str]:
+        ops = SimpleNamespace(unseen=[])
+        database.doubted(cast("Ops", ops), Seen({"full": False, "why": "not allowed", **answer}), there=there)
+        return ops.unseen
+
+    assert told(True, answers=False) == ["the database itself (not allowed)"]
+    assert told(False, answers=False) == told(True, answers=True) == told(True, answers=False, full=True) == []
 
 
 @pytest.mark.parametrize("missing", ["stats", "logs", "server"])

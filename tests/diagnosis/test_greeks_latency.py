@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pytest
@@ -14,7 +14,11 @@ import pytest
 import engine
 from engine import european
 from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, lost_cards, rollouts, service_pods
+from opslib.errors import ProbeError
 from tests.diagnosis.derivatives_facts import BEFORE, NAME, NOW, REVISION, WORKLOAD, Pod, World, noisy, over_time, ramp
+
+if TYPE_CHECKING:
+    from opslib import Ops
 
 CACHE = {
     "pattern": "greeks:*",
@@ -419,6 +423,30 @@ def test_a_served_request_is_taken_out_of_the_cache_and_recomputed() -> None:
 )
 def test_an_entry_that_is_not_understood_is_passed_over(key: str, entry: str) -> None:
     assert greeks_latency.understood(key, entry, CACHE) is None
+
+
+def test_that_no_served_request_could_be_read_is_unseen() -> None:
+    mine = european(
+        spot=5148.0, strike=5200.0, expiry=30 / 365, rate=0.03, dividend=0.013, volatility=0.16, kind="call"
+    )
+    keys = pd.DataFrame({"key": ["greeks:SPX:call:5200:30:5148", "greeks:SPX:call:5200:30:5150"]})
+
+    def served(*answers: Any) -> tuple[bool, list[str]]:
+        told = iter(answers)
+
+        def text(_key: str) -> str:
+            answer = next(told)
+            if isinstance(answer, Exception):
+                raise answer
+            return str(answer)
+
+        ops = SimpleNamespace(unseen=[], redis=SimpleNamespace(text=text))
+        return greeks_latency.served(cast("Ops", ops), keys, CACHE) is not None, ops.unseen
+
+    gone, entry = ProbeError("no such key"), json.dumps([1.7e9, *mine[:6], 0.16, 5148.0])
+    assert served(gone, gone) == (False, ["what is served (no such key)"])
+    assert served(gone, entry) == (True, [])
+    assert served(gone, "not json") == (False, [])
 
 
 def test_the_engine_is_timed_by_the_clock_that_is_on_the_record() -> None:

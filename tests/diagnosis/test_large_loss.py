@@ -62,6 +62,37 @@ def test_a_report_that_is_old_is_not_compared() -> None:
     assert "than is reported" not in verdict.causes[0].because
 
 
+@pytest.mark.parametrize("way", ["failed", "empty", "without a spot"])
+@pytest.mark.parametrize("cause", ["wrong-greeks", "market-move-hedged", "market-move-hedge-missed"])
+def test_the_rest_of_the_book_is_valued_where_an_underlying_was_not_seen(cause: str, way: str) -> None:
+    desk = play(happening(cause, 0), 0)
+    whole = desk.diagnose()
+    name = next(iter(desk.hashes))
+    seen = desk.hashes[name]
+    assert seen is not None
+    ways = {"failed": None, "empty": seen.iloc[:0], "without a spot": seen[seen["field"] != "spot"]}
+    desk.hashes[name] = ways[way]
+    verdict = desk.diagnose()
+    assert desk.value is not None
+    assert desk.positions is not None
+    assert (desk.value.missing, name in desk.value.by_underlying.index) == ((name,), False)
+    cost = (desk.positions["quantity"] * desk.positions["entry_price"]).abs()
+    assert desk.value.missing_share == pytest.approx(cost[desk.positions["underlying"] == name].sum() / cost.sum())
+    assert f"of the book could not be valued ({name})" in desk.value.lacks
+    assert verdict.cause in (whole.cause, None), verdict
+    assert verdict.confidence <= whole.confidence
+    assert desk.book is not None
+    assert math.isnan(large_loss.paper(desk.book, desk.value, NOW, 15.0).usd)  # part of a book is not the whole of it
+
+
+def test_a_book_of_which_nothing_was_seen_is_not_valued() -> None:
+    desk = play(happening("wrong-greeks", 0), 0)
+    assert desk.positions is not None
+    desk.positions = desk.positions.assign(underlying="NONE")
+    verdict = desk.diagnose()
+    assert (desk.value, verdict.cause) == (None, None)
+
+
 def test_a_healthy_desk_has_no_cause() -> None:
     verdict = play(Happening(), 1).diagnose()
     assert (verdict.confirmed, verdict.cause, verdict.causes) == (False, None, [])

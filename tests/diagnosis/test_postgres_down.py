@@ -216,6 +216,24 @@ def test_without_a_log_crash_and_full_volume_are_not_told_apart(facts: Facts) ->
     assert "not everything that could tell it was seen" in verdict.summary
 
 
+@pytest.mark.parametrize(("rule", "pods_seen"), [(False, True), (None, True), (False, False)])
+def test_a_look_of_ours_that_fails_is_no_database_that_is_down(rule: bool | None, pods_seen: bool) -> None:
+    facts = Facts()
+    facts.server = {"answers": False, "full": False, "why": "no right to connect"}
+    facts.rule, facts.pods_seen = rule, pods_seen
+    verdict, _ = facts.diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.confidence) == (False, None, 0.0), verdict
+    assert verdict.summary.startswith("Not known: PostgreSQL could not be asked (no right to connect)")
+
+
+@pytest.mark.parametrize("rule", [True, False, None])
+def test_a_database_that_is_down_is_so_with_and_without_its_alert(rule: bool | None) -> None:
+    facts = Facts().ends("Error", 1, NO_LIBRARY)
+    facts.rule = rule
+    verdict, _ = facts.diagnose()
+    assert (verdict.confirmed, verdict.cause) == (True, "pod-crash"), verdict
+
+
 def test_without_kubernetes_the_cause_is_not_known() -> None:
     facts = Facts().down()
     facts.pods_seen = False

@@ -310,6 +310,26 @@ def test_what_was_not_seen_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> No
     assert "postgres.usage" not in [name for name, _, _ in blind.asked]
 
 
+@pytest.mark.parametrize(
+    ("probe", "part"),
+    [
+        ("http.health", "api"),
+        ("redis.ping", "redis"),
+        ("postgres.server", "postgres"),
+        ("prometheus.targets", "targets"),
+    ],
+)
+@pytest.mark.parametrize(("why", "away"), [("Connection refused", True), ("timed out", True), ("not allowed", False)])
+def test_a_part_that_refuses_is_down_and_one_that_was_not_seen_is_not(
+    probe: str, part: str, why: str, away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ops = Platform()
+    ops.answers[probe] = ProbeError(why)
+    found = run(ops, fired(), monkeypatch)
+    assert found.confirmed is (True if away else None)
+    assert f"{part} is no answer" in found.symptom if away else f"{part} could not be seen" in found.symptom
+
+
 def test_a_platform_without_systems_says_whom_to_call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

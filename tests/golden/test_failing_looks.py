@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 
 import pytest
 
@@ -12,18 +11,7 @@ from opslib.settings import Settings
 from tests.golden import GOLDEN
 from tests.golden.in_process import FAILS, Shown, failures, show
 
-# What playbooks do not stand yet: by runbook, what fails. Each goes when its playbook is mended.
-LEFT_OUT = {
-    "greeks-latency": r"redis\.text",  # not told that no served result could be read
-    "large-loss": r"redis\.hash\(.*market:.*",  # the spot of one underlying is then nan, which the engine refuses
-    "model-switching": r"redis(\.stream)?",  # the pause of the router is refused, and that is not caught
-}
-CASES = [
-    (name, part)
-    for name, golden in GOLDEN.items()
-    for part in failures(name)
-    if not re.fullmatch(LEFT_OUT.get(golden.runbook, ""), part)
-]
+CASES = [(name, part) for name in GOLDEN for part in failures(name)]
 _WHOLE: dict[str, Shown] = {}
 
 
