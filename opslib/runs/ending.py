@@ -211,19 +211,29 @@ def close_record(settings: Settings, run: int, executed: NotebookNode | None, st
 
 
 def _as_told(settings: Settings, executed: NotebookNode, incident: str, run: int) -> None:
-    """The state of each cell as the journal has it, which knows of cells that began after the last save."""
+    """The state of each cell as the journal has it, which knows of cells that began after the last save.
+
+    So does it of what they printed, of which it has the beginning.
+    """
     with store.connect(settings) as connection:
         rows = connection.execute(queries("runs").follow, {"incident": incident, "after": 0}).fetchall()
     told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     for entry in (row["entry"] for row in rows if row["entry"]["body"].get("run") == run):
         if entry["kind"] == "cell-started":
             told[entry["body"]["cell_id"]] = "running"
+            printed.pop(entry["body"]["cell_id"], None)
         elif entry["kind"] == "cell-ended":
             told[entry["body"]["cell_id"]] = entry["body"]["status"]
+        elif entry["kind"] == "output":
+            printed[entry["body"]["cell_id"]] = printed.get(entry["body"]["cell_id"], "") + entry["body"]["text"]
     for cell in executed.cells:
         facts = cell.metadata.setdefault("runbook", {})
         if facts.get("status", "not-run") in ("running", "not-run") and cell.get("id") in told:
             facts["status"] = told[cell.id]
+            if cell.cell_type == "code" and not cell.outputs and cell.id in printed:
+                text = f"{printed[cell.id]}\n[from the journal: the run ended before this was saved here]\n"
+                cell.outputs = [NotebookNode(output_type="stream", name="stdout", text=text)]
 
 
 def _write(path: Path, executed: NotebookNode, state: str, sentence: str) -> list[Path]:

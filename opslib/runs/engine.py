@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 from pydantic import ValidationError
 from yaml import YAMLError
 
-from opslib.errors import RunbookError
+from opslib.errors import RecordError, RunbookError
 from opslib.runs import cells, kernels
 from opslib.runs.formats import NotebookNode
 from opslib.runs.notebook import ExecutedNotebook, named
@@ -172,9 +172,19 @@ def _run(executed: ExecutedNotebook, recording: Recording) -> tuple[State, str]:
             return _run_cells(executed, recording, kernel, time.monotonic() + recording.run_timeout_s)
     except kernels.KernelDied as error:
         return "kernel-died", str(error)
+    except RecordError as error:
+        return "failed", str(error)
     except OSError as error:
-        where = error.filename or recording.path
-        return "failed", f"The record could not be saved: {error.strerror or error} ({where})."
+        where = f" ({error.filename})" if error.filename else ""
+        return "failed", f"{_at_work(executed)} could not go on: {error.strerror or error}{where}."
+
+
+def _at_work(executed: ExecutedNotebook) -> str:
+    """The cell that runs, for a reader; the run where none does."""
+    for index, cell in enumerate(executed.notebook.cells):
+        if cell.metadata.runbook["status"] == "running":
+            return named(executed.notebook, index)
+    return "The run"
 
 
 def _own_kernel(executed: ExecutedNotebook) -> AbstractContextManager[kernels.Kernel]:
@@ -238,5 +248,5 @@ def _run_cell(
     outputs.close()
     executed.end(index, result.status, result.took_s)
     recording.events.cell_ended(name, result.status, result.took_s)
-    executed.save(force=True)
+    executed.save_end(index)
     return result

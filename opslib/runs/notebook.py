@@ -15,9 +15,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from opslib.errors import RecordError
 from opslib.runs.formats import NotebookNode, rwbase, v4
 
 SAVE_EVERY_S = 2.0
+SMALL = 2**20  # a notebook of fewer characters is saved at the end of every cell
+_SHARE = 4
 BANNER = "runbook-banner"
 _PAPERMILL = {"succeeded": "completed", "interrupted": "failed"}
 
@@ -39,6 +42,7 @@ class ExecutedNotebook:
         self.notebook = notebook
         self.path = path
         self._saved_at = 0.0
+        self._size = self._fresh = 0  # characters of the last save, and of the cells that have ended since
         self._settled: dict[int, str] = {}
         self._began = time.monotonic()
         notebook.metadata["run"] = {**(facts or {}), "state": "running", "started_at": _now(), "ended_at": None}
@@ -70,6 +74,7 @@ class ExecutedNotebook:
         cell.metadata["runbook"] = {**cell.metadata.get("runbook", {}), "took_s": round(took_s, 6)}
         self._set(cell, status)
         self._settled.pop(index, None)
+        self._fresh += len(self._cell_text(index))
         if failed:
             self.notebook.metadata.papermill["exception"] = True
 
@@ -83,29 +88,55 @@ class ExecutedNotebook:
 
         Raises
         ------
-        OSError
+        RecordError
             When the disk does not take it; the file is then as it was.
         """
         if self.path is None or (not force and time.monotonic() - self._saved_at < SAVE_EVERY_S):
             return
-        write(self.path, self._text())
+        try:
+            text = self._text()
+            write(self.path, text)
+        except OSError as error:
+            raise not_saved(error, self.path) from error
         self._saved_at = time.monotonic()
+        self._size, self._fresh = len(text), 0
+
+    def save_end(self, index: int) -> None:
+        """Save at the end of a cell, unless that would write a large notebook for the sake of a small cell.
+
+        Then the cell is saved with what follows, within two seconds. A cell that failed and the last one always are;
+        the others where a quarter of the last save has come since, so that all saves together write a multiple of what
+        the notebook holds in the end, and not its square.
+
+        Raises
+        ------
+        RecordError
+            When the disk does not take it.
+        """
+        cells = self.notebook.cells
+        failed = cells[index].metadata.runbook["status"] != "succeeded"
+        last = not any(cell.cell_type == "code" and cell.source.strip() for cell in cells[index + 1 :])
+        small = self._size + self._fresh < SMALL
+        self.save(force=failed or last or small or self._fresh * _SHARE >= self._size)
 
     def _text(self) -> str:
         """The notebook as nbformat writes it; cells that have ended are written out once only."""
-        cells = []
-        for index, cell in enumerate(self.notebook.cells):
-            text = self._settled.get(index)
-            if text is None:
-                text = _dumped(rwbase.split_lines(_wrapped(cell)).cells[0], "  ")
-                if cell.metadata.runbook["status"] not in ("running", "not-run"):
-                    self._settled[index] = text
-            cells.append(text)
+        cells = [self._cell_text(index) for index in range(len(self.notebook.cells))]
         shell = rwbase.strip_transient(copy.copy(self.notebook))
         rest = {key: value for key, value in shell.items() if key != "cells"}
         listed = "[]" if not cells else "[\n  " + ",\n  ".join(cells) + "\n ]"
         parts = [f' "{key}": {_dumped(rest[key], " ")}' for key in sorted(rest)]
         return "{\n" + ",\n".join([f' "cells": {listed}', *parts]) + "\n}\n"
+
+    def _cell_text(self, index: int) -> str:
+        """A cell as nbformat writes it; kept once the cell has ended."""
+        text = self._settled.get(index)
+        if text is None:
+            cell = self.notebook.cells[index]
+            text = _dumped(rwbase.split_lines(_wrapped(cell)).cells[0], "  ")
+            if cell.metadata.runbook["status"] not in ("running", "not-run"):
+                self._settled[index] = text
+        return text
 
 
 def close(notebook: NotebookNode, state: str, sentence: str, *, took_s: float | None = None) -> None:
@@ -144,6 +175,11 @@ def named(notebook: NotebookNode, index: int) -> str:
             found = re.findall(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", cell.source, re.MULTILINE)
             heading = found[-1] if found else heading
     return f'Cell {index + 1}, under "{heading}",' if heading else f"Cell {index + 1}"
+
+
+def not_saved(error: OSError, path: Path) -> RecordError:
+    """What to raise where the disk does not take a part of the record."""
+    return RecordError(f"The record could not be saved: {error.strerror or error} ({error.filename or path}).")
 
 
 def escaped(text: str) -> str:

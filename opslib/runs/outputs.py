@@ -8,13 +8,15 @@ from __future__ import annotations
 import copy
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from opslib.record.picture_metadata import cleaned
 from opslib.record.stream_redaction import StreamRedactor
 from opslib.runs.formats import NotebookNode, v4
+from opslib.runs.notebook import not_saved
 
 CELL_BYTES = 2**20
 SIDE_BYTES = 2**30
@@ -105,7 +107,8 @@ class CellOutputs:
             return
         where = "it is lost"
         if self._side is not None and self._side_file is not None:
-            self._side.close()
+            with self._saving():
+                self._side.close()
             whole = self._side_left >= 0
             where = f"the whole is in {self._side_file.name}"
             if not whole:
@@ -189,7 +192,8 @@ class CellOutputs:
         """Keep in the side file what the notebook has no room for; the first time, all that came before too."""
         self._cut += size if size is not None else len(text.encode())
         if self._side is None and self._side_file is not None:
-            self._side = gzip.open(self._side_file, "wt", encoding="utf-8", compresslevel=1)  # noqa: SIM115  (closed by `close`)
+            with self._saving():
+                self._side = gzip.open(self._side_file, "wt", encoding="utf-8", compresslevel=1)  # noqa: SIM115  (closed by `close`)
             self.settle()
             for output in self.cell.outputs:
                 self._side_write(output["text"] if output.output_type == "stream" else json.dumps(output) + "\n")
@@ -199,8 +203,18 @@ class CellOutputs:
         """Write to the side file, where there is one; once it is full, nothing more."""
         if self._side is not None and self._side_left >= 0:
             data = text.encode()
-            self._side.write(data[: self._side_left].decode("utf-8", "ignore") if len(data) > self._side_left else text)
+            fits = data[: self._side_left].decode("utf-8", "ignore") if len(data) > self._side_left else text
+            with self._saving():
+                self._side.write(fits)
             self._side_left -= len(data)  # below 0: something is lost
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Say of what fails in writing the side file that it was the record which could not be saved."""
+        try:
+            yield
+        except OSError as error:
+            raise not_saved(error, self._side_file or Path()) from error
 
     def _redacted(self, output: NotebookNode) -> NotebookNode:
         """The output with secrets taken out of every text in it, and pictures without what is written beside them."""

@@ -29,16 +29,26 @@ _numbers = count(1)
 
 
 class Tree(Installation):
-    """A tree that is served, on a broken platform, with a stretch in the middle of the runbook in which to be hit."""
+    """A tree that is served, on a broken platform, with a stretch in the middle of the runbook in which to be hit.
+
+    Runs that begin once one is there do without the stretch: they are to end, not to be hit.
+    """
 
     delivered = 0
 
     def prepare(self) -> None:
-        """Notebooks of its own: VarBreach dwells before its verdict."""
+        """Notebooks of its own."""
         notebooks = self.home.parent / "notebooks"
         shutil.copytree(PROJECT / "notebooks", notebooks)
-        path = notebooks / "alerts" / "var-breach.ipynb"
-        document = json.loads(path.read_text("utf-8"))
+        self.environment["RUNBOOK_NOTEBOOKS"] = str(notebooks)
+
+    def begin_plainly(self) -> None:
+        """Runs that begin from now on do not dwell."""
+        self._replace((PROJECT / "notebooks" / "alerts" / "var-breach.ipynb").read_text("utf-8"))
+
+    def begin_dwelling(self) -> None:
+        """VarBreach dwells before its verdict, in runs that begin from now on."""
+        document = json.loads((PROJECT / "notebooks" / "alerts" / "var-breach.ipynb").read_text("utf-8"))
         place = next(number for number, cell in enumerate(document["cells"]) if cell["id"] == "verdict-heading")
         dwell = {
             "cell_type": "code",
@@ -49,8 +59,13 @@ class Tree(Installation):
             "source": "import time\n\ntime.sleep(5)",
         }
         document["cells"].insert(place, dwell)
-        path.write_text(json.dumps(document), "utf-8")
-        self.environment["RUNBOOK_NOTEBOOKS"] = str(notebooks)
+        self._replace(json.dumps(document))
+
+    def _replace(self, text: str) -> None:
+        path = self.home.parent / "notebooks" / "alerts" / "var-breach.ipynb"
+        fresh = path.with_suffix(".part")
+        fresh.write_text(text, "utf-8")
+        fresh.replace(path)
 
     def status(self) -> dict[str, Any]:
         """What the platform says of itself."""
@@ -90,6 +105,7 @@ class Tree(Installation):
 
     def in_the_middle(self) -> str:
         """The incident of an alert whose run has reached the stretch in the middle."""
+        self.begin_dwelling()
         incident = self.alerted()
 
         def reached() -> bool:
@@ -99,6 +115,7 @@ class Tree(Installation):
             )
 
         self.wait(f"the middle of the run of {incident}", reached, WITHIN_S)
+        self.begin_plainly()
         return incident
 
     def one(self, *words: str) -> int:
@@ -338,6 +355,7 @@ def test_whole_tree_in_the_middle_of_a_run(tree: Tree) -> None:
 
 
 def test_whole_tree_as_soon_as_an_alert_is_taken(tree: Tree) -> None:
+    tree.begin_dwelling()
     incident = tree.alerted()
     killed_and_served_again(tree)
     runs = tree.settled(incident)

@@ -18,6 +18,7 @@ from opslib.settings import PROJECT, Settings
 from tests.golden import FOLDER, GOLDEN
 
 NO_CARD = {"CUDA_VISIBLE_DEVICES": ""}  # the records are of a machine without one: with one, more would be timed
+NO_OTHER_PLUGIN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they take longer to import than the cells take to run
 CELL_S = "240"  # a dead kernel would hang nbval for 2000 s
 
 
@@ -50,12 +51,19 @@ def test_every_playbook_has_a_golden_record() -> None:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_each_cell_shows_what_it_showed(name: str, home: Settings) -> None:
     run = archived(name)
-    options = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_S}", "-p", "no:cacheprovider"]
+    options = ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_S}"]
+    options += ["-p", "no:cacheprovider"]
     options += [f"--nbval-sanitize-with={FOLDER / 'sanitise.cfg'}", "-c", os.devnull, f"--rootdir={FOLDER}"]
     with answered(home, run) as socket:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *options, str(run.notebook)],
-            env={**os.environ, **NO_CARD, "RUNBOOK_OPS_SOCKET": socket, "IPYTHONDIR": str(home.home / "ipython")},
+            env={
+                **os.environ,
+                **NO_CARD,
+                **NO_OTHER_PLUGIN,
+                "RUNBOOK_OPS_SOCKET": socket,
+                "IPYTHONDIR": str(home.home / "ipython"),
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import nbformat
 import pytest
 
-from opslib.runs import notebook
+from opslib.errors import RecordError
+from opslib.runs import cells, engine, notebook, outputs
 from opslib.runs.formats import v4
 
 
@@ -72,3 +75,105 @@ def test_failed_save_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.ipynb"]
     assert (tmp_path / "a.ipynb").read_text() == "before"
+
+
+class NoKernel:
+    """A kernel that the system refuses; only what the engine asks before the first cell."""
+
+    def __init__(self, error: OSError | None = None) -> None:
+        self.error = error
+
+    def ready(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def ended(tmp_path: Path, kernel: NoKernel) -> str:
+    """How a run of one cell ends, by the sentence of its failure."""
+    recording = engine.Recording(tmp_path / "a.ipynb", kernel=cast(Any, kernel))
+    node = v4.new_notebook(cells=[v4.new_markdown_cell("# Why?"), v4.new_code_cell("1")])
+    with pytest.raises(engine.RunFailed) as failed:
+        engine.RunbookEngine.execute_notebook(node, "python3", recording=recording)
+    assert failed.value.state == "failed"
+    return str(failed.value)
+
+
+def test_a_refusal_of_the_system_is_not_called_one_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    assert ended(tmp_path, NoKernel(refused)) == "The run could not go on: Resource temporarily unavailable."
+
+    def refuse(*_args: Any, **_facts: Any) -> None:
+        raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED), "ops.sock")
+
+    monkeypatch.setattr(cells, "execute", refuse)
+    assert ended(tmp_path, NoKernel()) == 'Cell 2, under "Why?", could not go on: Connection refused (ops.sock).'
+
+
+def test_a_record_that_the_disk_does_not_take_is_told_as_that(tmp_path: Path) -> None:
+    told = r"^The record could not be saved: No such file or directory \(.*away"
+    with pytest.raises(RecordError, match=told):
+        notebook.ExecutedNotebook(v4.new_notebook(), tmp_path / "away" / "a.ipynb").save(force=True)
+    aside = outputs.CellOutputs(
+        v4.new_code_cell(""), tmp_path / "away.gz" / "a", tell=lambda _: None, redact=lambda it: it, limit=1
+    )
+    with pytest.raises(RecordError, match=told):
+        aside.take({"msg_type": "stream", "content": {"name": "stdout", "text": "too long"}})
+    assert ended(tmp_path / "away", NoKernel()).startswith("The record could not be saved: No such file or directory")
+
+
+def saving(monkeypatch: pytest.MonkeyPatch, number: int) -> tuple[list[int], int, notebook.ExecutedNotebook]:
+    """Sizes of the saves at the ends of `number` cells of 20 kB, and how much was put into JSON."""
+    written: list[int] = []
+    made: list[int] = []
+    dumped = notebook._dumped
+
+    def dump(value: Any, indent: str) -> str:
+        made.append(len(text := dumped(value, indent)))
+        return text
+
+    monkeypatch.setattr(notebook, "SMALL", 100_000)
+    monkeypatch.setattr(notebook, "SAVE_EVERY_S", 1e9)
+    monkeypatch.setattr(notebook, "write", lambda _path, text: written.append(len(text)))
+    monkeypatch.setattr(notebook, "_dumped", dump)
+    node = v4.new_notebook(cells=[v4.new_code_cell("x") for _ in range(number)])
+    executed = notebook.ExecutedNotebook(node, Path("a.ipynb"))
+    for index, cell in enumerate(node.cells):
+        executed.begin(index)
+        cell.outputs.append(v4.new_output("stream", text="y" * 20_000))
+        executed.end(index, "succeeded", 0.1)
+        executed.save_end(index)
+    monkeypatch.setattr(notebook, "_dumped", dumped)
+    return written, sum(size for size in made if size > 10_000), executed
+
+
+def test_saving_costs_the_same_per_cell_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, made_few, _ = saving(monkeypatch, 40)
+    many, made_many, executed = saving(monkeypatch, 320)
+    assert sum(many) / 320 < 2 * sum(few) / 40  # saves of the whole at each end would cost eight times as much
+    assert sum(many) < 6 * many[-1] + 10 * notebook.SMALL
+    assert made_many / 320 == pytest.approx(made_few / 40, rel=0.01)
+    assert many[-1] == len(executed._text())  # the last cell is saved with all before it
+
+
+def test_the_end_of_a_cell_is_saved_at_once_where_that_is_cheap_or_matters(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    node = v4.new_notebook(cells=[v4.new_code_cell("x") for _ in range(6)])
+    executed = notebook.ExecutedNotebook(node, path)
+    saved = []
+    for index, (size, status) in enumerate(
+        [(9, "succeeded"), (2 * notebook.SMALL, "succeeded"), (9, "succeeded"), (9, "failed"), (9, "succeeded")]
+    ):
+        executed.begin(index)
+        node.cells[index].outputs.append(v4.new_output("stream", text="y" * size))
+        executed.end(index, status, 0.1)
+        executed.save_end(index)
+        saved.append(nbformat.read(path, as_version=4).cells[index].metadata.runbook.status)
+    assert saved == ["succeeded", "succeeded", "not-run", "failed", "not-run"]
+    executed._saved_at -= notebook.SAVE_EVERY_S  # two seconds later
+    executed.save()
+    executed.begin(5)
+    executed.end(5, "succeeded", 0.1)
+    executed.save_end(5)
+    node = nbformat.read(path, as_version=4)
+    told = [cell.metadata.runbook.status for cell in node.cells]
+    assert told == ["succeeded", "succeeded", "succeeded", "failed", "succeeded", "succeeded"]

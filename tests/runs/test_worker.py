@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
+import nbformat
 import pytest
 
 from opslib import store
@@ -76,8 +78,9 @@ def test_killed_worker_loses_its_run_and_the_run_is_run_again_once(runs: Setting
     assert replacement(runs, again) is None
 
 
-def test_killed_run_is_lost_and_nothing_of_it_stays(runs: Settings) -> None:
-    incident, number = queued(runs, "sleeps")
+def test_killed_run_is_lost_and_nothing_of_it_stays(runs: Settings, notebook: Callable[..., str]) -> None:
+    cell = "import time\n\nprint('begun', flush=True)\ntime.sleep(600)"
+    incident, number = queued(runs, notebook("prints-and-sleeps", cell))
     with worker(runs):
         wait_for(lambda: cell_runs(runs, incident))
         runner = int(following.read(runs, number)["worker"].split("/")[1])
@@ -85,6 +88,9 @@ def test_killed_run_is_lost_and_nothing_of_it_stays(runs: Settings) -> None:
         row = ended(runs, number)
         assert row["state"] == "lost"
         assert "is gone" in row["error"]
+        sleeping = nbformat.read(runs.home / row["record"], as_version=4).cells[-1]
+        assert sleeping.metadata.runbook.status == "interrupted"
+        assert "begun" in "".join(output.text for output in sleeping.outputs)  # at the latest from the journal
         wait_for(lambda: not processes_of(f"--parent {runner}"))
         again = wait_for(lambda: replacement(runs, number))
         wait_for(lambda: state(runs, again) == "running")
