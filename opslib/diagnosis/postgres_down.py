@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,8 @@ _STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \w+ (\[\d+\] )?")
 _PANIC_FIRST = re.compile(r"\bPANIC\b")
 _WAITS = ("Unschedulable", "SchedulerError")
 _FULL = {"threshold": 0.93, "decisive": 0.98}  # the share of its volume that a server that has ended had used
+_BEING_MADE = re.compile(r"Pending|ContainerCreating|PodInitializing|Init:\d+/\d+")
+_BEGINS_S = 60.0  # a pod that is younger may still be about to start its containers
 _COMES_UP_S = 30.0  # a container that runs for less may be about to answer
 _RECENT_S = 900.0  # a container that ended so lately and is not ready is crashing
 
@@ -89,14 +92,15 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
     Facts
         `pods`, `pod`, `status`, `message`, `ready`, `node`, `age_s` [s], `restarts`, `container`, `state`, `reason`,
         `last_reason`, `exit_code`, `ended_s` (ago [s]), `cpu_request`, `memory_request` [B],
-        `started`: whether the server has ever run, `runs`: whether it does now, and `up_s`: since when [s].
+        `started`: whether the server has ever run, `begins`: whether it is just being made and may yet run, `runs`:
+        whether it does now, and `up_s`: since when [s].
     """
     if pods is None:
         return None
     facts = Facts(pods=len(pods), pod="", status="", message="", ready=False, node="", age_s=math.nan, restarts=0)
     facts |= {"container": "", "state": "", "reason": "", "last_reason": "", "exit_code": math.nan}
     facts |= {"cpu_request": math.nan, "memory_request": math.nan}
-    facts |= {"ended_s": math.nan, "started": False, "runs": False, "up_s": math.nan}
+    facts |= {"ended_s": math.nan, "started": False, "begins": False, "runs": False, "up_s": math.nan}
     facts.seen_in(marks(pods, containers))
     if not len(pods):
         return facts
@@ -122,7 +126,25 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
         elif one["last_reason"] == one["last_reason"] and one["last_reason"]:
             facts["exit_code"], facts["last_reason"] = float(one["last_exit_code"]), text_of(one, "last_reason")
             facts["ended_s"] = _ago(one["last_finished"], now)
+    made = bool(_BEING_MADE.fullmatch(facts["status"])) and bool(facts["node"])
+    facts["begins"] = made and not facts["started"] and facts["age_s"] < _BEGINS_S
     return facts
+
+
+def look_again(pod: Mapping[str, Any] | None, *, wait_s: float = 1.5) -> bool:
+    """Whether the pod is just being made, so that it tells nothing yet; it is waited for a moment before that is said.
+
+    Parameters
+    ----------
+    pod : mapping or None
+        As `pod_state` tells.
+    wait_s : float
+        How long [s].
+    """
+    if pod is None or not pod["begins"]:
+        return False
+    time.sleep(wait_s)
+    return True
 
 
 def _prepared(containers: pd.DataFrame) -> pd.Series[bool]:
@@ -191,7 +213,7 @@ def space(
     full_pct : float
         Above which the volume is too full, even where the server answers [%].
     """
-    if words is None and volume is None and (pod is None or pod["started"]):
+    if words is None and volume is None and (pod is None or pod["started"] or pod["begins"]):
         return None
     facts = Facts(no_space=math.nan, line="", used=math.nan, free_mib=math.nan, size_mib=math.nan, never=False)
     facts |= {"answers": answers, "full": full_pct / 100.0}

@@ -114,7 +114,8 @@ class Facts:
         case.examine("disk-full", space=space)
         nothing = postgres_down.last_words(pd.DataFrame({"line": []}))
         never = nothing if pod is not None and not pod["started"] else None
-        case.examine("pod-crash", pod=pod, words=words if words is not None else never)
+        begun = None if pod is None or pod["begins"] else pod
+        case.examine("pod-crash", pod=begun, words=words if words is not None else never)
         return case.verdict(), {"pod": pod, "space": space}
 
 
@@ -451,6 +452,25 @@ def test_a_server_that_started_a_moment_ago_may_be_coming_up() -> None:
     facts.pod["ready"] = False
     told = facts.diagnose()[0].summary
     assert "its container runs since 2 s, and may be coming up: look again before all else. None of the known" in told
+
+
+@pytest.mark.parametrize(("age_s", "begins"), [(5.0, True), (600.0, False)])
+def test_of_a_pod_that_is_just_being_made_nothing_is_concluded(age_s: float, begins: bool) -> None:
+    facts = Facts().down()
+    assert facts.pod is not None
+    facts.pod |= {"ready": False, "created": ago(age_s), "status": "PodInitializing", "restarts": 0}
+    facts.pod |= {"last_reason": None, "last_exit_code": math.nan, "last_finished": None}
+    facts.container = {
+        **dict.fromkeys(facts.container),
+        "state": "waiting",
+        "reason": "PodInitializing",
+        "ready": False,
+    }
+    facts.log = None
+    verdict, seen = facts.diagnose()
+    assert seen["pod"]["begins"] == begins
+    assert verdict.cause == (None if begins else "none-of-these")
+    assert postgres_down.look_again(seen["pod"], wait_s=0.0) == begins
 
 
 def test_the_last_words_come_without_the_time_stamp_of_the_log() -> None:
