@@ -133,6 +133,7 @@ class SmallPlatform:
 def _handler(platform: SmallPlatform) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each body waits 40 ms for the acknowledgement of its head
 
         def log_message(self, *_: object) -> None:
             """Keep the test's output quiet."""
