@@ -71,6 +71,7 @@ _FOR = {
     "stale cache": "a result that is too old",
 }
 _IN_USE = 0.8  # the share of the connections for everybody that more pods may bring into use
+_EXPLAINED = 0.3  # the share of the errors that may lack another explanation where the last release is not to blame
 _UNKNOWN = 1.0  # the most that errors without another explanation weigh against the last release
 
 
@@ -182,7 +183,7 @@ def bad_deployment(rollout: Mapping[str, Any], after_s: float) -> list[Reason]:
     That nothing else explains them says little by itself: what is not known here need not be of the last release.
     """
     left = rollout["unexplained"]
-    if left < 0.05:
+    if left < _EXPLAINED:
         return [Reason("something else explains the errors", -3.0)]
     text = f"{percent(left)} of the errors have no other explanation: {rollout['says']}"
     unknown = reason(text, left, threshold=0.3, decisive=0.7)
@@ -199,6 +200,8 @@ def bad_deployment(rollout: Mapping[str, Any], after_s: float) -> list[Reason]:
     )
     if gap < -15.0:
         return [*reasons, Reason(text, -3.0)]
+    if gap > after_s and not rollout["began_seen"]:
+        gap = math.nan  # they may as well have begun right after it
     close = reason(text, gap, threshold=1.25 * after_s, decisive=after_s, missing="when the errors began")
     return [*reasons, Reason(close.text, min(2.5, close.weight), close.missing)]
 

@@ -38,8 +38,8 @@ def rollout(
     """The release in effect, and when the errors began that nothing else explains; None where no history was seen.
 
     Roll-outs after it that changed no program are passed over: a restart neither is a release nor hides one. It is
-    dated by its revision, not by its pods: those may have been replaced since. A roll-back is a release too; its
-    revision was made long before, so its oldest pod dates it.
+    dated by its revision, not by its pods: those may have been replaced since. A roll-back is a release too, and so is
+    one that was there before and came again; their revisions were made long before, so the oldest pod dates them.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def rollout(
         return None
     left = unexplained(errors, findings)
     facts = Facts(unexplained=sum(left.values()), says="", gap_s=math.nan, revision=0, previous=0, changes="")
-    facts |= {"rolled_back": False, "passed_over": ""}
+    facts |= {"rolled_back": False, "passed_over": "", "began_seen": False}
     facts.seen_in(marks(history, pods, series, errors))
     worst = max(left, key=lambda kind: left[kind], default="")
     facts["says"] = str(errors.at[worst, "says"]) if worst else ""
@@ -75,10 +75,10 @@ def rollout(
     if place:
         facts["passed_over"] = f"revision {rows[0]['revision']} changed no program: {rows[0]['changes']}"
     at: dt.datetime | None = row["created"]
-    if earlier and earlier[0]["created"] > row["created"]:
-        facts["rolled_back"] = True
+    facts["rolled_back"] = bool(earlier) and earlier[0]["created"] > row["created"]
+    if facts["rolled_back"] or row.get("came_back"):
         at = None if place else _oldest(pods, workload)
-    began = onset(series, worst)
+    began, facts["began_seen"] = onset(series, worst)
     if began is not None and at is not None:
         facts["gap_s"] = (began - at).total_seconds()
     return facts
@@ -102,18 +102,21 @@ def rollouts(history: pd.DataFrame | None, since: dt.datetime) -> dict[str, dt.d
     return {f"revision {row.revision}": row.created.to_pydatetime() for row in late.itertuples()}
 
 
-def onset(series: pd.DataFrame | None, kind: str) -> dt.datetime | None:
-    """When errors of a kind began that last until now; None where that is not in the series, or before it."""
+def onset(series: pd.DataFrame | None, kind: str) -> tuple[dt.datetime | None, bool]:
+    """When errors of a kind began that last until now, None where there are none; and whether that is seen.
+
+    It is not where the series begins with errors: then it is only the latest moment. A counter is there from its first
+    error on, so they may have begun just then, or before what is looked at.
+    """
     columns = [] if series is None else [name for name in series.columns if name != ALL and kind_of(str(name)) == kind]
     if series is None or not columns:
-        return None
+        return None, False
     there = series[columns].sum(axis=1).fillna(0.0)
     on = (there > max(0.05 * float(there.iloc[-5:].max()), 1e-9)).tolist()
     place = len(on) - 1
     while place >= 0 and any(on[max(0, place - 1) : place + 1]):  # one point without errors is no end
         place -= 1
     begun = next((at for at in range(place + 1, len(on)) if on[at]), None)
-    if begun is None or begun == 0:
-        return None
-    found: dt.datetime = series.index[begun].to_pydatetime()
-    return found
+    if begun is None:
+        return None, False
+    return series.index[begun].to_pydatetime(), begun > 0

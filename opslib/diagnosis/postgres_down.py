@@ -92,8 +92,8 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
     Facts
         `pods`, `pod`, `status`, `message`, `ready`, `node`, `age_s` [s], `restarts`, `container`, `state`, `reason`,
         `last_reason`, `exit_code`, `ended_s` (ago [s]), `cpu_request`, `memory_request` [B],
-        `started`: whether the server has ever run, `begins`: whether it is just being made and may yet run, `runs`:
-        whether it does now, and `up_s`: since when [s].
+        `started`: whether the server has ever run, `begins`: whether it is just being made, or taken away for
+        another, and tells nothing yet, `runs`: whether it does now, and `up_s`: since when [s].
     """
     if pods is None:
         return None
@@ -128,6 +128,7 @@ def pod_state(pods: pd.DataFrame | None, containers: pd.DataFrame | None, now: d
             facts["ended_s"] = _ago(one["last_finished"], now)
     made = bool(_BEING_MADE.fullmatch(facts["status"])) and bool(facts["node"])
     facts["begins"] = made and not facts["started"] and facts["age_s"] < _BEGINS_S
+    facts["begins"] = facts["begins"] or facts["status"] == "Terminating"  # another comes in its place, or none
     return facts
 
 
@@ -257,7 +258,7 @@ def symptom(
         if lacking:
             return True, f"PostgreSQL answers, but {lacking}{told if holds else ''}"
         answers = f"PostgreSQL answers us within {server['took_ms']:.0f} ms"
-        if holds:
+        if holds and rule is not None and rule.get("state", "firing") == "firing":
             why = "its exporter does not reach it or is gone, and whether its clients reach it was not seen"
             return True, f"{answers}, but the alert's condition holds: {why}{_young(pod)}"
         free = math.nan if space is None else space["free_mib"]

@@ -62,7 +62,9 @@ def changed_lately(
     if not len(current) or harmless(str(current.iloc[0]["changes"])) or taken_back(history):
         return ""
     own = changes[(changes["kind"] == "statefulset") & (changes["name"] == name) & changes["time"].notna()]
-    made = own[own["what"].str.startswith(f"revision {current.iloc[0]['revision']}:")]
+    # A revision that was there before keeps the time at which it was first made; the edit tells when it came again.
+    edited = own["what"].str.match(r"edited \(.*template")
+    made = own[own["what"].str.startswith(f"revision {current.iloc[0]['revision']}:") | edited]
     made = made[~made["what"].str.contains("first revision")]
     if not len(made) or _worked(up, pod, made["time"].max(), now) >= settled_s:
         return ""

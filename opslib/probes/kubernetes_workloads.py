@@ -19,7 +19,7 @@ WORKLOAD: dict[str, Kind] = {
 }  # fmt: skip
 REVISION: dict[str, Kind] = {
     "revision": "whole", "current": "flag", "created": "time", "change_cause": "text", "images": "text",
-    "changes": "text", "replicas": "whole", "ready": "whole",
+    "changes": "text", "replicas": "whole", "ready": "whole", "came_back": "flag",
 }  # fmt: skip
 AUTOSCALER: dict[str, Kind] = {
     "autoscaler": "text", "workload": "text", "least": "whole", "most": "whole", "current": "whole",
@@ -37,6 +37,7 @@ INGRESS: dict[str, Kind] = {
     "ingress": "text", "host": "text", "path": "text", "service": "text", "port": "text", "ready": "whole",
     "problem": "text", "allowed_from": "text", "tls_secret": "text", "address": "text",
 }  # fmt: skip
+_HISTORY = "deployment.kubernetes.io/revision-history"  # of a replica set: the numbers it had before
 ALLOWED_FROM = "nginx.ingress.kubernetes.io/whitelist-source-range"
 
 
@@ -94,6 +95,8 @@ def workload_row(kind: str, thing: objects.Object) -> dict[str, Any]:
 def history(target: Target, workload: str) -> Frame:
     """The revisions of a workload, newest first, each with what differs from the one before.
 
+    `created` is when a revision was first made; of a Deployment's, `came_back` tells that it was left and came again.
+
     Parameters
     ----------
     target : Target
@@ -138,6 +141,7 @@ def _of_replicaset(one: objects.Object) -> dict[str, Any]:
         "revision": int(marks.get(objects.REVISION) or 0),
         "created": objects.moment(one["metadata"].get("creationTimestamp")),
         "change_cause": marks.get(objects.CHANGE_CAUSE),
+        "came_back": _HISTORY in marks,
         "replicas": int(status.get("replicas") or 0),
         "ready": int(status.get("readyReplicas") or 0),
         "template": template,
@@ -150,6 +154,7 @@ def _of_controller_revision(one: objects.Object) -> dict[str, Any]:
         "revision": int(one["revision"]),
         "created": objects.moment(one["metadata"].get("creationTimestamp")),
         "change_cause": (one["metadata"].get("annotations") or {}).get(objects.CHANGE_CAUSE),
+        "came_back": False,  # Kubernetes does not tell
         "template": one["data"]["spec"]["template"],
     }
 

@@ -153,7 +153,7 @@ def commands(target: Target, for_s: float = 1.0) -> Frame:
             counts.update({(*_program(one), one.get("cmd", "")) for one in found})
             if time.monotonic() > until:
                 break
-            time.sleep(max(_LOOKS_APART_S, 10.0 * (time.monotonic() - began)))  # a tenth of its time at most
+            time.sleep(max(_LOOKS_APART_S, 4.0 * (time.monotonic() - began)))  # a fifth of its time at most
     names = ("name", "host", "user", "kind", "command")
     rows = [{**dict(zip(names, key, strict=True)), "seen": count} for key, count in counts.most_common(ROWS)]
     return table(rows, **dict.fromkeys(names, "string"), seen="int64")

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from opslib.settings import Settings
@@ -47,7 +48,8 @@ def exchange(access: Access, **facts: Any) -> None:
 
 
 def deploy(access: Access, release: Release, cause: str) -> None:
-    """Roll a release out, as a deployment pipeline does, and wait until it runs."""
+    """Roll a release out under a build's number of its own, as a deployment pipeline does, and wait until it runs."""
+    release = replace(release, name=f"{release.name}-{int(time.time()) % 100_000:05d}")
     write(access.setup.releases, release)
     container = {"name": "api", "env": [{"name": "RELEASE", "value": release.name}]}
     template = {"metadata": {"labels": {"release": release.name}}, "spec": {"containers": [container]}}

@@ -303,13 +303,26 @@ def test_when_the_errors_began() -> None:
     facts = broken("bad-deployment")
     series = facts.series()
     assert series is not None
-    assert api_release.onset(series, api_errors.OWN) == ago(40.0)
-    assert api_release.onset(series, "stale cache") is None
-    assert api_release.onset(series[series.index >= ago(30.0)], api_errors.OWN) is None
+    assert api_release.onset(series, api_errors.OWN) == (ago(40.0), True)
+    assert api_release.onset(series, "stale cache") == (None, False)
+    assert api_release.onset(series[series.index >= ago(30.0)], api_errors.OWN) == (ago(30.0), False)
     series.loc[ago(20.0), "Pricing failed"] = 0.0
-    assert api_release.onset(series, api_errors.OWN) == ago(40.0)
+    assert api_release.onset(series, api_errors.OWN) == (ago(40.0), True)
     series.loc[ago(20.0) : ago(10.0), "Pricing failed"] = 0.0
-    assert api_release.onset(series, api_errors.OWN) == ago(5.0)
+    assert api_release.onset(series, api_errors.OWN) == (ago(5.0), True)
+
+
+def test_a_release_is_named_whose_errors_are_the_first_of_all() -> None:
+    facts = broken("bad-deployment")
+    whole = facts.series
+
+    def born_with_its_first_error() -> pd.DataFrame | None:
+        series = whole()
+        return None if series is None else series[series["Pricing failed"] > 0]
+
+    facts.series = born_with_its_first_error  # type: ignore[method-assign]
+    verdict = facts.diagnose()[0]
+    assert verdict.cause == "bad-deployment", verdict
 
 
 def test_the_pods_of_the_database_alone_are_counted() -> None:

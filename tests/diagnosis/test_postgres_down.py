@@ -390,6 +390,10 @@ OTHER = {"kind": "deployment", "name": "market-data", "time": ago(30.0), "what":
 CHANGES = pd.DataFrame([OTHER, MADE])
 
 
+TIMES = pd.DatetimeIndex([ago(seconds) for seconds in range(3600, -1, -15)])
+ALWAYS_UP = pd.DataFrame({"up": 1.0}, index=TIMES)
+
+
 def lately(changes: pd.DataFrame | None = CHANGES, history: pd.DataFrame | None = HISTORY, **more: Any) -> str:
     given = {"up": None, "pod": None, "now": NOW, "settled_s": 300.0, **more}
     return mending.changed_lately(changes, history, "postgres", **given)
@@ -406,6 +410,14 @@ def test_a_change_counts_where_it_was_made_lately_and_can_be_taken_back() -> Non
     assert mending.changes_of(CHANGES, "postgres", NOW - dt.timedelta(seconds=90)) == {
         "revision 3: args changed": ago(60.0).to_pydatetime()
     }
+
+
+def test_a_change_that_was_made_once_before_and_comes_again_counts() -> None:
+    history = HISTORY.assign(created=[ago(9000.0), ago(90_000.0)])  # Kubernetes keeps the time of an equal revision
+    long_ago = {**MADE, "time": ago(9000.0)}
+    assert lately(pd.DataFrame([long_ago]), history, up=ALWAYS_UP) == ""
+    edited = {**MADE, "what": "edited (replicas, template)", "time": ago(60.0)}
+    assert lately(pd.DataFrame([edited, long_ago]), history, up=ALWAYS_UP) == "postgres: args changed"
 
 
 @pytest.mark.parametrize("what", ["annotation team changed", "restarted at 2026-11-28T11:59:00Z", "nothing"])
@@ -471,6 +483,23 @@ def test_of_a_pod_that_is_just_being_made_nothing_is_concluded(age_s: float, beg
     assert seen["pod"]["begins"] == begins
     assert verdict.cause == (None if begins else "none-of-these")
     assert postgres_down.look_again(seen["pod"], wait_s=0.0) == begins
+
+
+def test_a_pod_that_is_taken_away_is_no_crash() -> None:
+    facts = Facts().ends("Error", 137, "", restarts=0)
+    assert likely(facts.diagnose()[0]) == {"pod-crash"}
+    assert facts.pod is not None
+    facts.pod["status"] = "Terminating"
+    verdict, seen = facts.diagnose()
+    assert (verdict.cause, seen["pod"]["begins"]) == (None, True)
+
+
+def test_an_exporter_that_missed_one_look_is_no_alarm() -> None:
+    case = Facts()
+    answers = {"answers": True, "took_ms": 4.0, "full": False}
+    for state, confirmed in (("pending", False), ("firing", True)):
+        rule = {"holds": True, "state": state}
+        assert postgres_down.symptom(answers, rule, None, 32.0, case.diagnose()[1]["pod"])[0] == confirmed
 
 
 def test_the_last_words_come_without_the_time_stamp_of_the_log() -> None:
