@@ -42,6 +42,19 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def storable(value: Any) -> Any:
+    """`value` as `plain` gives it, without NUL, which PostgreSQL's JSON cannot hold; it becomes U+FFFD."""
+    return _without_nul(plain(value))
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list) else value
+
+
 def canonical(value: Any) -> bytes:
     """The canonical JSON of `value` (RFC 8785), after `plain`."""
     return rfc8785.dumps(plain(value))

@@ -72,9 +72,9 @@ async def _keep_house(settings: Settings) -> None:
                         process = await run_in_threadpool(processes.register, settings, "server")
                     elif turn % _BEATS == 0:
                         await run_in_threadpool(process.beat)
+                        await run_in_threadpool(tallies.fold, settings)
                         await run_in_threadpool(expiry.expire, settings)
                         await run_in_threadpool(reaper.end_gone, settings)
-                        await run_in_threadpool(tallies.fold, settings)
             except (RunbookError, psycopg.Error, OSError) as error:
                 _log.warning("housekeeping waits for the database", error=str(error).splitlines()[0])
             turn += 1

@@ -16,7 +16,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from opslib import incidents, people, platforms, store
-from opslib.canonical import file_digest, plain
+from opslib.canonical import file_digest, plain, storable
 from opslib.errors import RecordError, StoreError
 from opslib.jupyter import copies
 from opslib.record import archive, archived, journal, redaction
@@ -116,7 +116,11 @@ class InteractiveRun:
             connection.execute(queries("runs").claim, {"run": run, "worker": descendants.me()})
             row = connection.execute(queries("runs").one, {"run": run}).fetchone() or {}
             record = archive.folder(settings, row) / f"{row['number']:02d}-{runbook.name}.ipynb"
-            values = {"run": run, "parameters": Jsonb(resolved), "record": record.relative_to(settings.home).as_posix()}
+            values = {
+                "run": run,
+                "parameters": Jsonb(storable(resolved)),
+                "record": record.relative_to(settings.home).as_posix(),
+            }
             connection.execute(queries("runs").begin, values)
             facts = {
                 **{name: row[name] for name in ("incident", "number", "runbook", "platform", "mode", "attempt")},
@@ -138,6 +142,9 @@ class InteractiveRun:
             if then is not None:
                 subject |= {"alert": then.alert or None, "replays": copy.run}
             begun.ops_socket = begun._held.enter_context(recorder.session(**subject)).socket_path
+            if begun._over.locked():  # cancelled meanwhile: what was opened after that is closed here
+                begun._held.close()
+                raise RecordError("the run was cancelled before it had a kernel")
         except BaseException as error:
             begun.close(died=f"no session with the recorder: {error}")
             raise
@@ -160,7 +167,7 @@ class InteractiveRun:
         state, sentence = ("cancelled", cancelled) if cancelled else ("kernel-died", died) if died else _outcome(book)
         try:
             state = ending.end(self.settings, self.run, state, sentence, actor=ACTOR, again=False)
-        except (StoreError, psycopg.OperationalError):
+        except (StoreError, psycopg.Error):
             ending.spool_end(self.settings, self.incident, self.run, state, sentence, actor=ACTOR)
         finally:
             if self._pulse is not None:

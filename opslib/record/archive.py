@@ -90,8 +90,8 @@ def _new_part(path: Path, mode: int) -> tuple[Path, int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
                 return temporary, descriptor
-        except BlockingIOError:
-            pass  # taken for what a killed process left, and about to be removed
+        except BlockingIOError:  # taken for what a killed process left; `verify` only looks at it
+            temporary.unlink(missing_ok=True)
         except OSError:
             os.close(descriptor)
             temporary.unlink(missing_ok=True)
@@ -215,7 +215,11 @@ def being_written(path: Path) -> bool:
 
 def _lock_part(path: Path) -> int:
     """Take the lock of a part; its writer, while there is one, has it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, os.O_RDWR | flags)  # NFS gives this lock only of what is open for writing
+    except PermissionError:
+        descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

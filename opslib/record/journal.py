@@ -19,7 +19,7 @@ import psycopg
 import structlog
 
 from opslib import store
-from opslib.canonical import canonical, digest, plain
+from opslib.canonical import canonical, digest, plain, storable
 from opslib.errors import NotFound, StoreError
 from opslib.record import archive, redaction
 from opslib.settings import Settings
@@ -107,7 +107,7 @@ def append_all(
         fields = {
             "actor": redact(actor),
             "at": stamp,
-            "body": capped(redact(plain(dict(body)))),
+            "body": capped(storable(redact(plain(dict(body))))),
             "incident": incident,
             "kind": kind,
             "prev": head,
@@ -232,7 +232,7 @@ def record(settings: Settings, incident: str, kind: str, body: Mapping[str, Any]
         spool.drain(settings, incident)
         with store.transaction(settings) as connection:
             append(connection, incident, kind, body, actor=actor, at=now, settings=settings)
-    except (StoreError, psycopg.OperationalError):
+    except (StoreError, psycopg.Error):
         spool.add(settings, incident, kind, redaction.default(settings)(plain(dict(body))), actor=actor, at=now)
 
 

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
 from opslib import platforms, probes, store
-from opslib.canonical import canonical, plain
+from opslib.canonical import canonical, plain, storable
 from opslib.errors import (
     ConfigurationError,
     NoEvidence,
@@ -316,7 +316,7 @@ class Session(Served):
             raise RecorderError(f"the verdict does not validate: {error}") from error
         # The plan of a run is the one that it proposed, never what its notebook says of one.
         verdict = self._redact(plain(concluded.model_copy(update={"plan": None}).model_dump(mode="json")))
-        values = {"run": self.subject.run, "verdict": Jsonb(verdict)}
+        values = {"run": self.subject.run, "verdict": Jsonb(storable(verdict))}
 
         def keep(connection: store.Connection) -> None:
             if connection.execute(queries("journal").set_verdict, values).fetchone() is None:

@@ -19,7 +19,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from opslib import store
-from opslib.canonical import canonical, digest
+from opslib.canonical import canonical, digest, storable
 from opslib.errors import RecordError
 from opslib.record import journal
 from opslib.settings import Settings
@@ -120,5 +120,5 @@ def _write(connection: store.Connection, settings: Settings, incident: str, docu
     journal.append(connection, incident, document["kind"], body, actor=document["actor"], at=at, settings=settings)
     if document["kind"] == "verdict":
         connection.execute(
-            queries("journal").set_verdict, {"run": body.get("run"), "verdict": Jsonb(body.get("verdict"))}
+            queries("journal").set_verdict, {"run": body.get("run"), "verdict": Jsonb(storable(body.get("verdict")))}
         )

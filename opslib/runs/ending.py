@@ -14,7 +14,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from opslib import incidents, store
-from opslib.canonical import file_digest, plain
+from opslib.canonical import file_digest, storable
 from opslib.errors import RecordError, RunbookError, StoreError
 from opslib.record import archive, journal, remote
 from opslib.runs import html, notebook, queue
@@ -91,7 +91,7 @@ def _try_to_end(settings: Settings, run: int, state: str, sentence: str, **how: 
             journal.drain(settings)  # what happened while the store was away comes before the end
             with store.transaction(settings) as connection:
                 return _end(connection, run, state, sentence, **how)
-        except (StoreError, psycopg.OperationalError):
+        except (StoreError, psycopg.Error):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.3)
@@ -108,7 +108,7 @@ def _end(
     handed_back: bool,
     redacted: int,
 ) -> tuple[str, bool]:
-    sql = queries("runs")
+    sql, sentence = queries("runs"), storable(sentence)
     row = connection.execute(sql.one, {"run": run}).fetchone()
     if row is None:
         raise RecordError(f"there is no run {run}")
@@ -127,7 +127,7 @@ def _end(
         journal.append(connection, row["incident"], "run-ended", body, actor=actor)
     verdict = _verdict(connection, row)
     values = {"run": run, "state": state, "error": sentence or None}
-    connection.execute(sql.finish, {**values, "verdict": None if verdict is None else Jsonb(plain(verdict))})
+    connection.execute(sql.finish, {**values, "verdict": None if verdict is None else Jsonb(storable(verdict))})
     may_again = again and row["mode"] in ("observe", "plan") and (handed_back or row["attempt"] < ATTEMPTS)
     if state == "lost" and may_again:
         _queue_again(connection, row, attempt=row["attempt"] + (not handed_back))
@@ -175,7 +175,7 @@ def spool_end(settings: Settings, incident: str, run: int, state: str, sentence:
     journal.record(settings, incident, "run-ended", body, actor=actor)
 
 
-def close_record(settings: Settings, run: int, executed: NotebookNode | None, state: str, sentence: str) -> None:
+def close_record(settings: Settings, run: int, executed: NotebookNode | None, state: str, sentence: str) -> bool:
     """Write the notebook's last version and its page, tell the journal of the files, and seal.
 
     What fails here changes nothing of how the run ended; it is told in the log, and the next seal covers the rest.
@@ -188,26 +188,40 @@ def close_record(settings: Settings, run: int, executed: NotebookNode | None, st
         None: as it was last saved.
     state, sentence : str
         As the journal has them.
+
+    Returns
+    -------
+    bool
+        Whether nothing is left to do.
     """
     from opslib.record import seal
 
+    own = executed is not None
     try:
         with store.connect(settings) as connection:
             row = connection.execute(queries("runs").one, {"run": run}).fetchone()
         if row is None or not row["record"]:
-            return
+            return True
         path = settings.home / row["record"]
         if executed is None and path.is_file():
             executed = nbformat.read(path, as_version=4)
             _as_told(settings, executed, row["incident"], run)
         if executed is not None:
-            written = _write(path, executed, state, sentence)
-            remote.try_to_push(settings, row["folder"])
+            # Who else closes it waits here, and then finds it told: two would write it, and tell, each its own.
             with store.transaction(settings) as connection:
-                _tell(connection, path.parent, row["incident"], run, written)
+                connection.execute(queries("journal").lock_incident, {"incident": row["incident"]})
+                told = connection.execute(
+                    queries("runs").files_told, {"incident": row["incident"], "run": run}
+                ).fetchone()
+                if own or told is None or not told["so"]:
+                    written = _write(path, executed, state, sentence)
+                    _tell(connection, path.parent, row["incident"], run, written)
+            remote.try_to_push(settings, row["folder"])
         seal.seal(settings, row["incident"])
     except (RunbookError, OSError, psycopg.Error, nbformat.reader.NotJSONError) as error:
         _log.error("the record could not be closed", run=run, why=str(error))
+        return False
+    return True
 
 
 def _as_told(settings: Settings, executed: NotebookNode, incident: str, run: int) -> None:
@@ -226,7 +240,9 @@ def _as_told(settings: Settings, executed: NotebookNode, incident: str, run: int
         elif entry["kind"] == "cell-ended":
             told[entry["body"]["cell_id"]] = entry["body"]["status"]
         elif entry["kind"] == "output":
-            printed[entry["body"]["cell_id"]] = printed.get(entry["body"]["cell_id"], "") + entry["body"]["text"]
+            text = entry["body"].get("text", "")
+            text = text if isinstance(text, str) else str(text.get("cut", ""))  # a long one, as the journal cuts it
+            printed[entry["body"]["cell_id"]] = printed.get(entry["body"]["cell_id"], "") + text
     for cell in executed.cells:
         facts = cell.metadata.setdefault("runbook", {})
         if facts.get("status", "not-run") in ("running", "not-run") and cell.get("id") in told:

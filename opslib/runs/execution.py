@@ -15,7 +15,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from opslib import platforms, store
-from opslib.canonical import file_digest
+from opslib.canonical import file_digest, storable
 from opslib.errors import RecorderError, RunbookError, StoreError
 from opslib.record import archive
 from opslib.record.client import running
@@ -104,7 +104,7 @@ class Execution:
         }
         values = {
             "run": row["id"],
-            "parameters": Jsonb(self.resolved),
+            "parameters": Jsonb(storable(self.resolved)),
             "record": recording.path.relative_to(settings.home).as_posix(),
         }
         with store.transaction(settings) as connection:

@@ -281,7 +281,7 @@ class Nursery:
         _log("info", "the code has changed; loading it anew")
         for descriptor in self._taken:
             os.set_inheritable(descriptor, True)
-        bare = sys.argv[1 : sys.argv.index("--taken")]
+        bare = sys.argv[1 : sys.argv.index("--taken") if "--taken" in sys.argv else None]
         words = [sys.executable, "-m", "opslib.runs.nursery", *bare, "--taken", *map(str, self._taken)]
         os.execv(sys.executable, words)  # noqa: S606
 

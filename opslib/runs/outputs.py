@@ -134,6 +134,7 @@ class CellOutputs:
             self._pieces.append(kept)
             self._kept += len(kept.encode())
         if len(kept) < len(text):
+            self._side_write(kept)
             self._aside(text[len(kept) :])
         else:
             self._side_write(text)

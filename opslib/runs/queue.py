@@ -8,7 +8,7 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 
 from opslib import store
-from opslib.canonical import plain
+from opslib.canonical import storable
 from opslib.errors import NotFound, PlanError
 from opslib.record import journal
 from opslib.sql import queries
@@ -97,8 +97,8 @@ def create_run(
             "runbook": runbook,
             "platform": platform,
             "mode": mode,
-            "requested": Jsonb(_storable(dict(requested))),
-            "alert": None if alert is None else Jsonb(_storable(dict(alert))),
+            "requested": Jsonb(storable(dict(requested))),
+            "alert": None if alert is None else Jsonb(storable(dict(alert))),
             "requested_by": requested_by,
             "attempt": attempt,
             "retry_of": retry_of,
@@ -117,16 +117,6 @@ def create_run(
     }
     journal.append(connection, incident, "run-queued", body, actor=requested_by)
     return int(row["id"])
-
-
-def _storable(value: Any) -> Any:
-    """JSON types without NUL, which PostgreSQL's JSON cannot hold; it becomes U+FFFD."""
-    if isinstance(value, dict):
-        return {_storable(str(name)): _storable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable(item) for item in value]
-    found = plain(value)
-    return found.replace("\x00", "\ufffd") if isinstance(found, str) else found
 
 
 def defer(connection: store.Connection, run: int, *, severity: str = "", in_lane: Lane | None = None) -> None:

@@ -6,10 +6,11 @@ import datetime as dt
 import shutil
 import time
 
+import psycopg
 import structlog
 
 from opslib import store
-from opslib.errors import RecordError
+from opslib.errors import RecordError, RunbookError, StoreError
 from opslib.record import journal, remote
 from opslib.runs import descendants, ending, expiry, queue
 from opslib.runs.silence import SILENT_S, Silence
@@ -24,7 +25,9 @@ ACTOR = "reaper"
 _log = structlog.get_logger(__name__)
 _silence = Silence()
 _archived: dict[str, dt.datetime] = {}  # up to which end this process has brought the files of a folder
-_ended: set[int] = set()  # the runs that this process has yet to close the records of
+_ended: dict[
+    int, float
+] = {}  # the runs that this process has yet to close the records of, and not before [s, monotonic]
 _tried: dict[int, float] = {}  # when this process last tried to close the record of a run [s, monotonic]
 
 
@@ -79,8 +82,13 @@ def end_gone(settings: Settings) -> list[int]:
     lost = []
     for row in rows:
         why = "It had ended." if row["ended"] else _gone(row["worker"] or "", silent.get(row["id"], 0.0))
-        if why and lose(settings, row["id"], why):
-            lost.append(row["id"])
+        try:
+            if why and lose(settings, row["id"], why):
+                lost.append(row["id"])
+        except StoreError:
+            raise
+        except (RunbookError, psycopg.DataError) as error:  # of this run; the others are ended all the same
+            _log.error("a run could not be ended", run=row["id"], why=str(error))
     return lost
 
 
@@ -92,19 +100,21 @@ def lose(settings: Settings, run: int, why: str) -> bool:
         return False  # it has ended by itself since it was looked for
     with store.transaction(settings) as connection:
         connection.execute(queries("runs").end_jobs, {"task": queue.TASK, "run": run})
-    _ended.add(run)
+    _ended[run] = 0.0
     _log.warning("a run was lost", run=run, why=why, state=state)
     return state == "lost"
 
 
 def close_ended(settings: Settings) -> None:
-    """Close the records of the runs that this process ended."""
-    while _ended:
-        run = _ended.pop()
+    """Close the records of the runs that this process ended; what cannot be closed is tried again later."""
+    for run in [run for run, after in _ended.items() if time.monotonic() >= after]:
         with store.transaction(settings) as connection:
             row = connection.execute(queries("runs").one, {"run": run}).fetchone()
-        if row is not None and row["ended_at"] is not None:
-            ending.close_record(settings, run, None, row["state"], row["error"] or "")
+        ended = row is not None and row["ended_at"] is not None
+        if row is None or not ended or ending.close_record(settings, run, None, row["state"], row["error"] or ""):
+            _ended.pop(run, None)
+        else:
+            _ended[run] = time.monotonic() + CLOSE_AGAIN_S
 
 
 def hand_back(settings: Settings, run: int) -> None:

@@ -155,7 +155,7 @@ def execute(settings: Settings, run: int, *, inline: bool = False, stop: Stop | 
             state = ending.end(
                 settings, run, state, sentence, actor=ACTOR, again=not inline, handed_back=handed_back, redacted=cut
             )
-        except (StoreError, psycopg.OperationalError):
+        except (StoreError, psycopg.Error):
             ending.spool_end(settings, row["incident"], run, state, sentence, actor=ACTOR)
         notebook = recording.executed.notebook if recording.executed is not None else None
         ending.close_record(settings, run, notebook, state, sentence)

@@ -174,6 +174,14 @@ WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'run-ended'
     AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s
 ORDER BY seq LIMIT 1
 
+-- name: files_told
+-- Whether the journal names the files of a run already: somebody has closed its record.
+SELECT EXISTS (
+    SELECT FROM journal
+    WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'file'
+        AND (line::jsonb -> 'body' ->> 'run') = (%(run)s)::text
+) AS so
+
 -- name: redacted
 -- How many secrets were taken out of the evidence of a run.
 SELECT coalesce(sum((line::jsonb -> 'body' ->> 'redacted')::bigint), 0) AS redacted

@@ -125,7 +125,7 @@ def test_who_has_gone_is_not_waited_upon(served: tuple[Settings, int], settings:
         os.kill(number, signal.SIGCONT)
     kernel = taken(settings)
     try:
-        wait_for(lambda: told(settings)["ready"] == 1)
+        wait_for(lambda: (now := told(settings))["ready"] == 1 and now["in_use"] == 1)
         assert told(settings)["taken"] == before["taken"] + 1
     finally:
         kernel.end()

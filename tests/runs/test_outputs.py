@@ -71,6 +71,15 @@ def test_the_whole_has_what_was_shown_after_the_cut(tmp_path: Path) -> None:
     assert whole.index("first") < whole.index("x" * 500) < whole.index("last")
 
 
+def test_the_whole_has_what_fitted_of_a_text_after_the_cut(tmp_path: Path) -> None:
+    side = tmp_path / "side.gz"
+    outputs = outputs_of(side, limit=400)
+    show(outputs, "x" * 500)
+    write(outputs, "first" + "y" * 500 + "last")
+    shown(outputs)
+    assert "first" + "y" * 500 + "last" in gzip.decompress(side.read_bytes()).decode()
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [("", "the whole is in side.gz"), ("é", "the first 600 bytes are in side.gz, the rest is lost")],

@@ -16,7 +16,12 @@ from opslib.sql import queries
 from tests.runs.support import queued
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
-DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('{}', flush=True)\ntime.sleep(600)"
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('{"ready": 1}', flush=True)
+time.sleep(600)
+"""
 
 
 async def with_forker(settings: Settings, script: str) -> RunProcesses:
@@ -57,7 +62,8 @@ def test_a_forker_that_does_not_end_is_killed(offline: Settings) -> None:
     async def scene() -> int | None:
         made = await with_forker(offline, DEAF)
         assert made._forker is not None
-        await asyncio.sleep(1)
+        while not made._ready:
+            await asyncio.sleep(0.05)
         await made.close()
         return await made._forker.wait()
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from opslib import incidents, server, store
-from opslib.record import archive
+from opslib.errors import RecordError
+from opslib.record import archive, journal
+from opslib.record.verify import verify
 from opslib.runs import descendants, ending, following, queue, reaper
 from opslib.runs.silence import Silence
 from opslib.settings import Settings
@@ -22,6 +26,13 @@ from tests.runs.test_silence import Clock
 
 GONE = descendants.me().rpartition("/")[0] + "/1"
 """A process of this host that has ended: this one's number, born at another time."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test left to be closed is not closed in this one's home."""
+    monkeypatch.setattr(reaper, "_ended", {})
+    monkeypatch.setattr(reaper, "_tried", {})
 
 
 def begun(settings: Settings, mode: queue.Mode = "plan", worker: str = GONE) -> tuple[str, int]:
@@ -74,6 +85,57 @@ def test_a_run_that_ended_by_itself_is_neither_lost_nor_closed_again(settings: S
     reaper.close_ended(settings)
     assert len(entries(settings, incident)) == before
     assert following.read(settings, number)["state"] == "succeeded"
+
+
+def test_a_record_that_two_close_at_once_is_written_and_told_once(settings: Settings) -> None:
+    incident, number = begun(settings)
+    ending.end(settings, number, "lost", "It is gone.", actor="reaper")
+    closed: list[bool] = []
+
+    def close() -> None:
+        closed.append(ending.close_record(settings, number, None, "lost", "It is gone."))
+
+    both = [threading.Thread(target=close) for _ in range(2)]
+    for one_of_them in both:
+        one_of_them.start()
+    for one_of_them in both:
+        one_of_them.join()
+    assert closed == [True, True]
+    kinds = [entry["kind"] for entry in entries(settings, incident)]
+    assert (kinds.count("file"), kinds.count("record-altered")) == (2, 0)
+    assert verify(settings.home).ok
+
+
+def test_a_long_output_that_the_journal_cut_hinders_no_closing(settings: Settings) -> None:
+    incident, number = begun(settings)
+    with store.transaction(settings) as connection:
+        for kind, body in (("cell-started", {}), ("output", {"name": "stdout", "text": "\U0001f9ee" * 100_000})):
+            journal.append(connection, incident, kind, {"run": number, "cell_id": "a", **body}, actor="worker")
+    assert reaper.lose(settings, number, "It is gone.")
+    reaper.close_ended(settings)
+    book = nbformat.read(settings.home / following.read(settings, number)["record"], as_version=4)
+    assert "\U0001f9ee" in next(cell for cell in book.cells if cell.get("id") == "a").outputs[0].text
+
+
+def test_a_record_that_cannot_be_closed_now_is_closed_later(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident, number = begun(settings)
+    whole = ending._write
+
+    def full(*_: object) -> list[Path]:
+        raise RecordError("the disk is full")
+
+    monkeypatch.setattr(ending, "_write", full)
+    assert reaper.lose(settings, number, "It is gone.")
+    reaper.close_ended(settings)
+    monkeypatch.setattr(ending, "_write", whole)
+    reaper.close_ended(settings)  # not at once
+    assert "file" not in [entry["kind"] for entry in entries(settings, incident)]
+    monkeypatch.setattr(reaper, "_ended", dict.fromkeys(reaper._ended, 0.0))
+    reaper.close_ended(settings)
+    assert "file" in [entry["kind"] for entry in entries(settings, incident)]
+    assert not reaper._ended
 
 
 def test_a_run_by_hand_whose_jupyterlab_is_gone_ends_and_is_not_run_again(settings: Settings) -> None:

@@ -17,7 +17,8 @@ import pytest
 from opslib import incidents, store
 from opslib.errors import ParameterError
 from opslib.record import client
-from opslib.runs import following, queue, run
+from opslib.record.verify import verify
+from opslib.runs import following, queue, reaper, run
 from opslib.settings import Settings
 from tests.runs.support import entries, execute, statuses, wait_for
 
@@ -73,6 +74,21 @@ def test_secrets_that_cells_print_are_counted(runs: Settings, notebook: Callable
     row = execute(runs, "prints")
     [ended] = [entry["body"] for entry in entries(runs, row["incident"]) if entry["kind"] == "run-ended"]
     assert (ended["state"], ended["redacted"]) == ("succeeded", 1)
+
+
+def test_a_nul_that_a_cell_prints_stops_nobody(runs: Settings, notebook: Callable[..., str]) -> None:
+    conclude = "import opslib\nfrom opslib.diagnosis import Diagnosis\n\ncase = Diagnosis(opslib.connect())\n"
+    conclude += "case.confirm(True, 'it says ' + chr(0))\ncase.conclude()"
+    notebook("nul", "print('before' + chr(0) + 'after')", conclude, "raise ValueError('also ' + chr(0))")
+    row = execute(runs, "nul")
+    assert (row["state"], row["verdict"]["confirmed"]) == ("failed", True)
+    with store.transaction(runs) as connection:  # whoever looks at the journal of all incidents can
+        told = connection.execute(
+            "SELECT line::jsonb -> 'body' ->> 'text' AS text FROM journal WHERE (line::jsonb ->> 'kind') = 'output'"
+        ).fetchall()
+    assert any("before\ufffdafter" in one["text"] for one in told)
+    assert reaper.reap(runs) == []
+    assert verify(runs.home).ok
 
 
 @pytest.mark.slow
