@@ -184,6 +184,7 @@ class Worker:
         # A job that failed is looked for when waiting runs are; one that succeeded is forgotten.
         if code not in (0, ELSEWHERE):
             await self._quietly(partial(reaper.hand_back, run=run) if self._ending.is_set() else reaper.attend)
+            await self._quietly(reaper.close_ended)
             raise NotTaken(f"the process of run {run} ended with {code}")
 
     async def _beat(self) -> None:
@@ -203,12 +204,12 @@ class Worker:
 
     async def _tidy(self) -> None:
         """What may take its time, and must not keep the reaper from the next run that is lost."""
-        await self._often(reaper.tidy)
+        await asyncio.gather(self._often(reaper.tidy), self._often(reaper.close_ended, every_s=_AGAIN_S))
 
-    async def _often(self, step: Callable[[Settings], object]) -> None:
+    async def _often(self, step: Callable[[Settings], object], every_s: float = _REAP_S) -> None:
         with closing(store.Kept(self._settings)) as kept:
             while True:
-                await asyncio.sleep(_REAP_S)
+                await asyncio.sleep(every_s)
                 with kept:
                     await self._quietly(step)
 

@@ -26,7 +26,7 @@ from opslib.settings import PROJECT
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 FOLDERS = Path(__file__).parent / "folders"
-REDUCE, SET, REFRESH, STOP, START, LIMIT, RESET, UNSWITCH, RESTART, SCALE = (
+REDUCE, SET, REFRESH, STOP, START, LIMIT, RESET, UNSWITCH, RESTART, SCALE, UNCORDON = (
     "crypto.emergency-reduce",
     "crypto.set-kelly",
     "crypto.refresh-volatility",
@@ -37,6 +37,7 @@ REDUCE, SET, REFRESH, STOP, START, LIMIT, RESET, UNSWITCH, RESTART, SCALE = (
     "files.kill-switch-off",
     "kubernetes.restart",
     "kubernetes.scale",
+    "kubernetes.uncordon",
 )
 
 
@@ -405,9 +406,10 @@ CASES: dict[str, Case] = {
     ),
     # levels and budgets
     **{f"{kind}, undo {undo}": _authority(kind, undo) for kind in KINDS for undo in ("inverse", "none")},
-    "an action with an authority of its own": lambda modules, raw: modules.policy.Policy.model_validate(raw).authority(
-        ACTIONS[REFRESH], Undo(kind="inverse", reason="")
-    ),
+    "actions with an authority of their own": lambda modules, raw: [
+        modules.policy.Policy.model_validate(raw).authority(ACTIONS[name], Undo(kind="inverse", reason=""))
+        for name in (REFRESH, UNCORDON)
+    ],
     **{f"budget of {action}": _budget(action) for action in (REDUCE, SET, REFRESH)},
     "persons": lambda modules, raw: [
         modules.policy.Policy.model_validate(raw).approvers(name) for name in (SET, REFRESH)

@@ -61,7 +61,9 @@ def diagnose(plain: Plain) -> tuple[Verdict, large_loss.Valuation, pd.DataFrame]
     case.confirm(told["pnl_usd"] < LIMITS["limit_usd"], f"the book stands at {told['pnl_usd']:.0f} USD")
     hedger = large_loss.hedger(told, (True, None), None, hedges, dt.datetime.now(dt.UTC))
     release = large_loss.Release(2, 1, 10.0, "")
-    case.examine("wrong-greeks", served=served, valuation=value, release=release, limit_usd=-1e5, window_s=60.0)
+    on_paper = large_loss.paper(told, value, now, 15.0)
+    facts = {"served": served, "valuation": value, "paper": on_paper, "market": market, "release": release}
+    case.examine("wrong-greeks", **facts, limit_usd=-1e5, window_s=60.0, stale_s=5.0)
     case.examine("stale-market-data", market=market, stale_s=5.0)
     for cause in ("market-move-hedged", "market-move-hedge-missed"):
         case.examine(cause, valuation=value, market=market, hedger=hedger, **LIMITS)
