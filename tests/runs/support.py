@@ -107,7 +107,9 @@ def nursery(settings: Settings, count: int = 1) -> Iterator[subprocess.Popen[byt
         process = leases.start(settings)
     assert process is not None
     try:
-        wait_for(leases.place(settings).exists, 400)
+        wait_for(
+            lambda: _of_kernels(settings).get("nursery") == process.pid, 400
+        )  # what an earlier one said may be there
         yield process
     finally:
         process.terminate()
@@ -116,10 +118,15 @@ def nursery(settings: Settings, count: int = 1) -> Iterator[subprocess.Popen[byt
 
 def warm(settings: Settings) -> int:
     """How many kernels of the nursery are ready."""
+    return _of_kernels(settings).get("ready", 0)
+
+
+def _of_kernels(settings: Settings) -> dict[str, int]:
+    """What a nursery says of its kernels; nothing before it does."""
     try:
-        return int(json.loads((settings.runtime / "kernels.json").read_text("ascii"))["ready"])
+        return dict(json.loads((settings.runtime / "kernels.json").read_text("ascii")))
     except (FileNotFoundError, ValueError):
-        return 0
+        return {}
 
 
 def processes_of(text: str) -> list[int]:
