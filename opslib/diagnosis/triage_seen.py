@@ -144,7 +144,8 @@ def _api(answer: Mapping[str, Any]) -> Judgement:
     word, status = str(answer.get("status") or ""), int(answer.get("http_status") or 200)
     if status < 400 and word.lower() in ("", "healthy", "ok", "up", "pass", "ready"):
         return OK, word or f"answers {status}"
-    return UNWELL, f"it says {word or status}: {json.dumps(dict(answer), default=str)}"[:SHOWN]
+    more = {name: value for name, value in answer.items() if name not in ("status", "http_status", "took_ms")}
+    return UNWELL, f"it says {word or status}{f': {json.dumps(more, default=str)}' if more else ''}"[:SHOWN]
 
 
 def _memory(answer: Mapping[str, Any]) -> Judgement:

@@ -60,7 +60,9 @@ def test_an_alert_becomes_a_sealed_record(release: Release) -> None:
     (run,) = found["runs"]
     assert (run["runbook"], run["state"], run["error"]) == ("triage", "succeeded", None)
     assert (run["verdict"]["confirmed"], run["verdict"]["cause"]) == (True, "none-of-these")
-    assert run["verdict"]["summary"].startswith("Api is degraded")  # the recorder reached the platform
+    assert run["verdict"]["summary"].startswith(
+        "Api is not well (it says degraded)"
+    )  # the recorder reached the platform
 
     report = json.loads(release.inside("server", "runbook", "verify", "--json").stdout)
     assert (report["ok"], report["log"]) == (True, [])
