@@ -33,16 +33,16 @@ check: .venv/ready  ## format, lint, types, fast tests; under 3 minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not acceptance"
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not acceptance"
 
 test: .venv/ready packages  ## every test but the soak, with the servers they need
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not cluster and not alone and not soak"
-	$(BIN)/python -m pytest -q -m "cluster or alone"
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not cluster and not alone and not soak"
+	$(BIN)/python -m pytest -q -m "(cluster or alone) and not soak"
 
-soak: .venv/ready packages  ## fifty rounds of kills, five hundred kernels, a database that goes away: the whole machine, minutes
+soak: .venv/ready packages  ## fifty rounds of kills, five hundred kernels, a database that goes away, ten quiet minutes, every fault: the whole machine, an hour
 	$(BIN)/python -m pytest -q -m soak
 
-packages:  ## Prometheus, Alertmanager and Chromium, on Debian as root
+packages:  ## Prometheus, Alertmanager, nginx and Chromium, on Debian as root
 	@sh .ci/packages
 
 gameday: .venv/ready packages  ## every fault with each of SEEDS="1 2 3", and docs/gameday.md of it; hours, goes on when cut off; ONLY='var-breach/*' for some, no page
@@ -52,9 +52,9 @@ golden: .venv/ready  ## the golden records of tests/golden anew; RENEW=1 keeps t
 	@$(BIN)/python -m tests.golden $(if $(RENEW),--renew)
 	@$(BIN)/ruff format --quiet tests/golden
 
-bench: .venv/ready  ## figures against peers, which it installs
+bench: .venv/ready  ## figures against peers, which it installs; table and picture of docs/engine.md anew
 	@$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r bench/requirements.lock
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench --docs
 
 lock:  ## the lock files anew, from pyproject.toml; deploy/ has that of the image
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

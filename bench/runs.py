@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from datetime import timedelta
-from pathlib import Path
 from statistics import median, quantiles
 
 from bench.service import BIN, Service, serving
 from bench.timing import Row, report
+from bench.usage import cpu_s, memory_mb
 from opslib.runs import descendants
 
 ROUNDS = 12
 AT_ONCE = 24
 PAIRS = 3
 IDLE_S = 30.0
+_TRIES = 5
 COMMAND = "papermill's command, whole"
 _PAPERMILL_S, _SETTLE_S = 120.0, 10.0
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "ADA-USD")
@@ -42,29 +42,12 @@ def _ended(*processes: subprocess.Popen[bytes]) -> None:
             raise RuntimeError("papermill's command failed")
 
 
-def _kept_mb(what: str, *processes: int) -> float:
-    lines = [line for one in processes for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()]
-    return sum(float(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
-
-
 def _labels(number: int) -> dict[str, str]:
     return {"alertname": "Heavy", "platform": "bench", "severity": "critical", "number": str(number)}
 
 
 def _ms(took: timedelta) -> float:
     return 1000 * took.total_seconds()
-
-
-def _cpu_s(processes: list[int]) -> float:
-    """What they have used so far, and those of their children that have ended [s]."""
-    ticks = 0
-    for process in processes:
-        try:
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _row(case: str, ours: float, peer: float, peer_name: str, unit: str, ratio: float, note: str = "") -> Row:
@@ -113,19 +96,23 @@ def memory(service: Service, what: str) -> Row:
     parked = set(descendants.named("--parked")) & set(descendants.named(str(service.settings.runtime)))
     below = {guard: descendants.below(guard) for guard in parked}
     guards = parked - {kernel for kernels in below.values() for kernel in kernels}
-    kept = median(_kept_mb("Pss", guard, *below[guard]) for guard in guards)
-    alone = median(_kept_mb("Private_Dirty", guard, *below[guard]) for guard in guards)
+    kept = median(memory_mb([guard, *below[guard]]) for guard in guards)
+    alone = median(memory_mb([guard, *below[guard]], "Private_Dirty") for guard in guards)
     told = f"guard and kernel, {len(guards)} of them warm; {alone:.0f} MB are its alone"
     return _row(f"memory of a warm kernel (PSS), {what}", kept, 60.0, "bound", "MB", 60.0 / kept, told)
 
 
 def at_rest(service: Service) -> Row:
-    """What the service does while nothing happens."""
+    """What the service does while nothing happens: with all kernels ready, and none ended in the middle."""
     assert service.process is not None
-    every = [service.process.pid, *descendants.below(service.process.pid)]
-    before = _cpu_s(every)
-    time.sleep(IDLE_S)
-    idle = 100 * (_cpu_s(every) - before) / IDLE_S
+    for _ in range(_TRIES):
+        service.rest()
+        every = [service.process.pid, *descendants.below(service.process.pid)]
+        before = cpu_s(every)
+        time.sleep(IDLE_S)
+        idle = 100 * (cpu_s(every) - before) / IDLE_S
+        if set(every) <= {service.process.pid, *descendants.below(service.process.pid)}:
+            break
     within = f"over {IDLE_S:.0f} s, with PostgreSQL and one worker"
     return _row("idle service, of one core", idle, 3.0, "bound", "%", 3.0 / max(idle, 0.01), within)
 

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import nbformat
 
-from opslib import store
+from opslib import store, web
 from opslib.record import journal
 from opslib.runs import leases
 from opslib.settings import PROJECT, Settings
@@ -72,7 +72,7 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
-        self._sender = httpx.Client(timeout=30, trust_env=False)  # which keeps its connection, as Alertmanager does
+        self._sender = web.client(timeout=30)  # which keeps its connection, as Alertmanager does
 
     def _lay_down(self, cells: Sequence[str]) -> None:
         """The runbook, a platform, and routes."""
@@ -111,7 +111,7 @@ class Service:
 
     def _ready(self) -> int:
         try:
-            httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=1, trust_env=False).raise_for_status()
+            web.get(f"http://127.0.0.1:{self.port}/healthz", timeout=1).raise_for_status()
             status = leases.place(self.settings).with_name(leases.STATUS).read_text("ascii")
         except (httpx.HTTPError, OSError):
             return -1

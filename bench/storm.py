@@ -18,7 +18,7 @@ import psycopg
 
 from bench.service import TOKEN, Service, firing, serving
 from bench.timing import Row, report
-from opslib import intake, store
+from opslib import intake, store, web
 from opslib.errors import StoreError
 from opslib.record.verify import Report, verify
 from opslib.runs import descendants
@@ -72,8 +72,8 @@ class Outcome:
         Runs that began or ended twice, and alerts that two runs answered that were not lost.
     mistakes : list of str
         What the ledger's invariants found.
-    intact : bool
-        Whether every record verifies.
+    altered : list of str
+        What the verifier has against the records.
     settled_s : float
         From the first POST to the end of the last run [s].
     """
@@ -84,7 +84,7 @@ class Outcome:
     totals: dict[str, int] = field(default_factory=dict)
     twice: int = 0
     mistakes: list[str] = field(default_factory=list)
-    intact: bool = False
+    altered: list[str] = field(default_factory=list)
     settled_s: float = 0.0
 
 
@@ -128,7 +128,7 @@ class Storm:
 
     def _send(self, sender: int) -> None:
         """Every SENDERS-th body at its time, each until it is taken, on one connection."""
-        with httpx.Client(timeout=10, trust_env=False) as client:
+        with web.client(timeout=10) as client:
             for number in range(sender, len(self._bodies), SENDERS):
                 due = self._begun + self.plan.over_s * number / len(self._bodies)
                 time.sleep(max(0.0, due - time.monotonic()))
@@ -223,7 +223,9 @@ class Storm:
             "GROUP BY incident HAVING count(*) > 1) AS each",
         )
         self.outcome.twice = int(began["n"]) + int(answered["n"])
-        self.outcome.intact = _until(self._verified, _UP_AGAIN_S).ok
+        found = _until(self._verified)
+        wrong = [*found.log, *(problem for report in found.incidents for problem in report.problems)]
+        self.outcome.altered = [f"{problem.file} {problem.reason}" for problem in wrong]
 
     def _verified(self) -> Report | None:
         """What the verifier says, once no record is being closed any more."""
@@ -264,9 +266,9 @@ def rows() -> list[Row]:
     accounted = sum(totals[name] for name in intake.OUTCOMES)
     p99 = quantiles(found.posts_ms, n=100)[-1]
     told = f"{len(found.posts_ms)} bodies, {found.again} sent again; {found.settled_s:.0f} s to the last run"
-    wrong = len(found.mistakes) + found.twice + found.given_up + (not found.intact)
-    counted = f"{found.twice} twice, {found.given_up} never taken, records {'intact' if found.intact else 'altered'}"
-    why = "; ".join([counted, *found.mistakes])
+    wrong = len(found.mistakes) + found.twice + found.given_up + len(found.altered)
+    counted = f"{found.twice} twice, {found.given_up} never taken, {len(found.altered)} altered"
+    why = "; ".join([counted, *found.mistakes, *found.altered[:5]])
     outcomes = ", ".join(f"{totals[name]} {name}" for name in intake.OUTCOMES)
     lost = "those whose answer was lost came again"
     sent = plan.distinct

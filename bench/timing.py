@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
 
-__all__ = ["Row", "compare", "report"]
+__all__ = ["Row", "compare", "report", "told"]
 
 Work = Callable[[], object]
 
@@ -95,13 +95,17 @@ def report(name: str, rows: Callable[[], list[Row]]) -> None:
         json.dump({"name": name, "rows": [asdict(row) for row in found]}, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    for row in found:
-        error = "" if row.error is None else f", differs by {row.error:.1e}"
-        best = "" if row.ours_best is None else f" (best {row.ours_best:.1f} and {row.peer_best:.1f})"
-        sys.stdout.write(
-            f"{name}: {row.case}: {row.ours:.1f} {row.unit}, {row.peer_name} {row.peer:.1f} {row.unit}, "
-            f"{row.ratio:.2f} times as fast{best}{error}{'; ' + row.note if row.note else ''}\n"
-        )
+    sys.stdout.write("".join(told(name, row) for row in found))
+
+
+def told(name: str, row: Row) -> str:
+    """Return a row as a line for people."""
+    error = "" if row.error is None else f", differs by {row.error:.1e}"
+    best = "" if row.ours_best is None else f" (best {row.ours_best:.1f} and {row.peer_best:.1f})"
+    return (
+        f"{name}: {row.case}: {row.ours:.1f} {row.unit}, {row.peer_name} {row.peer:.1f} {row.unit}, "
+        f"{row.ratio:.2f} times as fast{best}{error}{'; ' + row.note if row.note else ''}\n"
+    )
 
 
 def _time(work: Work, repeats: int) -> float:

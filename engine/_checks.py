@@ -13,15 +13,34 @@ from engine.errors import InvalidInput, NotFinite
 FloatArray = NDArray[np.float64]
 
 
-def numeric(argument: str, values: Any) -> FloatArray:
-    """Return `values` as a float64 array."""
+def numeric(argument: str, values: Any, *, kinds: str = "biufO") -> FloatArray:
+    """Return `values`, of these kinds of numpy's types, as a float64 array; what is masked is nan."""
     try:
-        given = np.asarray(values)
-        if given.dtype.kind not in "biufO":
+        given = unmasked(values)
+        if given.dtype.kind not in kinds:
             raise TypeError(f"dtype is {given.dtype}")
+        if given.dtype.kind == "O":
+            _refuse_words(argument, given)
         return np.asarray(given, dtype=np.float64)
+    except InvalidInput:
+        raise
     except (OverflowError, TypeError, ValueError) as problem:
         raise InvalidInput(argument, f"must hold numbers only ({problem})") from problem
+
+
+def unmasked(values: Any) -> NDArray[Any]:
+    """Return `values` as an array, nan where numbers are masked: what lies beneath a mask is not for computing."""
+    if hasattr(values, "filled") and values.dtype.kind in "iuf":
+        return np.asarray(values.astype(np.float64).filled(np.nan))
+    return np.asarray(values)
+
+
+def _refuse_words(argument: str, values: NDArray[Any]) -> None:
+    """Raise for the first text among objects, which numpy would read as a number."""
+    for place, value in enumerate(values.flat):
+        if isinstance(value, str | bytes):
+            index = tuple(int(i) for i in np.unravel_index(place, values.shape))
+            raise InvalidInput(argument, f"is {value!r}; must hold numbers only", index or None)
 
 
 def finite_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArray:
@@ -35,7 +54,7 @@ def finite_array(argument: str, values: ArrayLike, dimensions: int) -> FloatArra
     if not finite.all():
         first = np.unravel_index(int(np.argmin(finite)), array.shape)
         index = tuple(int(place) for place in first)
-        raise NotFinite(argument, f"is {array[index]}; every value must be finite", index)
+        raise NotFinite(argument, f"is {array[index]}; every value must be finite", index or None)
     return array
 
 
@@ -56,7 +75,7 @@ def positive_array(argument: str, values: ArrayLike, dimensions: int) -> FloatAr
     if below.any():
         first = np.unravel_index(int(np.argmax(below)), array.shape)
         index = tuple(int(place) for place in first)
-        raise InvalidInput(argument, f"is {array[index]}; must be above 0", index)
+        raise InvalidInput(argument, f"is {array[index]}; must be above 0", index or None)
     return array
 
 
@@ -74,7 +93,7 @@ def number(argument: str, value: Any, *, least: float | None = None, above: floa
 
 def _number(argument: str, value: Any) -> float:
     try:
-        if isinstance(value, (str, bytes, bool)):
+        if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", False):
             raise TypeError
         return float(value)
     except (OverflowError, TypeError, ValueError):
@@ -87,6 +106,13 @@ def positive(argument: str, value: float) -> float:
     if not math.isfinite(found) or found <= 0.0:
         raise InvalidInput(argument, f"is {value}; must be a finite number above 0")
     return found
+
+
+def flag(argument: str, value: Any) -> bool:
+    """Return `value`, which is True or False: a word, "False" too, would be taken for true."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidInput(argument, f"is {value!r}; must be True or False")
+    return bool(value)
 
 
 def open_unit(argument: str, value: float) -> float:

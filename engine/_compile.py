@@ -34,13 +34,12 @@ __all__ = [
     "apart",
     "cached",
     "digest",
-    "entry",
     "exponential",
     "exponential_within",
+    "from_bits",
     "inline",
     "log_ratio",
     "logarithm",
-    "request",
 ]
 
 _Function = Callable[..., Any]
@@ -113,7 +112,7 @@ def _as_float(_typing: Any, _value: Any) -> Any:
 
 
 _bits: Any = intrinsic(_as_integer)
-_from_bits: Any = intrinsic(_as_float)
+from_bits: Any = intrinsic(_as_float)
 
 
 def inline(function: _Function) -> _Function:
@@ -136,7 +135,7 @@ def exponential_within(x: float) -> float:
     # even and odd powers apart: half as long a chain of operations that wait for each other
     even = _E2 + u * (_E4 + u * (_E6 + u * (_E8 + u * _E10)))
     odd = _E3 + u * (_E5 + u * (_E7 + u * (_E9 + u * _E11)))
-    power: float = _from_bits((_bits(shifted) << 52) + _ONE_BITS)
+    power: float = from_bits((_bits(shifted) << 52) + _ONE_BITS)
     return (1.0 + (r + u * (even + r * odd))) * power
 
 
@@ -152,7 +151,7 @@ def log_ratio(a: float, b: float) -> float:
     """Return ln(a / b) to 2 units in the last place, also where a is close to b, for normal positive a and b."""
     bits = _bits(a)
     k = (bits - _bits(b) + _HALF_BIT) >> 52
-    near: float = _from_bits(bits - (k << 52))  # within a factor of 1.51 of b, so that the difference is exact
+    near: float = from_bits(bits - (k << 52))  # within a factor of 1.51 of b, so that the difference is exact
     s = (near - b) / (near + b)
     z = s * s
     v = z * z
@@ -172,21 +171,6 @@ def logarithm(x: float) -> float:
 def cached(function: _Function) -> _Function:
     """Compile a function that Python calls, and keep the machine code for the next process."""
     return njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(function)
-
-
-def request(function: _Function) -> _Function:
-    """Compile as `cached` does, for work so short that letting go of Python's lock would take as long."""
-    return njit(cache=True, fastmath=FAST, error_model="numpy")(function)
-
-
-def entry(function: _Function, *example: float) -> _Function:
-    """Return the machine code of a `request` as Python calls it, without the search for the types of its arguments.
-
-    It takes whatever Python turns into a float, text too: the caller makes sure of the types.
-    """
-    function(*example)
-    (compiled,) = function.overloads.values()  # type: ignore[attr-defined]
-    return compiled.entry_point  # type: ignore[no-any-return]
 
 
 def digest(*files: str) -> str:

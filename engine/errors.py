@@ -53,7 +53,7 @@ class NotFinite(InvalidInput):
 
 
 class TooFewObservations(EngineError, ValueError):
-    """The series is too short for this figure. Give more observations or ask for a lower confidence.
+    """The series is too short for this figure. Give a longer one.
 
     Attributes
     ----------
@@ -61,11 +61,9 @@ class TooFewObservations(EngineError, ValueError):
         Number of observations that came, and the least that would do.
     """
 
-    def __init__(self, given: int, needed: int, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs at least {needed} observations and got {given}: "
-            "give a longer series or ask for a lower confidence"
-        )
+    def __init__(self, given: int, needed: int, purpose: str, *, instead: str = "") -> None:
+        other = f" or {instead}" if instead else ""
+        super().__init__(f"{purpose} needs at least {needed} observations and got {given}: give a longer series{other}")
         self.given = given
         self.needed = needed
 

@@ -278,6 +278,8 @@ def trend(
 
 def evenly(step: float, size: int) -> FloatArray:
     """Return `size` times from 0 on."""
+    if not math.isfinite(step * (size - 1)):
+        raise InvalidInput("interval", f"is {step}; the last of {size} times is beyond every float")
     return step * np.arange(size, dtype=np.float64)
 
 

@@ -47,6 +47,19 @@ def storable(value: Any) -> Any:
     return _without_nul(plain(value))
 
 
+def kept(value: Any, depth: int = 100) -> bool:
+    """Whether a value is stored as it is: no letter, number or name of it becomes another; a tuple becomes a list.
+
+    One that is deeper than `depth` is not.
+    """
+    if isinstance(value, dict):
+        names = all(isinstance(name, str) and storable(name) == name for name in value)
+        return names and depth > 0 and all(kept(item, depth - 1) for item in value.values())
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(kept(item, depth - 1) for item in value)
+    return bool(storable(value) == value)
+
+
 def _without_nul(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd")

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from opslib.commands.output import err
+from opslib.commands.output import err, printable
 from opslib.errors import RunbookError, UsageError
 
 # Command -> (module under opslib.commands, attribute). Only the module of the command that is called is imported.
@@ -92,12 +92,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         get_command(app)(args=list(arguments) if arguments is not None else None)
     except UsageError as error:
-        err.print(f"runbook: {error}", markup=False)
+        err.print(f"runbook: {printable(error)}", markup=False)
         sys.exit(2)
     except RunbookError as error:
-        err.print(f"runbook: {error}", markup=False)
+        err.print(f"runbook: {printable(error)}", markup=False)
         sys.exit(1)
     except BrokenPipeError:
+        sys.exit(1)
+    except UnicodeEncodeError as error:
+        err.print(f"runbook: {printable(error.object)!r} is no UTF-8 text; write it in UTF-8", markup=False)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(
+            f"runbook: {printable(f'{where}{error.strerror or error}')}; `runbook doctor` says more", markup=False
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("runbook: interrupted", markup=False)

@@ -10,6 +10,7 @@ from typing import Any
 _UNITS = {"usd": "USD", "pct": "%", "s": "s", "ms": "ms", "us": "us", "bytes": "bytes", "mb": "MB", "mib": "MiB"}
 _WORDS = {"var": "VaR", "nav": "NAV", "usd": "USD", "es": "ES", "kelly": "Kelly"}
 _AFTER = "_after"
+_NAMING = ("", "pod", "symbol")  # what names a row stands first
 _ONE = {"indexes": "index", "switches": "switch"}  # of which one is not called by leaving out the `s`
 
 
@@ -116,7 +117,7 @@ class Changes:
 def changes(preview: Mapping[str, Any]) -> Changes:
     """The rows of an action's preview; a column with another of its name and `_after` is a pair.
 
-    The pair that the preview's measure speaks of comes first.
+    The pair that the preview's measure speaks of comes first. A column in which no row has anything is left out.
     """
     rows = [row for row in preview.get("rows") or [] if isinstance(row, Mapping)]
     names = list(rows[0]) if rows else []
@@ -126,7 +127,8 @@ def changes(preview: Mapping[str, Any]) -> Changes:
         key=lambda name: label(name).split()[0].lower() not in measure,
     )
     plain = [name for name in names if name not in pairs and name.removesuffix(_AFTER) not in pairs]
-    plain.sort(key=lambda name: isinstance(rows[0][name], int | float))
+    plain = [name for name in plain if any(row.get(name) not in (None, "") for row in rows)]
+    plain.sort(key=lambda name: (name not in _NAMING, isinstance(rows[0][name], int | float)))
     return Changes(
         tuple(heading(name) for name in plain),
         tuple(heading(name) for name in pairs),

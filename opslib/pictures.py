@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WARNING, LIMIT, QUIET = "#E69F00", "#D55E00", "#999999"
 _GAP = 3.0  # times the usual time between two points, from which on a line breaks
 _SMALL = 0.05  # a change by less of a value is small
+_LONGEST = 30  # characters of a name from outside
 _LETTER = 0.009  # the width of a letter of a mark's name, as a share of the picture's
 
 
@@ -49,7 +51,8 @@ def against_limit(
     figure, (over_time, now) = plt.subplots(
         1, 2, figsize=(10, 3.4), sharey=True, width_ratios=(3, 1), layout="constrained"
     )
-    latest = series.iloc[-1].sort_values(ascending=False)
+    series = series.where(series.abs() < math.inf)
+    latest = (series.ffill().iloc[-1] if len(series) else series.max()).sort_values(ascending=False)
     above = [symbol for symbol in latest.index if latest[symbol] > warning]
     colour = {
         symbol: COLOURS[place % len(COLOURS)] if symbol in above else QUIET for place, symbol in enumerate(latest.index)
@@ -62,17 +65,15 @@ def against_limit(
     now.bar(range(len(latest)), latest.to_numpy(), color=[colour[symbol] for symbol in latest.index])
     now.set_xticks(range(len(latest)), list(latest.index), rotation=60, ha="right", fontsize=8)
     for place, value in enumerate(latest.to_numpy()):
-        now.annotate(f"{value:.2f}", (place, value), ha="center", va="bottom", fontsize=8)
+        if value == value:
+            now.annotate(f"{value:.2f}", (place, value), ha="center", va="bottom", fontsize=8)
     for axes in (over_time, now):
         _levels(axes, warning, limit, named=axes is over_time)
-    low, high = series.index[0], series.index[-1]
-    for name, moment in (marks or {}).items():
-        if low <= moment <= high:
-            over_time.axvline(moment, color="black", lw=1, ls=":")
-            over_time.annotate(
-                name, (moment, 1), xycoords=("data", "axes fraction"), fontsize=8, va="top", ha="right", rotation=90
-            )
-    over_time.set(ylabel=quantity, xlabel="time [UTC]", ylim=(0, max(1.15 * float(series.max().max()), 1.15 * limit)))
+    if len(series):
+        _mark(over_time, marks or {}, series.index[0], series.index[-1])
+    highest = float(series.max().max())
+    top = 1.15 * (max(highest, limit) if highest == highest else limit)
+    over_time.set(ylabel=quantity, xlabel="time [UTC]", ylim=(0, top))
     over_time.xaxis.set_major_formatter(_clock())
     if above:
         over_time.legend(loc="upper left", ncols=len(above), fontsize=8, frameon=False)
@@ -112,11 +113,7 @@ def latency(
     if history is not None and len(history):
         values = history.iloc[:, 0]
         left.plot(history.index, values, color=COLOURS[0], lw=2, label="99th percentile")
-        for name, moment in (marks or {}).items():
-            if history.index[0] <= moment <= history.index[-1]:
-                left.axvline(moment, color="black", lw=1, ls=":")
-                place = {"xycoords": ("data", "axes fraction"), "rotation": 90, "va": "top", "ha": "right"}
-                left.annotate(name, (moment, 1), fontsize=8, **place)
+        _mark(left, marks or {}, history.index[0], history.index[-1])
         left.set_xlabel("time [UTC]")
         left.xaxis.set_major_locator(AutoDateLocator(maxticks=6))  # type: ignore[no-untyped-call]
         left.xaxis.set_major_formatter(_clock())
@@ -181,9 +178,12 @@ def switches(
     """
     from matplotlib import pyplot as plt
 
-    begin = max(until - dt.timedelta(seconds=3 * window_s), log["time"].min())
+    begin = max(
+        until - dt.timedelta(seconds=3 * window_s), min(log["time"].min(), until - dt.timedelta(seconds=window_s))
+    )
     shown = log[log["time"] >= begin]
-    rows = [symbol for symbol in symbols if symbol in set(log["symbol"])] or sorted(set(log["symbol"]))
+    known = [symbol for symbol in symbols if symbol in set(log["symbol"])]
+    rows = known + sorted(set(log["symbol"]) - set(known))
     figure, (over_time, counts) = plt.subplots(
         1, 2, figsize=(10, 3.4), sharey=True, width_ratios=(3, 1), layout="constrained"
     )
@@ -192,7 +192,7 @@ def switches(
     for place, model in enumerate(sorted(set(shown["to"]))):
         for late, sign in ((False, "o"), (True, "x")):
             mine = shown[(shown["to"] == model) & (slow == late)]
-            colour, name = COLOURS[place % len(COLOURS)], f"to {model}{', slow' if late else ''}"
+            colour, name = COLOURS[place % len(COLOURS)], f"to {_plain(model)}{', slow' if late else ''}"
             heights = [rows.index(symbol) for symbol in mine["symbol"]]
             if heights:
                 over_time.plot(mine["time"], heights, sign, color=colour, ms=5, label=name)
@@ -204,7 +204,7 @@ def switches(
     for name, moment in (marks or {}).items():
         if begin <= moment <= until:
             over_time.axvline(moment, color="black", lw=1, ls=":", label=name)
-    over_time.set_yticks(range(len(rows)), rows, fontsize=8)
+    over_time.set_yticks(range(len(rows)), [_plain(symbol) for symbol in rows], fontsize=8)
     over_time.set(xlabel="time [UTC]", ylim=(len(rows) - 0.5, -0.5), xlim=(begin, until))
     over_time.xaxis.set_major_formatter(_clock())
     over_time.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4, fontsize=8, frameon=False)
@@ -352,6 +352,12 @@ def _levels(axes: Axes, warning: float, limit: float, *, named: bool) -> None:
                 color="#333333",
             )
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _plain(name: str) -> str:
+    """A name from outside as it stands, in one line of some length: no formula, whatever signs it has."""
+    told = " ".join(name.split())
+    return (told if len(told) <= _LONGEST else f"{told[:_LONGEST]}...").replace("$", r"\$")
 
 
 def _clock() -> object:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote
 
 import yaml
@@ -23,6 +23,8 @@ UNKNOWN = "unknown"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 EndpointRole = Literal["recorder", "applier"]
+Environment = Literal["production", "staging", "sandbox"]
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 
 
 class Strict(BaseModel):
@@ -45,10 +47,24 @@ class Contact(Strict):
     within: str
 
 
+Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
+
+
 class ContactsFile(Strict):
-    """`params/contacts.yaml`: whom to call, by level of authority."""
+    """`params/contacts.yaml`: whom to call, by level of authority, and when.
+
+    Attributes
+    ----------
+    levels : dict
+    updates : dict
+        By severity: how often those who wait hear more [min].
+    paths : dict
+        By runbook, `RUNBOOK/CAUSE`, or `default`: when a level is called, after the incident was opened [min].
+    """
 
     levels: dict[Literal["L1", "L2", "L3", "L4"], Contact]
+    updates: dict[str, Annotated[Minutes, Field(gt=0)]] = Field(default_factory=dict)
+    paths: dict[str, dict[Literal["L2", "L3", "L4"], Minutes]] = Field(default_factory=dict)
     note: str = ""
 
 
@@ -65,7 +81,7 @@ class PlatformFile(Strict):
     """A file under `params/platforms/`, as written."""
 
     title: str
-    environment: Literal["production", "staging", "sandbox"]
+    environment: Environment
     endpoints: dict[str, SecretStr | None] = Field(default_factory=dict)
     symbols: list[str] = Field(default_factory=list)
     limits: dict[str, float] = Field(default_factory=dict)
@@ -113,6 +129,8 @@ class Platform(Strict):
         Parameters by runbook, which the runbook's own declaration validates.
     contacts : dict
         By level, L1 to L4.
+    updates, paths : dict
+        Of `params/contacts.yaml`: how often those who wait hear more, and when a level is called [min].
     limits, guards : dict
         Figures of the platform, and what must hold before a change.
     charts : dict
@@ -126,7 +144,7 @@ class Platform(Strict):
 
     name: str
     title: str
-    environment: Literal["production", "staging", "sandbox"]
+    environment: Environment
     endpoints: dict[str, SecretStr | None]
     runbooks: dict[str, dict[str, Any]]
     contacts: dict[str, Contact]
@@ -136,6 +154,12 @@ class Platform(Strict):
     charts: dict[str, str]
     file: Path
     state: Path
+    updates: dict[str, float] = Field(default_factory=dict)
+    paths: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    def paths_of(self, runbook: str) -> dict[str, dict[str, float]]:
+        """The paths that a runbook may need: its own, those of its causes, and the default."""
+        return {name: one for name, one in self.paths.items() if name.partition("/")[0] in (runbook, "default")}
 
     def declared(self) -> dict[str, str | None]:
         """The endpoints that there are now; of a sandbox platform, those of the running sandbox.
@@ -255,7 +279,7 @@ def contacts(settings: Settings) -> dict[str, Contact]:
     mistakes = Mistakes()
     found = _read_contacts(settings, mistakes)
     mistakes.raise_any()
-    return found
+    return {} if found is None else {str(level): one for level, one in found.levels.items()}
 
 
 def check(settings: Settings, mistakes: Mistakes) -> None:
@@ -308,19 +332,20 @@ def _check_values(settings: Settings, name: str, given: object, mistakes: Mistak
                 mistakes.add(f"{name}.yaml", f"{key}.{parameter}", what)
 
 
-def _read_contacts(settings: Settings, mistakes: Mistakes) -> dict[str, Contact]:
+def _read_contacts(settings: Settings, mistakes: Mistakes) -> ContactsFile | None:
     raw = read_yaml(settings.params / "contacts.yaml", mistakes)
     if raw is None:
-        return {}
+        return None
     try:
-        return {str(level): contact for level, contact in ContactsFile.model_validate(raw).levels.items()}
+        return ContactsFile.model_validate(raw)
     except ValidationError as error:
         mistakes.add_validation("contacts.yaml", error)
-        return {}
+        return None
 
 
 def _platform(settings: Settings, name: str, document: PlatformFile) -> Platform:
-    people = {**_read_contacts(settings, Mistakes()), **{str(level): c for level, c in document.contacts.items()}}
+    common = _read_contacts(settings, Mistakes()) or ContactsFile(levels={})
+    people = {str(level): one for level, one in {**common.levels, **document.contacts}.items()}
     return Platform(
         name=name,
         title=document.title,
@@ -334,4 +359,6 @@ def _platform(settings: Settings, name: str, document: PlatformFile) -> Platform
         charts=document.charts,
         file=settings.params / "platforms" / f"{name}.yaml",
         state=settings.state,
+        updates=common.updates,
+        paths={name: {str(level): after for level, after in one.items()} for name, one in common.paths.items()},
     )

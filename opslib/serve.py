@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import httpx
 import structlog
 
-from opslib import people, store
+from opslib import people, store, web
 from opslib.errors import RunbookError, UsageError
 from opslib.intake import routes
 from opslib.runs import priority
@@ -220,7 +220,7 @@ class Supervisor:
             for child in children:
                 self._tend(child)
             try:
-                if httpx.get(f"{self.address}/healthz", timeout=1.0, trust_env=False).status_code == 200:
+                if web.get(f"{self.address}/healthz", timeout=1.0).status_code == 200:
                     return
             except httpx.TransportError as error:
                 if time.monotonic() > deadline:

@@ -18,13 +18,13 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from opslib import api, console, intake, store
-from opslib.api import tallies
+from opslib.api import connections, tallies
 from opslib.errors import RunbookError
 from opslib.runs import expiry, reaper
 from opslib.settings import Settings
 from opslib.store import processes
 
-__all__ = ["create_app", "main"]
+__all__ = ["configuration", "create_app", "main"]
 
 SWEEP_S = 1.0
 _BEATS = 3
@@ -49,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(connections.BoundedBodies)
     api.install(app, settings)
     app.include_router(console.router(settings))
     return app
@@ -96,6 +97,21 @@ async def _close_records(settings: Settings) -> None:
             _log.warning("a record is closed later", error=str(error).splitlines()[0])
 
 
+def configuration(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=connections.Connection,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Serve until told to stop."""
     settings = Settings()
@@ -104,16 +120,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=settings.port)
     given = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    uvicorn.run(
-        create_app(settings),
-        host=given.host,
-        port=given.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-        h11_max_incomplete_event_size=64 * 1024,
-    )
+    server = uvicorn.Server(configuration(create_app(settings), given.host, given.port))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    sys.exit(0 if server.started else 3)  # as `uvicorn.run`: 3 where it could not begin
 
 
 if __name__ == "__main__":

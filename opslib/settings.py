@@ -7,9 +7,13 @@ import os
 import tempfile
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from yaml import YAMLError
+
+from opslib.errors import ConfigurationError, RecordError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +26,11 @@ def _found(name: str) -> Path:
 
 class Settings(BaseSettings):
     """The settings of one process.
+
+    Raises
+    ------
+    ConfigurationError
+        When they do not validate: every mistake, by its variable.
 
     Attributes
     ----------
@@ -83,6 +92,19 @@ class Settings(BaseSettings):
     archive_lock_days: float = Field(default=0.0, ge=0)
     drain_s: float = Field(default=18.0, ge=0, le=20)
 
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            told = "; ".join(
+                f"RUNBOOK_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()
+            )
+            raise ConfigurationError(
+                f"the settings do not validate (environment, params/settings.yaml): {told}"
+            ) from error
+        except (YAMLError, OSError, ValueError) as error:
+            raise ConfigurationError(f"params/settings.yaml cannot be read: {error}") from error
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -119,7 +141,17 @@ class Settings(BaseSettings):
         return folder
 
     def make_home(self) -> None:
-        """Create the home, and its state folder for the owner alone."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        self.state.mkdir(mode=0o700, exist_ok=True)
-        self.state.chmod(0o700)
+        """Create the home, and its state folder for the owner alone.
+
+        Raises
+        ------
+        RecordError
+            When it cannot be created or written.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self.state.mkdir(mode=0o700, exist_ok=True)
+            self.state.chmod(0o700)
+        except OSError as error:
+            why = f"RUNBOOK_HOME={self.home} cannot be used: {error.strerror}: {error.filename}"
+            raise RecordError(f"{why}; set it to a folder that you may write, on a disk with room") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ PODS = {"status": "", "ready": "", "restarts": "", "last_reason": "ended last by
 CONTAINERS = {"container": "", "state": "", "reason": "", "restarts": "", "last_reason": "ended last by",
               "last_exit_code": "exit code", "last_finished": "ended at"}  # fmt: skip
 _NOTHING = "–"
+_EMPTY = "none"
 _LONGEST = 160
+_WHOLE = 24  # characters of a cell that stay in one line
 
 
 class Table:
@@ -43,19 +45,32 @@ class Table:
         widths = [max(len(line[place]) for line in lines) for place in range(len(self.headings))]
         sides = [str.rjust if number else str.ljust for number in self.numeric]
         laid = (zip(line, sides, widths, strict=True) for line in lines)
-        return "\n".join("  ".join(side(cell, width) for cell, side, width in line).rstrip() for line in laid)
+        text = "\n".join("  ".join(side(cell, width) for cell, side, width in line).rstrip() for line in laid)
+
+        return text if self.rows else f"{text}\n({_EMPTY})"
 
     def _repr_html_(self) -> str:
         styles = [f"style='text-align:{'right' if number else 'left'}'" for number in self.numeric]
         head = "".join(f"<th {style}>{escape(cell)}</th>" for cell, style in zip(self.headings, styles, strict=True))
-        body = "".join(
-            f"<tr>{''.join(f'<td {style}>{escape(cell)}</td>' for cell, style in zip(row, styles, strict=True))}</tr>"
-            for row in self.rows
-        )
+        body = f"<tr><td style='text-align:left' colspan='{len(self.headings)}'>{_EMPTY}</td></tr>"
+        if self.rows:
+            body = "".join(f"<tr>{''.join(map(_html, row, self.numeric))}</tr>" for row in self.rows)
         return f"<table class='dataframe'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def shown(frame: pd.DataFrame, columns: Mapping[str, str] | None = None, *, index: str | None = None) -> Table:
+def _html(text: str, number: bool) -> str:
+    """A cell; a short one is never broken, so that a name or a figure stays whole."""
+    whole = ";white-space:nowrap" if len(text) <= _WHOLE else ""
+    return f"<td style='text-align:{'right' if number else 'left'}{whole}'>{escape(text)}</td>"
+
+
+def shown(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str] | None = None,
+    *,
+    index: str | None = None,
+    shares: Collection[str] = (),
+) -> Table:
     """A frame for reading.
 
     Parameters
@@ -64,6 +79,8 @@ def shown(frame: pd.DataFrame, columns: Mapping[str, str] | None = None, *, inde
     columns : mapping, optional
         The columns that are shown, in their order, with their headings; a heading that is empty is made of the
         column's name, its unit in brackets. None: all columns. Those that the frame lacks are left out.
+    shares : collection of str
+        Columns that hold shares of one; they are shown in per cent, which their headings say.
     index : str, optional
         The heading of the index; None: its own name. An index that only counts is not shown.
 
@@ -75,7 +92,8 @@ def shown(frame: pd.DataFrame, columns: Mapping[str, str] | None = None, *, inde
 
     names = [name for name in (frame.columns if columns is None else columns) if name in frame.columns]
     headings = [(columns or {}).get(name) or figures.heading(str(name)) for name in names]
-    cells = [_column(frame[name]) for name in names]
+    headings = [f"{text} [%]" if name in shares else text for name, text in zip(names, headings, strict=True)]
+    cells = [_column(100.0 * frame[name] if name in shares else frame[name]) for name in names]
     numeric = [_counts(frame[name], is_numeric_dtype(frame[name].dtype)) for name in names]
     if not _only_counts(frame.index):
         headings.insert(0, str(frame.index.name or "") if index is None else index)

@@ -23,7 +23,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Trading platforms in a box, to learn on and to break.")
 
 _USUAL = ("crypto",)  # what `up` starts when no platform is named
-_SHOWN = ("api", "postgres", "redis", "prometheus", "kubernetes")  # of a platform, on a terminal
+_SHOWN = ("api", "web", "postgres", "redis", "prometheus", "kubernetes")  # of a platform, on a terminal
 _NAMES = ", ".join(PLATFORMS)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -131,7 +131,10 @@ def break_(
 
 @app.command()
 def heal(
-    platform: Annotated[str | None, typer.Option(help="Platform to heal; default: every one that runs.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PLATFORM]", help=f"Of: {_NAMES}; default: every one that runs.")
+    ] = None,
+    platform: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
     json_: Json = False,
 ) -> None:
     """Put platforms back to what they are right after `up`, and wait until they are healthy.
@@ -141,7 +144,7 @@ def heal(
     from sandbox import faults as catalogue
 
     with _progress() as say:
-        result = catalogue.heal(Settings(), platform, progress=say)
+        result = catalogue.heal(Settings(), name or platform, progress=say)
     if json_:
         print_json(result)
         return

@@ -104,4 +104,4 @@ def _reap(pids: Iterable[int]) -> None:
 
 def which(name: str) -> str | None:
     """Path of a server's or tool's program, also where PATH is short; None where there is none."""
-    return shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")
+    return shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin:/usr/sbin")

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from opslib import web
 from opslib.record.client import environment
 from opslib.settings import Settings
 from sandbox.errors import SandboxError, StartFailed
@@ -83,7 +84,7 @@ class Service:
     def ready(self) -> bool:
         """Whether it takes alerts."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
+            return web.get(f"{self.url}/readyz", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -137,8 +138,12 @@ class Service:
     def _ask(self, method: str, path: str, token: str, **body: Any) -> Any:
         headers = {"authorization": f"Bearer {token}"}
         try:
-            answer = httpx.request(
-                method, f"{self.url}{path}", headers=headers, timeout=_ANSWER_S, trust_env=False, **body
+            answer = web.request(
+                method,
+                f"{self.url}{path}",
+                headers=headers,
+                timeout=_ANSWER_S,
+                **body,
             )
         except httpx.HTTPError as error:
             raise Refused(f"{path} did not answer ({error}); see {self.log}") from error

@@ -22,6 +22,7 @@ class Endpoints(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     api: str
+    web: str | None = None
     redis: str
     redis_admin: str
     redis_replica: str | None = None
@@ -46,7 +47,8 @@ class State(BaseModel):
     pids, starts : dict
         Process id and start time of each server, by name.
     endpoints : Endpoints
-        `redis` is the read-only identity, `redis_admin` the full one; so with every other pair.
+        `redis` is the read-only identity, `redis_admin` the full one; so with every other pair. `web` is the API over
+        HTTPS, `files` the folder that probes may read.
     control : str
         Socket through which faults change the platform, where it has one; its folder is the owner's alone.
     webhook : str or None

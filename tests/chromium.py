@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
+
+from opslib import web
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 WAIT_S = 90.0
@@ -111,7 +112,7 @@ def choose(browser: WebDriver, menu: str, entry: str) -> None:
 def kernel_waits(browser: WebDriver, address: str) -> bool:
     """Whether the one kernel of a JupyterLab is idle, and the page that is open is connected to it."""
     place = urlsplit(address)
-    answer = httpx.get(f"http://{place.netloc}/api/kernels?{place.query}", trust_env=False, timeout=10).json()
+    answer = web.get(f"http://{place.netloc}/api/kernels?{place.query}", timeout=10).json()
     there = [one for one in answer if one["execution_state"] == "idle" and one["connections"]]
     names = [one.text for one in browser.find_elements(By.CSS_SELECTOR, ".jp-Toolbar-kernelName")]
     idle = browser.find_elements(By.CSS_SELECTOR, '.jp-Notebook-ExecutionIndicator[data-status="idle"]')

@@ -53,11 +53,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a cluster: one process runs those, after all others, so that one cluster serves them."""
+    """Mark what needs a cluster: one process runs those, after all others, so that one cluster serves them.
+
+    Files with slow tests come first: at the end, several processes have something left to do.
+    """
+    slow = set()
     for item in items:
         if _ON_A_CLUSTER & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow") or item.get_closest_marker("acceptance"):
+            slow.add(item.path)
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

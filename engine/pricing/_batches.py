@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, numeric, unmasked
 from engine.errors import InvalidInput, NotFinite
 
 __all__ = ["SIGNS", "Batch", "batch", "floats", "named", "raise_first", "run", "sign_of"]
@@ -56,7 +56,34 @@ def sign_of(kind: ArrayLike) -> FloatArray | float:
             return SIGNS[kind]
         except KeyError:
             raise InvalidInput("kind", f"is {kind!r}; must be 'call', 'put' or an array of +1 and -1") from None
-    return _numbers("kind", kind)
+    try:
+        given = unmasked(kind)
+    except ValueError:  # ragged, which is said below
+        return _numbers("kind", kind)
+    if given.dtype.kind == "U" or (given.dtype.kind == "O" and any(isinstance(each, str) for each in given.flat)):
+        return _signs(given)
+    return _numbers("kind", given)
+
+
+def _signs(words: NDArray[Any]) -> FloatArray:
+    """Return +1 and -1 for an array of words; among these, numbers stand for themselves."""
+    if words.dtype.kind == "U":
+        signs = np.where(words == "call", 1.0, np.where(words == "put", -1.0, np.nan))
+    else:
+        numbers = (SIGNS.get(word, math.nan) if isinstance(word, str) else _one_number(word) for word in words.flat)
+        signs = np.fromiter(numbers, np.float64, words.size).reshape(words.shape)
+    wrong = np.abs(signs) != 1.0
+    if wrong.any():
+        place = _place(wrong)
+        raise InvalidInput("kind", f"is {words[place or ()]!s}; must be 'call', 'put', +1 or -1", place)
+    return signs
+
+
+def _one_number(value: Any) -> float:
+    try:
+        return float(value)
+    except (OverflowError, TypeError, ValueError):
+        return math.nan
 
 
 def floats(kind: ArrayLike, *values: ArrayLike) -> tuple[float, ...] | None:
@@ -167,10 +194,4 @@ def _place(wrong: Any) -> tuple[int, ...] | None:
 
 
 def _numbers(name: str, values: ArrayLike) -> FloatArray:
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "iufO":
-            raise TypeError(f"dtype is {array.dtype}")
-        return array.astype(np.float64, copy=False)
-    except (OverflowError, TypeError, ValueError) as problem:
-        raise InvalidInput(name, f"must hold numbers only ({problem})") from problem
+    return numeric(name, values, kinds="iufO")

@@ -25,6 +25,7 @@ _Function = Callable[..., Any]
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the normal distribution at 0
 _NAN = math.nan
+_LEAST_TAIL = 1e-250  # divided by both denominators it is still a float with all its digits
 
 # erfcx(x) for x >= 0 as a fraction, interpolated at the 22 Chebyshev nodes in (x - 2.5) / (x + 2.5): to 1.1e-16.
 # Every coefficient is positive, so nothing cancels.
@@ -187,7 +188,7 @@ def make(
             & (volatility <= 1e4)
             & (larger(abs(rate), abs(dividend)) * expiry <= 100.0)
             & (abs(d1) <= 37.0)
-            & (abs(d2) <= 37.0)
+            & (tail >= _LEAST_TAIL)  # bounds d2 as well: both have the same tail
             & (sign * sign == 1.0)
         )
         return (

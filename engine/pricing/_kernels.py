@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine._checks import FloatArray
-from engine._compile import apart, cached, digest, exponential_within, inline, log_ratio, logarithm, request
+from engine._compile import apart, cached, digest, exponential_within, inline, log_ratio, logarithm
 from engine.pricing import _formulas, _inversion, _limits
 
-__all__ = ["BLOCK", "Kernels", "kernels", "warm"]
+__all__ = ["BLOCK", "Kernels", "careful", "fast", "kernels", "warm"]
 
 _Function = Callable[..., Any]
 
 BLOCK = 128  # options whose inputs and outputs stay in the first-level cache
 
-_fast = _formulas.make(inline, exponential_within, logarithm, log_ratio)
-_careful = _limits.make(apart, _fast)
-_european, _terms, _tails, _figures = _fast.european, _fast.terms, _fast.tails, _fast.figures
-_start, _refine, _settle, _implied = _fast.inversion[2:]
-_european_limit, _implied_limit = _careful.european, _careful.implied
+fast = _formulas.make(inline, exponential_within, logarithm, log_ratio)
+careful = _limits.make(apart, fast)
+_terms, _tails, _figures = fast.terms, fast.tails, fast.figures
+_start, _refine, _settle = fast.inversion[2:5]
+_european_limit, _implied_limit = careful.european, careful.implied
 
 
 class Kernels(NamedTuple):
@@ -34,16 +34,12 @@ class Kernels(NamedTuple):
 
     Attributes
     ----------
-    european_one, implied_one : callable
-        Seven floats to nine floats, and to one; ValueError where they are nan.
     european_block, implied_block : callable
         Seven arrays of length n, or of length `BLOCK` for a constant; the seven steps (1, or 0 for a constant); the
         results, of shape (9, n) and (n,); first place and the place after the last. They return how many are nan.
     """
 
-    european_one: _Function
     european_block: _Function
-    implied_one: _Function
     implied_block: _Function
 
 
@@ -79,18 +75,6 @@ def _european_rest(inputs: Any, steps: Any, results: FloatArray, first: int, las
 
 
 def _build(source: str) -> Kernels:
-    @request
-    def european_one(
-        spot: float, strike: float, expiry: float, rate: float, dividend: float, volatility: float, sign: float
-    ) -> Any:
-        source  # noqa: B018 - part of the cache's key
-        found = _european(spot, strike, expiry, rate, dividend, volatility, sign)
-        if found[0] != found[0]:
-            found = _european_limit(spot, strike, expiry, rate, dividend, volatility, sign)
-            if found[0] != found[0]:
-                raise ValueError
-        return found
-
     @cached
     def european_block(inputs: Any, steps: Any, results: FloatArray, first: int, last: int) -> int:
         source  # noqa: B018 - part of the cache's key
@@ -149,18 +133,6 @@ def _build(source: str) -> Kernels:
                 invalid += _european_rest(inputs, steps, results, start, end)
         return invalid
 
-    @request
-    def implied_one(
-        price: float, spot: float, strike: float, expiry: float, rate: float, dividend: float, sign: float
-    ) -> Any:
-        source  # noqa: B018 - part of the cache's key
-        found = _implied(price, spot, strike, expiry, rate, dividend, sign)
-        if found != found:
-            found = _implied_limit(price, spot, strike, expiry, rate, dividend, sign)
-            if found != found:
-                raise ValueError
-        return found
-
     @cached
     def implied_block(inputs: Any, steps: Any, results: FloatArray, first: int, last: int) -> int:
         source  # noqa: B018 - part of the cache's key
@@ -192,7 +164,7 @@ def _build(source: str) -> Kernels:
                     missing += found[i] != found[i]
         return missing
 
-    return Kernels(european_one, european_block, implied_one, implied_block)
+    return Kernels(european_block, implied_block)
 
 
 def warm() -> None:

@@ -22,6 +22,9 @@ _Function = Callable[..., Any]
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
+_ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
+_ROUNDING = 4.5e-16
+_TINY = 1e-290
 _PER_ROOT_PI = 1.0 / math.sqrt(math.pi)
 _NAN = math.nan
 _INFINITY = math.inf
@@ -57,6 +60,9 @@ def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
         drift = (rate - dividend) * expiry
         if abs(spot - strike) < 0.5 * strike:
             return math.log1p((spot - strike) / strike) + drift
+        ratio = spot / strike
+        if 1e-300 < ratio < 1e300:
+            return math.log(ratio) + drift
         return math.log(spot) - math.log(strike) + drift
 
     @jit
@@ -172,30 +178,47 @@ def make(jit: Callable[[_Function], _Function], formulas: Formulas) -> Limits:
         forward = logarithm(spot, strike, expiry, rate, dividend)
         worth = 0.0
         if sign * forward > 0.0:
-            worth = sign * b * math.expm1(forward) if abs(forward) < 1.0 else sign * (a - b)
+            if (rate - dividend) * expiry == 0.0:
+                worth = sign * (spot - strike) * math.exp(-rate * expiry)
+            elif abs(spot - strike) < 0.5 * strike and abs(forward) < 0.4:
+                worth = sign * b * math.expm1(forward)
+            else:
+                worth = sign * (a - b)
         return worth, a if sign > 0.0 else b, forward
 
     @jit
     def implied(
         price: float, spot: float, strike: float, expiry: float, rate: float, dividend: float, sign: float
     ) -> float:
-        if not (spot > 0.0 and strike > 0.0 and expiry > 0.0):
+        if not (spot > 0.0 and strike > 0.0 and expiry > 0.0 and sign * sign == 1.0):
+            return _NAN
+        if not (-rate * expiry < 700.0 and -dividend * expiry < 700.0):
             return _NAN
         worth, bound, forward = bounds(spot, strike, expiry, rate, dividend, sign)
         x = abs(forward)
-        if not worth <= price <= bound:
+        # a price at a bound may have been rounded to either side of it, as its discounting was
+        slack = worth
+        if rate * expiry != 0.0 or dividend * expiry != 0.0:
+            slack = spot * math.exp(-dividend * expiry) + strike * math.exp(-rate * expiry)
+        if slack == _INFINITY:
             return _NAN
-        if price == bound:
+        slack = _ROUNDING * slack if worth > 0.0 else 0.0
+        if not worth - slack <= price <= bound * (1.0 + _ROUNDING):
+            return _NAN
+        if price >= bound:
             return _INFINITY
-        if price == worth:
+        if price <= worth + slack:
             return 0.0
         mean = bound * math.exp(-0.5 * sign * forward)
         beta = (price - worth) / mean
         gamma = (bound - price) / mean
         top = math.exp(-0.5 * x)
         upper = beta > 0.5 * top
-        target = math.log(gamma if upper else beta)
-        s: float = seed(x, beta / top, gamma / top, target + 0.5 * x)
+        target = math.log(gamma if upper else beta) if beta >= _TINY else math.log(price - worth) - math.log(mean)
+        if beta < _TINY and x == 0.0:
+            at_the_forward: float = beta * _ROOT_TWO_PI / math.sqrt(expiry)
+            return at_the_forward
+        s: float = seed(x, beta / top, gamma / top, target + 0.5 * x) if beta >= _TINY else x / math.sqrt(-2.0 * target)
         low = 0.0
         high = _INFINITY
         for _ in range(200):

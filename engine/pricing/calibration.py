@@ -28,6 +28,8 @@ from engine.pricing.implied import implied_volatility
 __all__ = ["HestonFit", "calibrate_heston"]
 
 _ROUNDING = 1e-12  # of spot plus strike: how far a price may be outside its bounds
+_MOST_WEIGHT = 1e100
+_LEAST_EXPIRY = 1e-12  # years; nearer to 0 there is no smile to fit, and the integrand gets ever longer
 _INTEGRATION = 1e-10  # of spot plus strike: an integration error that is small whatever the residuals
 
 
@@ -84,11 +86,11 @@ def calibrate_heston(
     spot, strike : float or array_like
         Above 0 [currency].
     expiry : float or array_like
-        Time left, above 0 [years].
+        Time left, at least 1e-12 [years].
     rate, dividend : float or array_like
         Continuously compounded, per year; any sign.
     kind : {"call", "put"} or array_like
-        Or +1 for a call and -1 for a put.
+        Or +1 for a call and -1 for a put; an array holds either.
     price : float or array_like
         Quotes, within what no arbitrage allows [currency].
     weights : float or array_like, optional
@@ -138,7 +140,9 @@ def calibrate_heston(
     raise_first(quotes.given)
     for name in ("spot", "expiry"):
         _require(name, quotes.given[name], quotes.given[name] > 0.0, "must be above 0")
+    _require("expiry", quotes.given["expiry"], quotes.given["expiry"] >= _LEAST_EXPIRY, "must be at least 1e-12 years")
     _require("weights", quotes.given["weights"], quotes.given["weights"] >= 0.0, "must be at least 0")
+    _require("weights", quotes.given["weights"], quotes.given["weights"] <= _MOST_WEIGHT, "squares of it overflow")
     size = math.prod(quotes.shape)
     if size == 0:
         raise InvalidInput("price", "is empty")

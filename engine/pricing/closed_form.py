@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from engine._device import Place, choose, worth_a_card
 from engine._memory import uncleared
-from engine.pricing._batches import SIGNS, batch, floats, named, raise_first, run, sign_of
+from engine.pricing._batches import batch, floats, named, raise_first, run, sign_of
 
 if TYPE_CHECKING:
     from engine.pricing._kernels import Kernels
@@ -29,9 +29,7 @@ __all__ = ["Device", "Greeks", "european"]
 Device = Place
 _NUMBERS = 16  # an option takes with it to a card and back
 _SECONDS = 9e-9  # an option on one core, by which threads are shared out
-_tuple = tuple.__new__
 _AUTO = "auto"
-_EXAMPLE = (100.0, 100.0, 1.0, 0.0, 0.0, 0.2, 1.0)
 
 
 class Greeks(NamedTuple):
@@ -96,7 +94,7 @@ def european(
     volatility : float or array_like
         Per square root of a year, at least 0.
     kind : {"call", "put"} or array_like
-        Or +1 for a call and -1 for a put.
+        Or +1 for a call and -1 for a put; an array holds either.
     device : {"auto", "cpu", "cuda"}
         Where arrays are computed. "auto" leaves them where they are: arrays of cupy stay on the card, and so do the
         results; what lies in main memory stays on the CPU unless a card is quicker with the way there and back. "cuda"
@@ -122,7 +120,9 @@ def european(
     -----
     The price is right to a few units of rounding of discounted spot plus discounted strike, each Greek to as many of
     the terms it is a difference of. Out of the money the price is also right relative to itself, down to the smallest
-    float, to 200 units over ``volatility * sqrt(expiry)``.
+    float, to 200 units over ``volatility * sqrt(expiry)``, or over 1 where that is more. Spots far from the strike add
+    what rounding of their logarithm does: Greeks and the wings are right to so many units times
+    ``1 + (|log(spot / strike)| + |rate - dividend| * expiry) / min(volatility * sqrt(expiry), 1)``.
 
     With expiry, volatility or spot of 0 the result is the limit. At the money with no time left, delta is +-1/2,
     gamma is infinite, and theta and charm diverge with the sign that is returned. Where both volatility and expiry
@@ -137,20 +137,10 @@ def european(
     >>> european([90.0, 110.0], 100.0, 0.0, 0.0, 0.0, 0.2, "put").price.tolist()
     [10.0, 0.0]
     """
-    # one request: no arrays on the way, and as little Python as can be
-    if (
-        spot.__class__ is float
-        and strike.__class__ is float
-        and expiry.__class__ is float
-        and rate.__class__ is float
-        and dividend.__class__ is float
-        and volatility.__class__ is float
-        and device is _AUTO  # the default; the word from elsewhere takes the next way
-    ):
-        try:
-            return _tuple(Greeks, _request(spot, strike, expiry, rate, dividend, volatility, SIGNS[kind]))
-        except (KeyError, TypeError, ValueError):
-            pass  # there is said what is wrong, or an array of kinds is taken
+    if device is _AUTO:  # the default; the word from elsewhere takes the next way
+        found: Greeks | None = _request(spot, strike, expiry, rate, dividend, volatility, kind)
+        if found is not None:
+            return found
     return _of_any_kind(spot, strike, expiry, rate, dividend, volatility, kind, device)
 
 
@@ -170,10 +160,9 @@ def _of_any_kind(
         and device in ("auto", "cpu")
         and (values := floats(kind, spot, strike, expiry, rate, dividend, volatility))
     ):
-        try:
-            return _tuple(Greeks, _request(*values))
-        except ValueError:
-            pass
+        found: Greeks | None = _request(*values)
+        if found is not None:
+            return found
     where = choose(device, spot, strike, expiry, rate, dividend, volatility, kind)
     signs = sign_of(kind)
     if where == "on a card":
@@ -189,11 +178,10 @@ def _of_any_kind(
         kind=signs,
     )
     if not options.shape:
-        try:
-            return Greeks._make(_request(*map(float, options.given.values())))
-        except ValueError:
-            raise_first(options.given)
-            raise
+        one: Greeks | None = _request(*map(float, options.given.values()))
+        if one is not None:
+            return one
+        raise_first(options.given)
     results = uncleared(len(Greeks._fields), options.size)
     if where == "to a card" or (device == "auto" and worth_a_card(options.size, _SECONDS, _NUMBERS)):
         from engine.pricing import _cuda
@@ -225,12 +213,12 @@ def _kernels() -> Kernels:
     return kernels()
 
 
-def _first_request(*arguments: float) -> Any:
+def _first_request(*arguments: Any) -> Any:
     """Compile or load the function for one request, and put it in the place of this one."""
-    from engine._compile import entry
+    from engine.pricing._requests import european_request
 
     global _request
-    _request = entry(_kernels().european_one, *_EXAMPLE)
+    _request = european_request(Greeks)
     return _request(*arguments)
 
 

@@ -10,6 +10,8 @@ References
    doi:10.21314/JCF.1998.010: a call is a put with spot and strike, and rate and dividend, exchanged.
 .. [4] A. Battauz, M. De Donno and A. Sbuelz, "Real options and American derivatives: the double continuation region",
    Management Science 61 (2015), doi:10.1287/mnsc.2013.1891.
+.. [5] R. C. Merton, "Theory of rational option pricing", Bell Journal of Economics 4 (1973), eq. 52,
+   doi:10.2307/3003143.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from engine._device import Place, choose
 from engine.errors import InvalidInput
 from engine.pricing._american import solve
 from engine.pricing._american_between import solve as between
+from engine.pricing._american_perpetual import Perpetual, perpetual
 from engine.pricing._batches import batch, floats, raise_first, sign_of
 from engine.pricing.closed_form import european
 
@@ -35,6 +38,7 @@ _WORTH_THREADS = 32  # options
 _ROUNDING = 4e-16
 _RUSH, _SHORT = 1e-10, 1e-8  # rates over variance below which it is worth all but this part of what it can be
 _FAR = 1e150
+_ENDLESS = 1e-6  # of the tolerance: what expiry takes from a perpetual option at most, where it is taken for one
 
 
 class American(NamedTuple):
@@ -110,8 +114,9 @@ def american(
     put without interest), price and Greeks are the European's. Within the exercise region the price is the payoff,
     delta +-1, gamma and theta 0. Without volatility the best time of exercise is found in closed form.
 
-    Where the points run out before `tolerance` is met, `error_estimate` says so: it is then above tolerance. This
-    happens where volatility is very small beside rate and dividend. A tolerance below about 1e-13 is never met.
+    Where the points run out before `tolerance` is met, `error_estimate` says so: it is then above tolerance. Where the
+    spot meets the boundary long before expiry or never, as with very little volatility, it is the perpetual option
+    [5]_, in closed form. A tolerance below about 1e-13 is never met.
 
     A put with dividend < rate < 0, and a call with rate < dividend < 0, is exercised between two boundaries only: of so
     negative a rate one would rather hold the strike later [4]_. There the premium is solved on grids and extrapolated,
@@ -186,12 +191,17 @@ def _one(option: list[float], plain: list[float], part: float) -> tuple[float, .
         return price, 0.0, delta, gamma, theta, never, 0.0, never
     first, last = _at_expiry(interest, paid)
     if expiry == 0.0:
+        if price > 0.0 and last <= at / unit <= first:
+            theta = 0.0  # exercised, whichever comes first
         return price, 0.0, delta, gamma, theta, _spot_of(strike, first, sign), 0.0, _spot_of(strike, last, sign)
     if volatility == 0.0:
         return _certain(unit, at, expiry, interest, paid, sign, plain)
     if interest > 0.0 and volatility * volatility * _RUSH > max(interest, abs(paid), 1.0 / expiry):
         return _restless(unit, interest, volatility, strike, sign, plain)
     moneyness = min(at / unit, _FAR)
+    endless = perpetual(moneyness, expiry, interest, paid, volatility) if interest > 0.0 else None
+    if endless is not None and endless.gap <= _ENDLESS * part and at <= _FAR * unit:
+        return _endless(unit, moneyness, endless, option, plain)
     # the most that exercise can gain: interest on the strike, and dividends that the holder would owe
     if twice:
         most = -unit * (interest - paid) / interest * math.expm1(-interest * expiry)
@@ -206,6 +216,10 @@ def _one(option: list[float], plain: list[float], part: float) -> tuple[float, .
         return payoff, payoff - price, sign, 0.0, 0.0, boundary, error, far
     extra, slope, bend = found.premium, found.slope, found.bend
     worth = max(price + min(max(unit * extra, 0.0), most), payoff)
+    if endless is not None:
+        worth = max(min(worth, unit * endless.worth), price, payoff)
+        least = max(unit * (endless.worth - endless.gap), price, payoff)
+        error = min(error, max(unit * endless.worth - worth, worth - least) + _ROUNDING * (price + unit))
     if sign > 0.0:
         slope, bend = extra - moneyness * slope, moneyness * (moneyness * bend)
     delta += slope
@@ -229,6 +243,22 @@ def _certain(
         return price, 0.0, delta, gamma, theta, boundary, 0.0, far
     slope = -math.exp(paid * when) if sign < 0.0 else math.exp(interest * when)
     return worth, max(worth - price, 0.0), slope, 0.0, 0.0, boundary, 0.0, far
+
+
+def _endless(
+    unit: float, moneyness: float, endless: Perpetual, option: list[float], plain: list[float]
+) -> tuple[float, ...]:
+    """Met long before expiry, or never: the perpetual."""
+    spot, strike, sign = option[0], option[1], option[6]
+    boundary, never = _spot_of(strike, endless.boundary, sign), math.inf if sign > 0.0 else 0.0
+    error = unit * (endless.gap + _ROUNDING)
+    payoff = max(sign * (spot - strike), 0.0)
+    if moneyness <= endless.boundary:
+        return payoff, max(payoff - plain[0], 0.0), sign, 0.0, 0.0, boundary, error, never
+    worth, slope, bend = max(unit * endless.worth, plain[0], payoff), endless.slope, endless.bend
+    if sign > 0.0:
+        slope, bend = endless.worth - moneyness * slope, moneyness * (moneyness * bend)
+    return worth, worth - plain[0], slope, bend / unit, 0.0, boundary, error, never
 
 
 def _restless(

@@ -93,7 +93,7 @@ def heston_price(
     rate, dividend : float or array_like
         Continuously compounded, per year; any sign.
     kind : {"call", "put"} or array_like
-        Or +1 for a call and -1 for a put.
+        Or +1 for a call and -1 for a put; an array holds either.
     v0 : float or array_like
         Variance today, at least 0 [1/year].
     kappa : float or array_like

@@ -19,7 +19,7 @@ from engine._checks import FloatArray
 from engine._device import Place, choose, worth_a_card
 from engine._memory import uncleared
 from engine.pricing import _formulas, _limits
-from engine.pricing._batches import SIGNS, batch, floats, named, raise_first, run, sign_of
+from engine.pricing._batches import batch, floats, named, raise_first, run, sign_of
 
 if TYPE_CHECKING:
     from engine.pricing._kernels import Kernels
@@ -29,7 +29,6 @@ __all__ = ["implied_volatility", "implied_volatility_reason"]
 _NUMBERS = 8  # an option takes with it to a card and back
 _SECONDS = 2.6e-8  # an option on one core, by which threads are shared out
 _AUTO = "auto"
-_EXAMPLE = (10.0, 100.0, 100.0, 1.0, 0.0, 0.0, 1.0)
 
 
 def implied_volatility(
@@ -78,25 +77,18 @@ def implied_volatility(
     >>> round(implied_volatility(4.759422392871535, 42.0, 40.0, 0.5, 0.10, 0.0, "call"), 12)
     0.2
     """
-    # one request: no arrays on the way, and as little Python as can be
+    if device is _AUTO:  # the default; the word from elsewhere takes the next way
+        found: float | None = _request(price, spot, strike, expiry, rate, dividend, kind)
+        if found is not None:
+            return found
     if (
-        price.__class__ is float
-        and spot.__class__ is float
-        and strike.__class__ is float
-        and expiry.__class__ is float
-        and rate.__class__ is float
-        and dividend.__class__ is float
-        and device is _AUTO  # the default; the word from elsewhere takes the next way
+        isinstance(device, str)
+        and device in ("auto", "cpu")
+        and (values := floats(kind, price, spot, strike, expiry, rate, dividend))
     ):
-        try:
-            return _request(price, spot, strike, expiry, rate, dividend, SIGNS[kind])
-        except (KeyError, TypeError, ValueError):
-            pass  # below is said what is wrong, or an array of kinds is taken
-    elif device in ("auto", "cpu") and (values := floats(kind, price, spot, strike, expiry, rate, dividend)):
-        try:
-            return float(_request(*values))
-        except ValueError:
-            pass
+        found = _request(*values)
+        if found is not None:
+            return found
     where = choose(device, price, spot, strike, expiry, rate, dividend, kind)
     signs = sign_of(kind)
     if where == "on a card":
@@ -106,11 +98,10 @@ def implied_volatility(
         _block(), price=price, spot=spot, strike=strike, expiry=expiry, rate=rate, dividend=dividend, kind=signs
     )
     if not options.shape:
-        try:
-            return float(_request(*map(float, options.given.values())))
-        except ValueError:
+        found = _request(*map(float, options.given.values()))
+        if found is None:
             raise_first(options.given)
-            return math.nan
+        return math.nan if found is None else found
     results = uncleared(options.size)
     if where == "to a card" or (device == "auto" and worth_a_card(options.size, _SECONDS, _NUMBERS)):
         from engine.pricing import _cuda
@@ -192,12 +183,12 @@ def _bounds() -> Any:
     return _limits.make(lambda function: function, _formulas.make(lambda function: function, math.exp, math.log)).bounds
 
 
-def _first_request(*arguments: float) -> Any:
+def _first_request(*arguments: Any) -> Any:
     """Compile or load the function for one request, and put it in the place of this one."""
-    from engine._compile import entry
+    from engine.pricing._requests import implied_request
 
     global _request
-    _request = entry(_kernels().implied_one, *_EXAMPLE)
+    _request = implied_request()
     return _request(*arguments)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from engine._checks import FloatArray, positive
 from engine.errors import InvalidInput
 
@@ -173,7 +175,7 @@ def count(argument: str, value: Any, least: int = 1) -> int:
 def number(argument: str, value: Any) -> float:
     """Return one number as a float."""
     try:
-        if isinstance(value, str | bytes) or getattr(value, "ndim", False):
+        if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", False):
             raise TypeError(f"is of type {type(value).__name__}")
         return float(value)
     except (TypeError, ValueError, OverflowError) as problem:

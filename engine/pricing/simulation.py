@@ -8,6 +8,8 @@ References
    in Scientific Computing* (1995), doi:10.1007/978-1-4612-2552-2_19.
 .. [3] L. Andersen, "Simple and efficient simulation of the Heston stochastic volatility model", Journal of
    Computational Finance 11 (2008), doi:10.21314/JCF.2008.189: the scheme QE-M, sections 3.2 and 4.3.
+.. [4] P. Hall, "On the removal of skewness by transformation", Journal of the Royal Statistical Society B 54 (1992),
+   221-228: the cubic transformation of a mean over its deviation, and its inverse.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine._checks import FloatArray, open_unit
+from engine._checks import FloatArray, flag, open_unit
 from engine._dask import check_client, spread
 from engine._device import Place, choose, worth_a_card
 from engine._sobol import BITS, MOST_DIMENSIONS
@@ -32,6 +34,10 @@ __all__ = ["MonteCarlo", "Sampling", "monte_carlo"]
 Sampling = Literal["sobol", "pseudo"]
 
 _WORTH_THREADS = 4e-3  # seconds
+_MOST_REPLICATES = 2**16
+_SYMMETRIC = 1e-6  # skewness
+_FEWEST = 64  # paths in effect that the control has to be seen on
+_WIDEST = 5.0  # volatility over the whole time, above which no number of paths shows the mean of the spot
 _A_YEAR, _LEAST = 32, 16  # steps of Heston's model where none are asked for
 
 
@@ -56,6 +62,8 @@ class MonteCarlo:
         Of the standard error.
     control_coefficient : float
         What was taken off per unit of the control's error; 0 without a control.
+    skewness : float
+        Of the replicates; 0 with pseudo-random numbers, where it is not known.
     """
 
     price: float
@@ -66,9 +74,15 @@ class MonteCarlo:
     n_replicates: int
     degrees_of_freedom: int
     control_coefficient: float
+    skewness: float = 0.0
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return the bounds within which the expectation lies with this confidence, by Student's t.
+
+        With Sobol points they are corrected for the skewness of the replicates [4]_, and reach further to the side on
+        which rare paths are missed. Bounds at 95 % covered in 91 to 97 % of 300 runs where a dozen paths pay or more,
+        of calls at volatilities up to 100 % and of puts, and in 80 % with two that pay. With pseudo-random numbers it
+        is 92 to 97 % where forty pay, 85 % with a dozen and 64 % with two.
 
         Examples
         --------
@@ -81,8 +95,18 @@ class MonteCarlo:
         from scipy.special import stdtrit
 
         level = open_unit("confidence", confidence)
-        reach = float(stdtrit(self.degrees_of_freedom, 0.5 + 0.5 * level)) * self.standard_error
-        return self.price - reach, self.price + reach
+        quantile = float(stdtrit(self.degrees_of_freedom, 0.5 + 0.5 * level))
+        root = math.sqrt(self.n_replicates)
+
+        def reach(away: float) -> float:
+            """In standard errors; a skewness near 0 leaves what it is given."""
+            skewness = self.skewness
+            if abs(skewness) < _SYMMETRIC:
+                return away
+            inner = 1.0 + skewness * (away / root - skewness / (6.0 * self.n_replicates))
+            return 3.0 * root / skewness * (math.cbrt(inner) - 1.0)
+
+        return self.price - reach(quantile) * self.standard_error, self.price - reach(-quantile) * self.standard_error
 
 
 def monte_carlo(
@@ -135,7 +159,8 @@ def monte_carlo(
     ------
     InvalidInput
         An argument outside its range, a number of steps that does not fit the fixings, a payoff that the model cannot
-        simulate (a barrier watched always under Heston's model).
+        simulate (a barrier watched always under Heston's model), a call under GBM with ``volatility * sqrt(expiry)``
+        above 5.
     NotFinite
         A payoff function returned a nan or an infinity, or the price overflows.
     DeviceMissing
@@ -150,8 +175,17 @@ def monte_carlo(
     `standard_error`: over one year, on the published cases, at most 0.1 % of the spot with 2 steps, 0.013 % with 4 and
     0.003 % with 32, which is the default; over ten years 0.012 % with 8 a year. docs/engine.md has the table.
 
+    A payoff that few paths reach is known by those few: `standard_error` is right on average, but small in just the
+    runs that miss them. Where forty paths pay some 1 % of prices are off by more than 4 of them, where a dozen do 4 %,
+    where two do 27 %; where none pays it is 0. `MonteCarlo.interval` allows for most of this, and says how often it
+    covers. The control is left out where fewer than 64 paths in effect show it.
+
     The coefficient of the control is estimated from the same paths. That biases the price by an amount of the order
     of one over the number of paths, far below the standard error from a few hundred paths on.
+
+    Where ``volatility * sqrt(expiry)`` is above 2, the mean of the spot lies in moves so rare that few paths show them,
+    and `standard_error` of what grows with the spot is too small: with 65,536 paths a call is off by 3 of them at 2, by
+    8 at 4 and by 20 at 5. Beyond that no number of paths helps: calls are refused, and the rest goes without a control.
 
     Normal numbers have 2**32 values, out to 6.2 standard deviations. Memory does not grow with the number of paths.
 
@@ -167,6 +201,7 @@ def monte_carlo(
     5.83
     """
     plan = _plan(payoff, model, n_paths, seed, n_steps, sampling, n_replicates, antithetic)
+    controlled = flag("control", control)
     check_client(client)
     on_card = choose(device) == "to a card"
     if on_card and client is not None:
@@ -179,7 +214,7 @@ def monte_carlo(
         else:
             parts = _parts(plan, client)
             cells = np.concatenate(spread(simulate, parts, client, common=(plan,), threads=_threads(plan)))
-        return _result(plan, cells, control)
+        return _result(plan, cells, controlled and _width(payoff, model) <= _WIDEST)
 
 
 def _plan(
@@ -201,18 +236,22 @@ def _plan(
     for name in ("rate", "dividend"):
         if abs(getattr(model, name)) * payoff.expiry > 700.0:
             raise InvalidInput("model", f"{name} times expiry is so far from 0 that discounting overflows")
+    _check_width(payoff, model)
     paths = count("n_paths", n_paths, 2)
     key = np.random.SeedSequence(count("seed", seed, 0)).generate_state(2)
     steps = _steps(payoff, model, n_steps)
-    if sampling not in ("sobol", "pseudo"):
+    if not isinstance(sampling, str) or sampling not in ("sobol", "pseudo"):
         raise InvalidInput("sampling", f"is {sampling!r}; must be 'sobol' or 'pseudo'")
     replicates = count("n_replicates", n_replicates, 16)
+    if replicates > _MOST_REPLICATES:
+        raise InvalidInput("n_replicates", f"is {replicates}; must be at most {_MOST_REPLICATES:,}")
+    mirrored = flag("antithetic", antithetic)
     sobol = sampling == "sobol"
-    if sobol and antithetic:
+    if sobol and mirrored:
         raise InvalidInput("antithetic", "goes with pseudo-random numbers only; Sobol points are balanced already")
-    plan = Plan(payoff, model, steps, (int(key[0]), int(key[1])), sobol, bool(antithetic), 1, paths)
+    plan = Plan(payoff, model, steps, (int(key[0]), int(key[1])), sobol, mirrored, 1, paths)
     if not sobol:
-        return replace(plan, n_points=max(2, -(-paths // 2))) if antithetic else plan
+        return replace(plan, n_points=max(2, -(-paths // 2))) if mirrored else plan
     if plan.n_dimensions > MOST_DIMENSIONS:
         raise InvalidInput(
             "n_steps", f"makes {plan.n_dimensions} dimensions, and Sobol points have {MOST_DIMENSIONS}; use 'pseudo'"
@@ -221,6 +260,22 @@ def _plan(
     if points > 1 << BITS:
         raise InvalidInput("n_paths", f"is {paths}; {replicates} replicates of Sobol points end at 2**{BITS} each")
     return replace(plan, n_replicates=replicates, n_points=points)
+
+
+def _check_width(payoff: Payoff, model: Model) -> None:
+    """Raise where the price is made of moves that no path shows."""
+    if isinstance(payoff, PathPayoff) or payoff.kind != "call":
+        return
+    if isinstance(payoff, Barrier) and payoff.barrier_kind == "up-and-out":
+        return
+    width = _width(payoff, model)
+    if width > _WIDEST:
+        problem = f"has volatility * sqrt(expiry) of {width:.3g}; above {_WIDEST:g} no path shows the mean of the spot"
+        raise InvalidInput("model", f"{problem}: use a shorter expiry, or `european` for a European option")
+
+
+def _width(payoff: Payoff, model: Model) -> float:
+    return model.volatility * math.sqrt(payoff.expiry) if isinstance(model, GBM) else 0.0
 
 
 def _steps(payoff: Payoff, model: Model, n_steps: int | None) -> int:
@@ -275,13 +330,18 @@ def _result(plan: Plan, cells: FloatArray, control: bool) -> MonteCarlo:
         float((cells[:, 3 + place] + counts * between).sum())
         for place, between in enumerate((away * away, away * off, off * off))
     )
-    coefficient = cross / other if control and other > 1e-30 * n * shown * shown else 0.0
+    # a few paths that alone pay can be fitted without a rest, and the error would be 0
+    paying = (n * shown) ** 2 / max(other + n * shown * shown, 1e-300)
+    known = control and paying >= _FEWEST and other > 1e-30 * n * shown * shown
+    coefficient = cross / other if known else 0.0
     mean = plan.control_mean() if coefficient else 0.0
     if plan.sobol:
         replicates = (values - coefficient * (controls - mean)).reshape(plan.n_replicates, -1).mean(axis=1)
         price, freedom = float(replicates.mean()), plan.n_replicates - 1
         error = float(replicates.std(ddof=1)) / math.sqrt(plan.n_replicates)
+        skewness = _skewness(replicates - price)
     else:
+        skewness = 0.0
         price, freedom = value - coefficient * (shown - mean), max(int(n) - 1 - (coefficient != 0.0), 1)
         left = max(own - coefficient * (2.0 * cross - coefficient * other), 0.0)
         error = math.sqrt(left / freedom / n)
@@ -289,4 +349,13 @@ def _result(plan: Plan, cells: FloatArray, control: bool) -> MonteCarlo:
         raise NotFinite("model", f"gives the payoff a mean of {price}; its spots overflow")
     n_paths = plan.n_replicates * plan.n_points * (2 if plan.antithetic else 1)
     sampling: Sampling = "sobol" if plan.sobol else "pseudo"
-    return MonteCarlo(price, error, n_paths, plan.n_steps, sampling, plan.n_replicates, freedom, coefficient)
+    return MonteCarlo(price, error, n_paths, plan.n_steps, sampling, plan.n_replicates, freedom, coefficient, skewness)
+
+
+def _skewness(away: FloatArray) -> float:
+    """Return that of the distribution, estimated from values less their mean."""
+    n, size = away.size, float(np.abs(away).max())
+    if not 0.0 < size < math.inf:
+        return 0.0
+    part = away / size  # cubes of very small ones are lost
+    return float((part**3).mean() / (part**2).mean() ** 1.5 * math.sqrt(n * (n - 1)) / (n - 2))

@@ -31,6 +31,7 @@ Verdict = Literal["agrees", "differs", "not-checked"]
 _INPUTS = ("spot", "strike", "expiry", "rate", "dividend", "volatility", "kind")
 _OF_SIZE = 1e-2  # a Greek that passes through 0 is allowed the tolerance on this part of its usual size
 _DIFFERENCES = 1e-6  # of the usual size, between closed form and finite differences
+_MOST_PATHS = 2**27
 _ERRORS = 5.0  # standard errors, between closed form and simulation
 
 
@@ -159,6 +160,8 @@ def verify_greeks(
     figures = _served(served)
     parts = _tolerances(tolerance)
     paths, start = count("n_paths", n_paths, 2), count("seed", seed, 0)
+    if paths > _MOST_PATHS:
+        raise InvalidInput("n_paths", f"is {paths}; must be at most {_MOST_PATHS:,}, which are held at once")
     exact = european(*values)
     spot, _, expiry, _, _, volatility, _ = values
     regular = spot > 0.0 and expiry > 0.0 and volatility > 0.0

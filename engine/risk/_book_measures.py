@@ -31,7 +31,7 @@ from engine.risk._sensitivities import sensitivities
 from engine.risk.book import Book
 from engine.risk.market import Market
 from engine.risk.revaluation import Shards, contributions, loaded, revalue, shards_of
-from engine.risk.scenarios import Scenarios, whole
+from engine.risk.scenarios import MOST_SCENARIOS, Scenarios, whole
 
 __all__ = ["Figures", "book_figures"]
 
@@ -93,7 +93,7 @@ def book_figures(
         names, elapsed = tuple(market.spot), 0.0
         matrix = _given(covariance, len(names)) * (positive("horizon", horizon) / positive("interval", interval))
     if method == "monte-carlo":
-        count = whole("n_scenarios", n_scenarios, 2)
+        count = whole("n_scenarios", n_scenarios, 2, MOST_SCENARIOS)
         tail_needed(count, level)
         if not matrix[len(names) :].any():
             matrix = matrix[: len(names), : len(names)]  # nothing but spots moves

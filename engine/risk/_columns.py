@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, unmasked
 from engine.errors import InvalidInput
 
 __all__ = ["expiries", "numbers", "texts", "years_of"]
@@ -40,7 +40,7 @@ def texts(name: str, values: Any) -> NDArray[np.object_]:
 def numbers(name: str, values: Any, size: int) -> FloatArray:
     """A column of numbers; a single number stands in every row, None is nan."""
     try:
-        array = np.asarray(values)
+        array = unmasked(values)
     except ValueError as problem:
         raise InvalidInput(name, f"must be one column of numbers ({problem})") from problem
     if array.dtype.kind not in "iufO":

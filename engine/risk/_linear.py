@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from engine._checks import FloatArray, fixed, open_unit
-from engine.errors import TooFewObservations
+from engine.errors import NotFinite, TooFewObservations
 
 __all__ = [
     "historical",
@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _NORMAL = NormalDist()
+_TAIL = "a figure from scenarios at confidence {}"
 _LARGE = 100_000  # returns from which loading numba pays
 
 
@@ -29,10 +30,15 @@ def second_moments(returns: FloatArray, decay: float | None) -> FloatArray:
     n_obs = returns.shape[0]
     if n_obs < 2:
         raise TooFewObservations(n_obs, 2, "a covariance")
-    if decay is None:
-        return np.asarray(returns.T @ returns / n_obs)
-    weights = open_unit("decay", decay) ** np.arange(n_obs - 1, -1, -1, dtype=np.float64)
-    return np.asarray((returns * (weights / weights.sum())[:, None]).T @ returns)
+    weighted = returns
+    if decay is not None:
+        weights = open_unit("decay", decay) ** np.arange(n_obs - 1, -1, -1, dtype=np.float64)
+        weighted = returns * (weights / weights.sum())[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        moments = np.asarray(weighted.T @ returns / (n_obs if decay is None else 1.0))
+    if not np.isfinite(moments).all():
+        raise NotFinite("returns", "are so large that their squares overflow")
+    return moments
 
 
 def square_root(covariance: FloatArray) -> FloatArray:
@@ -52,9 +58,10 @@ def parametric(
     """Total, standalone and contributions of the delta-normal method."""
     quantile = _NORMAL.inv_cdf(level)
     multiple = _NORMAL.pdf(quantile) / (1.0 - level) if expected else quantile
-    marginal = covariance @ positions
-    deviation = math.sqrt(max(float(positions @ marginal), 0.0))
-    standalone = multiple * np.abs(positions) * np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        marginal = covariance @ positions
+        deviation = math.sqrt(max(_finite(float(positions @ marginal)), 0.0))
+        standalone = multiple * np.abs(positions) * np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
     if deviation == 0.0:
         return 0.0, standalone, np.zeros_like(positions)
     return multiple * deviation, standalone, multiple * positions * marginal / deviation
@@ -68,19 +75,27 @@ def historical(
     tail_needed(n_obs, level)
     weights = shortfall_weights(n_obs, level) if expected else quantile_weights(n_obs, level)
     count = weights.size
-    standalone = scale * (_largest_losses(positions, returns, count) @ weights)
-    losses = -(returns @ positions)
+    with np.errstate(over="ignore", invalid="ignore"):
+        standalone = scale * (_largest_losses(positions, returns, count) @ weights)
+        losses = -(returns @ positions)
+    _finite(float(np.abs(losses).max()) * scale)
     tail = np.argpartition(losses, n_obs - count)[n_obs - count :]
     tail = tail[np.argsort(losses[tail])[::-1]]
     contributions = -scale * positions * (weights @ returns[tail])
     return float(contributions.sum()), standalone, contributions
 
 
+def _finite(figure: float) -> float:
+    if not math.isfinite(figure):
+        raise NotFinite("exposures", "and their returns are so large that the figure overflows; use a larger unit")
+    return figure
+
+
 def tail_needed(n_obs: int, level: float) -> None:
     """Raise where so few observations have no tail at this confidence."""
     needed = max(2, math.ceil(1.0 / (1.0 - level) - 1e-9))
     if n_obs < needed:
-        raise TooFewObservations(n_obs, needed, f"a historical figure at confidence {level}")
+        raise TooFewObservations(n_obs, needed, _TAIL.format(level), instead="ask for a lower confidence")
 
 
 def _largest_losses(positions: FloatArray, returns: FloatArray, count: int) -> FloatArray:

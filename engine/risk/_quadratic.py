@@ -29,6 +29,7 @@ from engine.errors import EngineError
 __all__ = ["Quadratic", "Tail", "tail_of"]
 
 _STEP, _REACH = 0.06, 45.0  # of the parameter of the contour; sinh(45) is beyond every scale of the integrand
+_FINER = (0.03, 0.015, 0.0075)  # where a pole lies near every contour
 _BENDS = (0.577, -0.577, 0.2, -0.2, 0.0)  # cotangent of the angle in the far field; the first is 60 degrees
 _GOOD = 1e-14  # relative error at which no other contour is tried; the moments are then right to 1e-11
 _ENOUGH = 1e-6  # relative error beyond which there is no answer
@@ -110,7 +111,7 @@ def _solve(function: Quadratic, probability: float) -> tuple[float, _Contour]:
     level = NormalDist().inv_cdf(1.0 - probability)
     if level >= high:
         level = high - 0.1
-    found = None
+    found, step = None, math.inf
     for _ in range(_ITERATIONS):
         found = _integrals(function, level)
         if found.beyond > probability:
@@ -129,7 +130,8 @@ def _solve(function: Quadratic, probability: float) -> tuple[float, _Contour]:
         if following == level:
             break
         level = following
-    if found is None or not found.error <= _ENOUGH:
+    # a search that ended elsewhere is no answer either
+    if found is None or not found.error <= _ENOUGH or not abs(step) <= _ENOUGH * max(1.0, abs(level)):
         problem = "the distribution of the delta-gamma profit could not be integrated"
         raise EngineError(f"{problem} (relative error {found.error if found else math.nan:.1g}); use full revaluation")
     return level, found
@@ -147,14 +149,19 @@ def _supremum(function: Quadratic) -> float:
 def _integrals(function: Quadratic, level: float) -> _Contour:
     """Density at a level, probability beyond it, and mean excess; on the contour that does best."""
     saddle, width = _saddle(function, level)
-    best: _Contour | None = None
-    for bend in _BENDS:
-        found = _along(function, level, saddle, width, bend)
-        if best is None or not best.error <= found.error:
-            best = found
+    best, along = _along(function, level, saddle, width, _BENDS[0]), _BENDS[0]
+    for bend in _BENDS[1:]:
         if best.error <= _GOOD:
-            break
-    assert best is not None
+            return best
+        found = _along(function, level, saddle, width, bend)
+        if not best.error <= found.error:
+            best, along = found, bend
+    for step in _FINER:
+        if best.error <= _GOOD:
+            return best
+        found = _along(function, level, saddle, width, along, step)
+        if not best.error <= found.error:
+            best = found
     return best
 
 
@@ -175,7 +182,8 @@ def _saddle(function: Quadratic, level: float) -> tuple[float, float]:
             high = s
         else:
             low = s
-        following = 0.5 * (low + high) if math.isfinite(high) else 2.0 * s
+        # where it barely bends upwards the bound is far away: from its middle the search would not come back
+        following = 0.5 * (low + high) if high <= 4.0 * s else 2.0 * s
         if following == s or s > 1e12 or high - low <= 1e-3 * low:
             break
         s = following
@@ -184,11 +192,13 @@ def _saddle(function: Quadratic, level: float) -> tuple[float, float]:
     return s, 1.0 / math.sqrt(1.0 / s**2 + float(bend.sum()))
 
 
-def _along(function: Quadratic, level: float, saddle: float, width: float, bend: float) -> _Contour:
+def _along(
+    function: Quadratic, level: float, saddle: float, width: float, bend: float, step: float = _STEP
+) -> _Contour:
     """The integrals along one contour; the trapezoid of every other node tells the error."""
-    y = np.arange(0.0, _REACH, _STEP)
+    y = np.arange(0.0, _REACH, step)
     nodes = saddle + width * (1j * np.sinh(y) + bend * (np.cosh(y) - 1.0))
-    lengths = width * (np.cosh(y) - 1j * bend * np.sinh(y)) * (_STEP / math.pi)  # ds / (2 pi i), both halves
+    lengths = width * (np.cosh(y) - 1j * bend * np.sinh(y)) * (step / math.pi)  # ds / (2 pi i), both halves
     lengths[0] *= 0.5
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         exponents = _cumulant(function, nodes) - nodes * level

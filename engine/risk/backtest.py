@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine._checks import finite_array, open_unit
+from engine._checks import finite_array, flag, numeric, open_unit
 from engine.errors import InvalidInput, TooFewObservations
 
 __all__ = ["Backtest", "LikelihoodRatio", "Zone", "backtest_var"]
@@ -65,7 +65,8 @@ class Backtest:
         Both at once: the sum of the two statistics, 2 degrees of freedom.
     zone : {"green", "yellow", "red"}
         Basel's traffic light, for any length and confidence by the probability that it stands for: yellow from where
-        95 %, red from where 99.99 % of right models have at most so many exceedances. It looks for too many alone.
+        95 %, red from where 99.99 % of right models have at most so many exceedances. It looks for too many alone, so
+        none is green, however short the series.
     confidence : float
         Of VaR.
     """
@@ -81,7 +82,7 @@ class Backtest:
     confidence: float
 
 
-def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99) -> Backtest:
+def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99, *, allow_negative: bool = False) -> Backtest:
     """Return how profit and loss compares with the value at risk that was stated for it [1]_ [2]_ [4]_.
 
     Parameters
@@ -92,6 +93,9 @@ def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99) -> Ba
         VaR stated before each period, as a positive loss in the same unit; one for all, or one each.
     confidence : float
         Of VaR, strictly between 0 and 1.
+    allow_negative : bool
+        Whether a VaR below 0 is meant: that of a book that gains even where it does worst, exceeded where it gains
+        less. The usual cause is a loss written with the other sign, so that it is an error unless this is said.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99) -> Ba
     Raises
     ------
     InvalidInput
-        A nan, another number of figures, a confidence outside (0, 1).
+        A nan, another number of figures, a VaR below 0, a confidence outside (0, 1).
     TooFewObservations
         Fewer than 2 periods.
 
@@ -124,9 +128,15 @@ def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99) -> Ba
     gains = finite_array("pnl", pnl, 1)
     level = open_unit("confidence", confidence)
     n = int(gains.size)
-    stated = finite_array("var", var if hasattr(var, "__len__") else np.array([var]), 1)
+    figures = numeric("var", var)
+    stated = finite_array("var", np.atleast_1d(figures), 1)
     if stated.size not in (1, n):
         raise InvalidInput("var", f"has {stated.size} figures for {n} of pnl")
+    below = stated < 0.0
+    if not flag("allow_negative", allow_negative) and below.any():
+        first = int(np.argmax(below))
+        problem = f"is {stated[first]}; VaR is a loss and positive: change its sign, or say allow_negative=True"
+        raise InvalidInput("var", problem, (first,) if figures.ndim else None)
     if n < 2:
         raise TooFewObservations(n, 2, "a backtest of VaR")
     exceeded = gains < -stated
@@ -167,6 +177,8 @@ def _log_likelihood(misses: int, hits: int, probability: float) -> float:
 
 
 def _zone(n: int, hits: int, share: float) -> Zone:
+    if hits == 0 or share == 1.0:
+        return "green"
     cumulative = 0.0
     for k in range(hits + 1):
         ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

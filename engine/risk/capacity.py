@@ -140,7 +140,9 @@ def forecast_capacity(
             raise InvalidInput("season", f"is {season}; must be at least twice the time between two values")
         if clock[-1] - clock[0] < 2.0 * cycle * (1.0 - 1e-9):
             needed = math.ceil(2.0 * cycle / float(np.median(np.diff(clock)))) + 1
-            raise TooFewObservations(int(values.size), needed, "a forecast with a season (two of them)")
+            raise TooFewObservations(
+                int(values.size), needed, "a forecast with a season (two of them)", instead="leave season out"
+            )
         profile, phases = _season(clock, values, cycle)
         values = values - profile[phases]
     found = trend(values, times=clock, confidence=level)

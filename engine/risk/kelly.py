@@ -8,13 +8,17 @@ References
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from engine._checks import FloatArray, covariance_matrix, finite_array, number, numeric, positive, positive_array
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFinite
 
 __all__ = ["kelly_for_var", "kelly_fraction"]
+
+_SINGULAR = 1e-12  # of a correlation's lowest eigenvalue, each symbol: below it is nothing but rounding
 
 
 def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction: float = 1.0) -> float | FloatArray:
@@ -38,7 +42,10 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
     Raises
     ------
     InvalidInput
-        A nan, a variance that is not above 0, shapes that do not match, a singular covariance.
+        A nan, a variance that is not above 0, shapes that do not match, a covariance that is singular, exactly or to
+        rounding.
+    NotFinite
+        A fraction beyond the largest float.
 
     Examples
     --------
@@ -51,17 +58,15 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
     if spread.ndim == 2:
         mean = finite_array("expected_return", expected_return, 1)
         matrix = covariance_matrix(spread, mean.size)
-        try:
-            return np.asarray(share * np.linalg.solve(matrix, mean), dtype=np.float64)
-        except np.linalg.LinAlgError as problem:
-            raise InvalidInput("variance", "is singular: drop a symbol that repeats another") from problem
+        return _finite(share * _together(matrix, mean))
     mean = numeric("expected_return", expected_return)
     mean = finite_array("expected_return", mean, mean.ndim)
     spread = positive_array("variance", spread, spread.ndim)
     if mean.ndim and spread.ndim and mean.shape != spread.shape:
         raise InvalidInput("variance", f"has shape {spread.shape}, expected_return has {mean.shape}")
-    result = share * mean / spread
-    return float(result) if np.ndim(result) == 0 else np.asarray(result, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        result = _finite(share * mean / spread)
+    return float(result) if result.ndim == 0 else result
 
 
 def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float = 0.0) -> float:
@@ -104,4 +109,27 @@ def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float =
     worst = float(finite_array("var", np.atleast_1d(numeric("var", var)), 1).max())
     if worst <= 0.0:
         raise InvalidInput("var", f"has no value above 0 (largest is {worst}); there is no loss to bound")
-    return current * ceiling * (1.0 - margin) / worst
+    found = current * ceiling * (1.0 - margin) / worst
+    if not math.isfinite(found):
+        raise NotFinite("var", f"is {worst} at most, so far below the limit of {limit} that the fraction overflows")
+    return found
+
+
+def _together(covariance: FloatArray, mean: FloatArray) -> FloatArray:
+    """Solve in units of the deviations, in which a covariance that is singular shows whatever its sizes."""
+    deviations = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    if not deviations.all():
+        place = int(np.argmin(deviations))
+        raise InvalidInput("variance", "is 0: drop the symbol, it has no risk to size it by", (place, place))
+    correlation = covariance / deviations / deviations[:, None]
+    if float(np.linalg.eigvalsh(correlation)[0]) <= _SINGULAR * mean.size:
+        raise InvalidInput("variance", "is singular: drop a symbol that repeats another, or a mix of others")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.linalg.solve(correlation, mean / deviations) / deviations, dtype=np.float64)
+
+
+def _finite(fractions: FloatArray | np.floating) -> FloatArray:
+    found = np.asarray(fractions, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise NotFinite("variance", "is so small beside the expected return that a fraction overflows")
+    return found

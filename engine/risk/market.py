@@ -89,6 +89,8 @@ class VolatilitySurface:
 
         Raises
         ------
+        InvalidInput
+            Another number of strikes than of expiries, where neither is one.
         NotFinite
             A nan or an infinity.
 
@@ -100,6 +102,9 @@ class VolatilitySurface:
         """
         times = np.clip(finite_array("expiry", expiry, 1), self.expiries[0], self.expiries[-1])
         levels = finite_array("strike", strike, 1)
+        if times.size != levels.size and 1 not in (times.size, levels.size):
+            raise InvalidInput("strike", f"has {levels.size} points for {times.size} expiries")
+        times, levels = np.broadcast_arrays(times, levels)
         smiles = np.stack([np.interp(levels, self.strikes, row) for row in self.volatilities])
         if self.expiries.size == 1:
             return np.asarray(smiles[0])
@@ -165,6 +170,8 @@ class Market:
             object.__setattr__(self, "volatility", _by_name("volatility", self.volatility, least=0.0))
         if self.implied is not None:
             object.__setattr__(self, "implied", _by_name("implied", self.implied, least=0.0))
+        if isinstance(self.as_of, date) and self.as_of != self.as_of:  # pandas' NaT
+            raise NotFinite("as_of", f"is {self.as_of}; must be a known date")
         if not isinstance(self.as_of, date):
             object.__setattr__(self, "as_of", _finite("as_of", self.as_of))
 
@@ -276,7 +283,7 @@ def _level(name: str, value: Any, key: Any, least: float) -> float | VolatilityS
 def _finite(name: str, value: Any, key: Any = None) -> float:
     of = "" if key is None else f" for {key!r}"
     try:
-        if isinstance(value, (str, bytes, bool)):
+        if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", False):
             raise TypeError
         number = float(value)
     except (OverflowError, TypeError, ValueError):

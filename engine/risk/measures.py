@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -190,7 +190,7 @@ def value_at_risk(
     ------
     InvalidInput
         A nan, a shape that does not match, a confidence outside (0, 1), a matrix that is no covariance, an underlying
-        without a market or scenarios.
+        without a market or scenarios, figures that overflow.
     TooFewObservations
         Fewer than 2 returns, or for the methods with scenarios fewer than 1 / (1 - confidence).
     EngineError
@@ -328,7 +328,7 @@ def _measure(
             raise InvalidInput("client" if client is not None else "device", "is for a Book; exposures take none")
         return _linear(measure, exposures, returns, covariance, interval, horizon, confidence, method, decay, symbols)
     level, days = open_unit("confidence", confidence), positive("horizon", horizon)
-    if method not in ("parametric", "historical", "monte-carlo"):
+    if not isinstance(method, str) or method not in ("parametric", "historical", "monte-carlo"):
         raise InvalidInput("method", f"is {method!r}; choose 'parametric', 'historical' or 'monte-carlo'")
     if symbols is not None:
         raise InvalidInput("symbols", "names columns of returns; a Book names its own underlyings")
@@ -372,8 +372,8 @@ def _linear(
     names = tuple(symbols) if symbols is not None else tuple(str(place) for place in range(positions.size))
     if len(names) != positions.size:
         raise InvalidInput("symbols", f"has {len(names)} names for {positions.size} exposures")
-    if method not in ("parametric", "historical"):
-        only = " (a Book takes 'monte-carlo' as well)" if cast(str, method) == "monte-carlo" else ""
+    if not isinstance(method, str) or method not in ("parametric", "historical"):
+        only = " (a Book takes 'monte-carlo' as well)" if str(method) == "monte-carlo" else ""
         raise InvalidInput("method", f"is {method!r}; choose 'parametric' or 'historical'{only}")
     if (returns is None) == (covariance is None):
         raise InvalidInput("returns", "give either returns or covariance, and not both")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, flag
 from engine._dask import check_client, spread
 from engine._device import Place, choose, worth_a_card
 from engine.errors import InvalidInput
@@ -117,6 +117,7 @@ def revalue(
     [-5.64, 0.0, 44.37]
     """
     check_client(client)
+    positions = flag("positions", positions)
     if isinstance(book, Book):
         return _whole(book, market, scenarios, positions, device, client)
     shards = shards_of(book)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Scenarios"]
 
+MOST_SCENARIOS = 2**31  # at once; of more than memory holds nothing comes anyway
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenarios:
@@ -235,7 +237,7 @@ class Scenarios:
         n = len(_names(underlyings))
         size = len(np.atleast_1d(numeric("covariance", covariance)))
         matrix = covariance_matrix(covariance, size if size in (2 * n, 2 * n + 1) else n)
-        count = whole("n_scenarios", n_scenarios, 1)
+        count = whole("n_scenarios", n_scenarios, 1, MOST_SCENARIOS)
         factor = square_root(matrix)
         draws = np.random.default_rng(whole("seed", seed, 0)).standard_normal((count, factor.shape[1])) @ factor.T
         levels = draws[:, n : 2 * n] if size >= 2 * n else None
@@ -305,15 +307,21 @@ class Scenarios:
         return Scenarios(self.underlyings, *chosen, interval=self.interval)
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """Return `value` as an integer of at least `least`."""
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return `value` as an integer of at least `least`, and of at most `most` where that is given."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise InvalidInput(name, f"is {value!r}; must be a whole number of at least {least}")
+    if most is not None and value > most:
+        raise InvalidInput(name, f"is {value}; must be at most {most:,}")
     return int(value)
 
 
 def _names(underlyings: Any) -> tuple[str, ...]:
-    names = () if isinstance(underlyings, str) or np.ndim(underlyings) != 1 else tuple(map(str, underlyings))
+    try:
+        listed = not isinstance(underlyings, str) and np.ndim(underlyings) == 1
+    except ValueError:  # ragged
+        listed = False
+    names = tuple(map(str, underlyings)) if listed else ()
     if not names or len(set(names)) < len(names):
         raise InvalidInput("underlyings", "must be a sequence of names, each once")
     return names

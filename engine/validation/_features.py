@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, numeric, unmasked
 from engine.errors import InvalidInput, NotFinite
 
 __all__ = ["Features", "by_feature", "pairs", "raise_for_values", "sample", "threads"]
@@ -81,7 +81,7 @@ def pairs(expected: Any, actual: Any) -> Features:
     arrays = {}
     for name, values in both.items():
         try:
-            arrays[name] = np.asarray(values)
+            arrays[name] = unmasked(values)
         except ValueError as problem:
             raise InvalidInput(name, f"must be an array ({problem})") from problem
     dimensions = {array.ndim for array in arrays.values()}
@@ -116,13 +116,7 @@ def _matched(frames: dict[str, Any]) -> Features:
 
 def sample(argument: str, values: Any) -> FloatArray:
     """Return a contiguous float64 array of one dimension that is not empty."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "biufO":
-            raise TypeError(f"dtype is {array.dtype}")
-        numbers = np.ascontiguousarray(array, dtype=np.float64)
-    except (OverflowError, TypeError, ValueError) as problem:
-        raise InvalidInput(argument, f"must hold numbers only ({problem})") from problem
+    numbers = np.ascontiguousarray(numeric(argument, values))
     if numbers.size == 0:
         raise InvalidInput(argument, "is empty")
     return numbers

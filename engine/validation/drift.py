@@ -254,7 +254,7 @@ def _glimpse(argument: str, values: FloatArray) -> None:
 def _cuts(argument: str, values: FloatArray, bins: int, presorted: bool) -> FloatArray:
     """Inner edges of the bins: quantiles, and just above each that occurs more than once."""
     if values.size < bins:
-        raise TooFewObservations(values.size, bins, f"an index over {bins} bins")
+        raise TooFewObservations(values.size, bins, f"an index over {bins} bins", instead="take fewer bins")
     part = (values.size - 1) * np.arange(1, bins)
     ranks, share = part // bins, part % bins / bins
     places = np.concatenate([ranks, np.minimum(ranks + 1, values.size - 1)])

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine._checks import FloatArray, fixed
+from engine._checks import FloatArray, fixed, numeric
 from engine._dask import check_client, spread
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
 from engine.validation._features import threads
@@ -152,13 +152,7 @@ def probability_of_backtest_overfitting(
 
 
 def _checked(returns: ArrayLike, n_splits: int) -> tuple[FloatArray, int]:
-    try:
-        given = np.asarray(returns)
-        if given.dtype.kind not in "iufO":
-            raise TypeError(f"dtype is {given.dtype}")
-        array = fixed(given)
-    except (OverflowError, TypeError, ValueError) as problem:
-        raise InvalidInput("returns", f"must hold numbers only ({problem})") from problem
+    array = fixed(numeric("returns", returns, kinds="iufO"))
     if array.ndim != 2 or array.shape[1] < 2:
         raise InvalidInput("returns", f"has shape {array.shape}, must be (n_periods, n_strategies) with 2 or more")
     if isinstance(n_splits, bool) or not isinstance(n_splits, (int, np.integer)):
@@ -166,7 +160,9 @@ def _checked(returns: ArrayLike, n_splits: int) -> tuple[FloatArray, int]:
     if n_splits % 2 or not 2 <= n_splits <= _MOST_SPLITS:
         raise InvalidInput("n_splits", f"is {n_splits}; must be even, from 2 to {_MOST_SPLITS}")
     if array.shape[0] < 2 * n_splits:
-        raise TooFewObservations(array.shape[0], 2 * n_splits, f"{n_splits} blocks of periods")
+        raise TooFewObservations(
+            array.shape[0], 2 * n_splits, f"{n_splits} blocks of periods", instead="lower n_splits"
+        )
     return array, int(n_splits)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, number
+from engine._checks import FloatArray, number, numeric, unmasked
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
 from engine.validation._features import raise_for_values, sample
 
@@ -74,7 +74,7 @@ def sharpe_ratio(returns: Any, *, risk_free: float = 0.0) -> Any:
         ratios = [_one(f"returns[{name!r}]", values, free) for name, values in returns.items()]
         return Series(ratios, index=returns.columns, name="sharpe_ratio", dtype=float)
     try:
-        values = np.asarray(returns)
+        values = unmasked(returns)
     except ValueError as problem:
         raise InvalidInput("returns", f"must be an array ({problem})") from problem
     if values.ndim == 2:
@@ -137,7 +137,8 @@ def probabilistic_sharpe_ratio(
     _reject("kurtosis", tails, wrong, "must be above 1 + skewness**2; 3 is normal, so this may be an excess")
     from scipy.special import ndtr
 
-    return _unwrapped(ndtr((ratio - target) * np.sqrt((count - 1.0) / spread)))
+    with np.errstate(over="ignore"):  # far enough from 0 to be certain
+        return _unwrapped(ndtr((ratio - target) * np.sqrt((count - 1.0) / spread)))
 
 
 def deflated_sharpe_ratio(
@@ -225,7 +226,7 @@ def expected_maximum_sharpe(n_trials: ArrayLike, trials_variance: ArrayLike) -> 
 
     several = np.maximum(count, 1.0 + 1e-9)
     # upper tails by symmetry, so that nothing is lost for very many trials
-    highest = -(1.0 - np.euler_gamma) * ndtri(1.0 / several) - np.euler_gamma * ndtri(1.0 / (several * math.e))
+    highest = -(1.0 - np.euler_gamma) * ndtri(1.0 / several) - np.euler_gamma * ndtri(1.0 / several / math.e)
     return _unwrapped(np.where(count == 1.0, 0.0, np.sqrt(variance) * np.maximum(highest, 0.0)))
 
 
@@ -236,23 +237,19 @@ def _one(argument: str, given: Any, risk_free: float) -> float:
         raise TooFewObservations(values.size, 2, "a Sharpe ratio")
     if values.min() == values.max():
         raise InvalidInput(argument, f"is {values[0]} throughout; a ratio needs returns that vary")
-    # scaled, so that neither very small nor very large returns lose their squares
-    size = float(np.abs(values).max())
+    # scaled, so that neither very small nor very large returns lose their squares, and seen from one of them, so that
+    # returns that hardly vary keep theirs
+    size = math.ldexp(1.0, math.frexp(float(np.abs(values).max()))[1] - 1)
     scaled = values / size
-    return float((scaled.mean() - risk_free / size) / scaled.std(ddof=1))
+    away = scaled - scaled[0]
+    return float((scaled[0] + away.mean() - risk_free / size) / away.std(ddof=1))
 
 
 def _broadcast(**arguments: ArrayLike) -> list[FloatArray]:
     """Return the arguments as finite float64 arrays of one shape."""
     arrays = []
     for name, values in arguments.items():
-        try:
-            given = np.asarray(values)
-            if given.dtype.kind not in "iufO":
-                raise TypeError(f"dtype is {given.dtype}")
-            array = given.astype(np.float64)
-        except (OverflowError, TypeError, ValueError) as problem:
-            raise InvalidInput(name, f"must hold numbers only ({problem})") from problem
+        array = numeric(name, values, kinds="iufO")
         _reject(name, array, ~np.isfinite(array), "every value must be finite", NotFinite)
         arrays.append(array)
     try:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._checks import FloatArray
+from engine._checks import FloatArray, number, unmasked
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
 
 __all__ = ["Fold", "WalkForward", "purged_folds", "walk_forward"]
@@ -112,7 +112,7 @@ def walk_forward(
     _whole("gap", gap, 0)
     needed = n_train + gap + n_test
     if n_periods < needed:
-        raise TooFewObservations(int(n_periods), int(needed), "one fold")
+        raise TooFewObservations(int(n_periods), int(needed), "one fold", instead="shorten n_train, n_test or gap")
     firsts = range(0, n_periods - needed + 1, lengths["step"])
     held = len(firsts) * (n_test + (n_train if not expanding else n_train + firsts[-1] // 2))
     if held > _MOST_PLACES:
@@ -189,19 +189,19 @@ def purged_folds(starts: Any, ends: Any, n_folds: int = 5, *, embargo: float = 0
     _whole("n_folds", n_folds, 2)
     if n_folds > size:
         raise InvalidInput("n_folds", f"is {n_folds}; must be at most the number of observations, {size}")
-    if not 0.0 <= embargo < 1.0:
+    if number("embargo", embargo, least=0.0) >= 1.0:
         raise InvalidInput("embargo", f"is {embargo}; must be at least 0 and below 1")
-    barred = math.ceil(embargo * size - 1e-9)
+    barred = math.ceil(float(embargo) * size - 1e-9)
     places = np.arange(size)
     folds = []
-    for number, test in enumerate(np.array_split(places, n_folds)):
+    for fold, test in enumerate(np.array_split(places, n_folds)):
         first, last = begun[test[0]], over[test].max()
         after = int(np.searchsorted(begun, last, side="right"))
         train = np.concatenate(
             [places[: test[0]][over[: test[0]] < first], places[max(after, test[-1] + 1) + barred :]]
         )
         if train.size == 0:
-            raise InvalidInput("n_folds", f"leaves fold {number} nothing to learn from: labels or embargo are too long")
+            raise InvalidInput("n_folds", f"leaves fold {fold} nothing to learn from: labels or embargo are too long")
         folds.append(Fold(train, test))
     return tuple(folds)
 
@@ -209,10 +209,15 @@ def purged_folds(starts: Any, ends: Any, n_folds: int = 5, *, embargo: float = 0
 def _whole(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise InvalidInput(name, f"is {value!r}; must be a whole number of at least {least}")
+    if value >= 2**53:
+        raise InvalidInput(name, f"is {value:.3e}; must be below 2**53" if value < 1e308 else "is beyond every float")
 
 
 def _times(argument: str, values: Any) -> NDArray[Any]:
-    array = np.asarray(values)
+    try:
+        array = unmasked(values)
+    except ValueError as problem:  # ragged
+        raise InvalidInput(argument, f"must be times or numbers in 1 dimension ({problem})") from problem
     if array.dtype.kind in "iu":
         array = array.astype(np.float64) if np.abs(array).max(initial=0) < 2**53 else array.astype(np.int64)
     if array.dtype.kind not in "ifM" or array.ndim != 1:

@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from opslib import web
 from opslib.actions.documents import Target, Undo
+from opslib.canonical import kept
 from opslib.clusters import Cluster, connect
 from opslib.errors import ActionFailed, ParameterError, ProbeError
 
@@ -61,7 +63,7 @@ class Context:
 
     @cached_property
     def _client(self) -> httpx.Client:
-        return httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+        return web.client(timeout=TIMEOUT, follow_redirects=False)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -216,6 +218,24 @@ class ActionArguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class MayGoBack(ActionArguments):
+    """Arguments of what may be taken back by itself where its effect does not show in time, if that is asked for.
+
+    Only what changes how a platform runs takes this. What lets risk, people or pods in again, and what limited or
+    stopped them, is taken back by a person alone.
+    """
+
+    undo_if_ineffective: bool = False
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not asked for."""
+        told: dict[str, Any] = handler(self)
+        if not self.undo_if_ineffective:
+            told.pop("undo_if_ineffective", None)
+        return told
+
+
 class Action(ABC):
     """A change that can be planned.
 
@@ -260,9 +280,18 @@ class Action(ABC):
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         try:
             self.arguments = self.Arguments.model_validate(dict(arguments))
+        except RecursionError as error:
+            raise ParameterError(f"{self.name}: the arguments are too deep") from error
         except ValidationError as error:
             lines = [f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors()]
             raise ParameterError(f"{self.name}: " + "; ".join(lines), mistakes=lines) from error
+        if not kept(self.arguments.model_dump()):
+            message = (
+                "a letter (NUL), number (over 2^53) or depth (over 100) in the arguments is none that a plan keeps"
+            )
+            raise ParameterError(f"{self.name}: {message}", mistakes=[message])
+        if isinstance(self.arguments, MayGoBack):
+            self.undo_if_ineffective = self.arguments.undo_if_ineffective
 
     @classmethod
     def may_stand(cls) -> bool:
@@ -305,6 +334,10 @@ class Action(ABC):
         """What is still missing of the effect, in words; None when it shows. Reads only."""
         del context, before
         return None
+
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """What must still be as this action left it for a plan to take it back; what else moved does not matter."""
+        return {"uid": seen.target.uid, **seen.target.fields}
 
 
 def _why(error: httpx.HTTPError) -> str:

@@ -20,12 +20,12 @@ import psycopg
 import structlog
 
 from opslib import platforms, store
-from opslib.actions import approval, drift, guards, plans, policy, undoing
+from opslib.actions import approval, carried, drift, guards, plans, policy, undoing
 from opslib.actions.action import Action, Check, Context, Observation
 from opslib.actions.catalogue import make
 from opslib.actions.documents import Plan, State
 from opslib.errors import ActionFailed, ConfigurationError, PlanError, ProbeError, RecordError
-from opslib.record import journal
+from opslib.record import journal, redaction
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -125,23 +125,18 @@ class Apply:
             }
             self._save(connection)
             plans.move(self.settings, connection, plan.hash, "applying", actor=self.worker)
-            body = {
-                "hash": plan.hash,
-                "run": run["id"],
-                "number": run["number"],
-                "before": self.result["before"],
-                "check": self.result["check_before"],
-            }
-            self._tell(connection, "apply-started", body)
+            body = {"hash": plan.hash, "run": run["id"], "number": run["number"]}
+            found = {"before": self.result["before"], "check": self.result["check_before"]}
+            self._tell(connection, "apply-started", body | found)
         return True
 
     def _problems(self, connection: store.Connection, seen: list[Observation], check: Check | None) -> list[str]:
         """Why the plan may not be applied now."""
-        document, rules = self.plan.document, policy.load(self.settings)
+        document, rules, redact = self.plan.document, policy.load(self.settings), redaction.default(self.settings)
         problems = [
             f"{planned.target.key}: {line}"
             for planned, now in zip(document.actions, seen, strict=True)
-            for line in drift.changes(planned.target, now.target)
+            for line in drift.changes(planned.target, carried.target(redact, now.target))
         ]
         problems += self._not_wanted(connection, check)
         if not approval.sufficient(self.settings, connection, document):
@@ -174,32 +169,47 @@ class Apply:
     # do
 
     def do(self) -> None:
-        """Make the changes, each written down before and after; stops at the first that fails."""
+        """Make the changes, each written down before and after; stops at the first that fails or is on hold."""
+        redact = redaction.default(self.settings)
         with self._context() as context:
             for index, action in enumerate(self.actions):
                 step: dict[str, Any] = {"action": action.name, "state": "intended", "at": _now()}
                 self.result["steps"].append(step)
+                if index and (stopped := self._held(index)):
+                    step |= {"state": "failed", "error": f"not begun: {stopped}"}
+                    self._save_own()
+                    return
                 self._save_own()
                 self.beat()
                 context.approved = self.plan.document.actions[index].target
                 try:
-                    step["answer"] = action.apply(context, f"{self.plan.hash}-{index}")
+                    step["answer"] = redact(action.apply(context, f"{self.plan.hash}-{index}"))
                     step["state"] = "done"
                 except ActionFailed as error:
-                    step["error"] = str(error)
                     sent = getattr(error, "sent", True)
-                    step["state"] = "done" if sent and self._shows(context, index) else "failed"
+                    step["error"], step["state"] = redact(str(error)), "failed"
+                    if sent:
+                        step |= self._shows(context, index, step["error"])
                 self._save_own()
                 if step["state"] == "failed":
                     return
 
-    def _shows(self, context: Context, index: int) -> bool:
-        """Whether the platform shows that a step was done, as far as it can be seen."""
+    def _held(self, index: int) -> str | None:
+        """Why a hold that came meanwhile stops this step; one that stops new risk goes on."""
+        step = {"actions": self.plan.document.actions[index : index + 1]}
+        with store.connect(self.settings) as connection:
+            return approval.held(connection, self.plan.document.model_copy(update=step))
+
+    def _shows(self, context: Context, index: int, why: str) -> dict[str, Any]:
+        """What became of a step of which no answer came: done, failed, or failed as far as nobody could see it."""
         before = Observation.of_json(self.result["before"][index])
         try:
-            return self.actions[index].done(context, before)
-        except ProbeError:
-            return False
+            done = self.actions[index].done(context, before)
+        except (ProbeError, PlanError) as error:
+            unseen = f"{why}; whether it was done could not be seen: {error}"
+            return {"state": "failed", "error": unseen, "unseen": True}
+        told = f"{why}; the platform {'shows' if done else 'does not show'} the change"
+        return {"state": "done" if done else "failed", "error": told}
 
     def recover(self) -> None:
         """Examine an interrupted apply: what was intended was done if the platform shows it; nothing is repeated."""
@@ -207,21 +217,14 @@ class Apply:
         steps = self.result.setdefault("steps", [])
         if steps and steps[-1]["state"] == "intended":
             with self._context() as context:
-                done = self._shows(context, len(steps) - 1)
-            steps[-1]["state"] = "done" if done else "failed"
-            steps[-1]["error"] = f"interrupted; the platform {'shows' if done else 'does not show'} the change"
+                steps[-1] |= self._shows(context, len(steps) - 1, "interrupted")
         self.result["interrupted"] = True
         self._save_own()
 
     # effect, firing check, record
 
     def verify(self) -> bool:
-        """Wait for the effect, and until the firing check has been false for as long as the actions want.
-
-        At most until `effect_within` is over.
-
-        Returns False when it was told to stop.
-        """
+        """Wait until effect and a calm firing check show, for `effect_within` at most; False: it was told to stop."""
         done = [step["state"] for step in self.result["steps"]]
         within = max(action.effect_within_s for action in self.plan.document.actions) if "done" in done else 0.0
         calm_s = max(action.calm_s for action in self.actions)
@@ -236,7 +239,7 @@ class Apply:
                     self.result.pop("unseen", None)
                     calm = not self._fires(check) and not self.result["missing"]
                     calm_since = None if not calm else waited if calm_since is None else calm_since
-                except ProbeError as error:
+                except (ProbeError, PlanError) as error:
                     self.result["unseen"] = str(error)
                     calm_since = None
                 if waited >= within or (calm_since is not None and waited - calm_since >= calm_s):
@@ -247,7 +250,7 @@ class Apply:
             self.result["waited_s"] = round(waited, 3)
             try:
                 self.result["after"] = [action.observe(context).as_json() for action in self.actions]
-            except ProbeError as error:
+            except (ProbeError, PlanError) as error:
                 self.result["unseen"] = str(error)
         return True
 
@@ -256,7 +259,7 @@ class Apply:
         states = [step["state"] for step in self.result["steps"]]
         made = states.count("done")
         errors = "; ".join(step["error"] for step in self.result["steps"] if step["state"] == "failed")
-        if made == 0:
+        if made == 0 and not any("unseen" in step for step in self.result["steps"]):
             return "failed", errors or "interrupted before anything was done"
         if made < len(self.actions):
             return "partial", f"{made} of {len(self.actions)} actions were done; {errors or 'then it was interrupted'}"
@@ -298,13 +301,8 @@ class Apply:
                 raise PlanError(f"plan {plan.hash[:12]} is {plan.state}; somebody else ended it", state=plan.state)
             for file in written:
                 self._tell(connection, "file", file)
-            ended = {
-                "hash": plan.hash,
-                "run": self.result["run"],
-                "state": state,
-                "reason": reason,
-                "result": self.result,
-            }
+            told = {"state": state, "reason": reason, "result": self.result}
+            ended = {"hash": plan.hash, "run": self.result["run"], **told}
             self._tell(connection, "apply-ended", ended if problem is None else {**ended, "record": problem})
             self._save(connection)
             moved = plans.move(self.settings, connection, plan.hash, state, actor=self.worker, reason=reason)

@@ -16,6 +16,7 @@ from opslib.actions import holds, plans, policy, standing, undoing
 from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Document, Plan
 from opslib.actions.policy import LEVELS
+from opslib.canonical import storable
 from opslib.errors import NotAllowed, PlanError, RunbookError, UsageError
 from opslib.people import LEVEL, Person
 from opslib.record import journal, redaction
@@ -113,25 +114,31 @@ def apply(settings: Settings, hash_: str, person: Person, reason: str = "", *, i
 def undo(settings: Settings, hash_: str, person: Person, reason: str = "", *, incident: str | None = None) -> Plan:
     """Propose the plan that takes an applied one back; it needs an approval of its own.
 
+    Asked again, it is the same plan, as long as that may still be applied.
+
     Raises
     ------
     NotAllowed
         When the person's authority is not enough to ask for it.
     PlanError
-        When the plan was not applied, or an action of it cannot be undone.
+        When the plan was not applied, an action of it cannot be undone, or the platform is no longer as it left it.
     ProbeError
         When the platform cannot be examined.
     """
     with store.connect(settings) as connection:
         plan = plans.load(connection, plans.find(connection, hash_, incident))
-    why = redaction.default(settings)(reason) or f"undo of plan {plan.hash[:12]}"
-    drawn = plan.state in UNDOABLE
+        there = plans.taking_back(connection, plan.hash)
+    why = storable(redaction.default(settings)(reason)) or f"undo of plan {plan.hash[:12]}"
+    drawn = plan.state in UNDOABLE and there is None
     document = undoing.inverse(settings, plan, initiator=person.name, reason=why) if drawn else None
     with _Step(settings, plan.hash, person, "undo", incident) as step:
         step.must_be(*UNDOABLE)
         step.authority(initiator_may=True)
         step.decide(reason)
-        if document is None:
+        there = plans.taking_back(step.connection, step.plan.hash)
+        if there is not None:
+            proposed = there
+        elif document is None:
             step.refuse(PlanError(f"plan {plan.hash[:12]} has just been applied; ask again"))
         else:
             proposed = plans.keep(settings, step.connection, document, actor=person.name)
@@ -347,7 +354,7 @@ class _Step:
             "person": self.person.name,
             "role": self.person.role,
             "decision": self.decision,
-            "reason": redaction.default(self.settings)(reason),
+            "reason": storable(redaction.default(self.settings)(reason)),
         }
         row = {**facts, "break_glass": bool(self.skipped)}
         if self.connection.execute(queries("actions").decide, row).fetchone() is None:
@@ -366,7 +373,7 @@ class _Step:
 
     def move(self, state: Any, reason: str) -> None:
         """Bring the plan into its next state."""
-        said = redaction.default(self.settings)(reason)
+        said = storable(redaction.default(self.settings)(reason))
         plans.move(self.settings, self.connection, self.plan.hash, state, actor=self.person.name, reason=said)
 
     def after(self) -> Plan:

@@ -27,6 +27,7 @@ from opslib.actions.kubernetes_rollouts import (
     UndoRollout,
 )
 from opslib.actions.kubernetes_scale import Scale, SetAutoscaler, Stop
+from opslib.actions.orders import CancelWorking
 from opslib.actions.postgres_indexes import CreateIndex, DropIndex
 from opslib.actions.postgres_rows import DeleteOldRows
 from opslib.actions.postgres_sessions import TerminateSessions
@@ -52,6 +53,7 @@ _KUBERNETES: tuple[type[Action], ...] = (
     *(DeletePod, Cordon, Uncordon, Drain),
     *(SetAllowList, RotateSecret),
 )
+_ORDERS: tuple[type[Action], ...] = (CancelWorking,)
 _POSTGRES: tuple[type[Action], ...] = (
     *(Analyze, Reindex, Vacuum, CreateIndex, DropIndex),
     *(DeleteOldRows, TerminateSessions, SetSetting),
@@ -61,7 +63,7 @@ ACTIONS: dict[str, type[Action]] = {
     action.name: action
     for action in (
         *(*_ALERTMANAGER, *_CRYPTO, *_DASHBOARDS, *_DERIVATIVES),
-        *(*_FILES, *_HELM, *_KUBERNETES, *_POSTGRES, *_REDIS),
+        *(*_FILES, *_HELM, *_KUBERNETES, *_ORDERS, *_POSTGRES, *_REDIS),
     )
 }
 

@@ -146,6 +146,10 @@ class _Crypto(Action):
         }
         return Observation(target, facts, seen)
 
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """The Kelly fraction; trading may have been stopped since."""
+        return {"uid": seen.target.uid, "kelly_fraction": seen.target.fields["kelly_fraction"]}
+
     def check(self, context: Context) -> Check:
         """The alert's own condition: the largest VaR of a symbol."""
         return var_check(context)

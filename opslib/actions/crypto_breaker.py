@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from opslib.actions.action import Check, Context
+from opslib.actions.action import Check, Context, MayGoBack, Observation
 from opslib.actions.crypto import var_check
 from opslib.actions.crypto_settings import Document, Reasoned, Setting, breaker_check, document, inverse, largest_var
 from opslib.actions.documents import Bounds, Undo
@@ -83,6 +83,10 @@ class ResetBreaker(Setting):
                 raise ActionFailed(f"{told}; the breaker was not reset", sent=False)
             time.sleep(POLL_S)
         return super().apply(context, key)
+
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """That it is not open: it closes by itself."""
+        return {"uid": seen.target.uid, "open": seen.target.fields["state"] == "OPEN"}
 
     def done(self, context: Any, before: Any) -> bool:
         """Whether it is no longer open."""
@@ -161,7 +165,7 @@ class StartTrading(_Trading):
         return inverse(StopTrading, "stops new risk again")
 
 
-class ScenariosArguments(Reasoned):
+class ScenariosArguments(Reasoned, MayGoBack):
     """How many scenarios a step simulates."""
 
     scenarios: Annotated[int, Field(ge=100, le=50_000_000)]

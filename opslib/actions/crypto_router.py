@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from opslib.actions.action import Check, Context
+from opslib.actions.action import Check, Context, MayGoBack
 from opslib.actions.crypto_settings import Document, Figure, Reasoned, Setting, inverse, switch_check
 from opslib.actions.documents import Undo
 
@@ -69,7 +69,7 @@ class ResumeRouter(_Router):
         return inverse(PauseRouter, "pauses the router again")
 
 
-class RouterRulesArguments(Reasoned):
+class RouterRulesArguments(Reasoned, MayGoBack):
     """What to set: the least confidence, the hysteresis, or threshold and band of one pair rule."""
 
     min_confidence: Figure | None = None
@@ -107,7 +107,7 @@ class SetRouterRules(_Router):
 
     def wanted(self) -> dict[str, Any]:
         """The rules that are named."""
-        return self.arguments.model_dump(exclude_none=True, exclude={"reason", "rule"})
+        return self.arguments.model_dump(exclude_none=True, exclude={"reason", "rule", "undo_if_ineffective"})
 
     def back(self, before: dict[str, Any]) -> Undo:
         """By setting what was."""
@@ -115,7 +115,7 @@ class SetRouterRules(_Router):
         return inverse(SetRouterRules, "sets the rules that were in force", **rule, **before)
 
 
-class MarketHoursArguments(Reasoned):
+class MarketHoursArguments(Reasoned, MayGoBack):
     """Whether models are switched in market hours only."""
 
     on: bool
@@ -144,7 +144,7 @@ class MarketHours(_Router):
         return inverse(MarketHours, "sets the mode that was in force", on=before["market_hours_only"])
 
 
-class ScaleModelsArguments(Reasoned):
+class ScaleModelsArguments(Reasoned, MayGoBack):
     """How many instances of the model server to run."""
 
     instances: Annotated[int, Field(ge=1, le=16)]

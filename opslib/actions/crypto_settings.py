@@ -104,7 +104,7 @@ class Setting(Action):
 
     def body(self) -> dict[str, Any]:
         """What is sent."""
-        return self.arguments.model_dump(mode="json", exclude_none=True)
+        return self.arguments.model_dump(mode="json", exclude_none=True, exclude={"undo_if_ineffective"})
 
     def refuse(self, _told: Document) -> str:
         """Why it makes no sense as the platform is; empty where it does."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from opslib.actions.action import Action, ActionArguments, Check, Context, Description, Observation
+from opslib.actions.action import Action, ActionArguments, Check, Context, Description, MayGoBack, Observation
 from opslib.actions.documents import Target, Undo
 from opslib.actions.redis_access import dashboard_check
 from opslib.errors import PlanError, ProbeError
@@ -82,7 +82,7 @@ class SetSeriesWriter(_Dashboards):
         return before.target.fields["running"] != asked and now == asked
 
 
-class SetDatasourceArguments(ActionArguments):
+class SetDatasourceArguments(MayGoBack):
     """Which datasource, and its address without credentials, which stay as they are."""
 
     uid: Name
@@ -140,7 +140,7 @@ class SetDatasource(_Dashboards):
         return str(found[0].get("url", ""))
 
 
-class RestoreVersionArguments(ActionArguments):
+class RestoreVersionArguments(MayGoBack):
     """Which dashboard, and the version to bring back."""
 
     uid: Name

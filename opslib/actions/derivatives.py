@@ -10,7 +10,7 @@ from opslib.actions.crypto import Reason
 from opslib.actions.documents import Target, Undo
 from opslib.errors import PlanError, ProbeError
 
-_OPEN = {
+_GREEKS = {
     "net_delta_usd": ("delta", "USD"),
     "gamma_usd_per_pct": ("gamma", "USD per 1 %"),
     "vega_usd_per_point": ("vega", "USD per point"),
@@ -145,7 +145,7 @@ class StopAutoTrading(_AutoTrading):
             seen,
             "automatic trades are refused within a second; the auto-hedger and trades by people go on",
             "the book keeps what it has: its loss, gamma and vega go on moving with the market, and the alert of a "
-            "loss that has really been made goes on",
+            f"loss that has really been made goes on. {_open(context)}",
         )
 
 
@@ -195,7 +195,7 @@ class StopHedging(_Hedging):
             seen,
             "the auto-hedger trades nothing from its next step on, within seconds; hedges that it holds stay, and new "
             "risk is not stopped by it",
-            f"nobody hedges what the market and new trades open from now on. {_unhedged(context)}",
+            f"nobody hedges what the market and new trades open from now on. {_open(context)}",
         )
 
 
@@ -215,15 +215,15 @@ class StartHedging(_Hedging):
             seen,
             "the auto-hedger trades all the delta that is open beyond its band with its next step, within seconds",
             f"it hedges by the Greeks that are served, at the market as it is: wrong Greeks make wrong hedges. "
-            f"{_unhedged(context)}",
+            f"{_open(context)}",
         )
 
 
-def _unhedged(context: Context) -> str:
+def _open(context: Context) -> str:
     """What the book has open now, as far as the platform tells it."""
     try:
         book = context.get("api", "/stats/engines").json()["book"]
-        told = [f"{name} {float(book[key]):+,.0f} {unit}" for key, (name, unit) in _OPEN.items() if key in book]
+        told = [f"{name} {float(book[key]):+,.0f} {unit}" for key, (name, unit) in _GREEKS.items() if key in book]
     except (ProbeError, ValueError, KeyError, TypeError):
         told = []
     if not told:

@@ -25,6 +25,9 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
     "partial": ("undone",),
     "failed": ("undone",),
 }
+# Kinds of target of which two may mean the same thing under two names (patterns, descriptions of connections), or take
+# from each other what both rely on (the other nodes): all of a platform are one when it comes to applying.
+AS_ONE = {"redis-keys": "redis-keys", "redis-series": "redis-keys", "redis-clients": "redis-clients", "node": "nodes"}
 ENDED: frozenset[State] = frozenset({"rejected", "expired", "void", "verified", "partial", "failed", "undone"})
 
 
@@ -54,8 +57,13 @@ class Target(Part):
 
     @property
     def key(self) -> str:
-        """One name for the thing; two plans with the same key are never applied at once."""
+        """One name for the thing."""
         return f"{self.kind}/{self.name}"
+
+    @property
+    def lock(self) -> str:
+        """The name under which it is locked: two plans with the same one are never applied at once."""
+        return AS_ONE.get(self.kind, self.key)
 
 
 class Undo(Part):
@@ -123,8 +131,8 @@ class Document(Part):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The keys of what the plan changes, in order of locking."""
-        return tuple(sorted({f"{self.platform}/{action.target.key}" for action in self.actions}))
+        """The locks of what the plan changes, in order of locking."""
+        return tuple(sorted({f"{self.platform}/{action.target.lock}" for action in self.actions}))
 
 
 @dataclass(frozen=True)

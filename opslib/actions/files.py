@@ -7,129 +7,31 @@ on stops new risk and is always allowed, off lets risk in again and needs the au
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
-import os
 import re
-import secrets
-import stat
 from abc import ABC
-from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from opslib.actions import firing
 from opslib.actions.action import Action, ActionArguments, Check, Context, Description, Observation
 from opslib.actions.documents import Target, Undo
+from opslib.actions.files_access import LARGEST, Access, FilePath, access, held, put, spelt, take_away
 from opslib.canonical import digest
-from opslib.errors import ActionFailed, PlanError, ProbeError
-from opslib.probes import files
-from opslib.probes.registry import Target as Place
+from opslib.errors import PlanError
 from opslib.record import redaction
 
-SYSTEM = "files"
-LARGEST = 64 * 1024  # a file that a plan holds as a whole [bytes]
 _SWITCH = re.compile(r"(?:^|/)kill_?switch(?:\.\w+)?$", re.IGNORECASE)
-FilePath = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f/][^\x00-\x1f\x7f]*$")]
+_NO_TEXT = "\ufffd"  # what stands for a byte that is no UTF-8
+
 Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-def place(context: Context) -> Place:
-    """The platform's folder, as this identity sees it."""
-    return Place(SYSTEM, context.endpoint(SYSTEM))
-
-
-def held(context: Context, path: str) -> str | None:
-    """The text of a file; None where there is none.
-
-    Raises
-    ------
-    ProbeError
-        When it cannot be read or is larger than a plan holds.
-    """
-    where = place(context)
-    if not files.stat_(where, path)["exists"]:
-        return None
-    data = files.whole(where, path)
-    if len(data) > LARGEST:
-        raise ProbeError(f"{path} holds {len(data):,} bytes; at most {LARGEST:,} are written by a plan")
-    return data.decode("utf-8", "replace")
-
-
-def spelt(content: Any) -> str:
-    """JSON as it is written."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-@contextlib.contextmanager
-def folder_of(context: Context, path: str) -> Iterator[tuple[int, str]]:
-    """The folder of a file, opened part by part without following links out, and the file's name there."""
-    if context.identity != "applier":
-        raise ActionFailed(f"the {context.identity} may not change {context.platform}", sent=False)
-    wanted = PurePosixPath(path)
-    try:
-        top, real = files.inside(place(context), str(wanted.parent))
-        at = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for part in real.parts:
-                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
-                os.close(at)
-                at = below
-            yield at, wanted.name
-        finally:
-            os.close(at)
-    except ProbeError as error:
-        raise ActionFailed(str(error), sent=False) from error
-    except OSError as error:
-        raise ActionFailed(f"{path} of {context.platform}: {error.strerror or error}", sent=False) from error
-
-
-def put(context: Context, path: str, text: str) -> None:
-    """Write a file as a whole: beside its place, to the disk, and then there in one step; its permissions stay.
-
-    Raises
-    ------
-    ActionFailed
-        When it cannot be written; nothing of it is there then.
-    """
-    with folder_of(context, path) as (at, name):
-        mode = _mode(at, name)
-        beside = f".{name}.{secrets.token_hex(6)}"
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=at)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            os.rename(beside, name, src_dir_fd=at, dst_dir_fd=at)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(beside, dir_fd=at)
-            raise
-        os.fsync(at)
-
-
-def _mode(at: int, name: str) -> int:
-    """The permissions of the file that is replaced; those of a new one. A link is not written through."""
-    try:
-        facts = os.stat(name, dir_fd=at, follow_symlinks=False)
-    except FileNotFoundError:
-        return 0o644
-    if not stat.S_ISREG(facts.st_mode):
-        raise ActionFailed(f"{name} is no ordinary file; it is not written", sent=False)
-    return stat.S_IMODE(facts.st_mode)
-
-
-def take_away(context: Context, path: str) -> None:
-    """Remove a file; one that is gone already is gone."""
-    with folder_of(context, path) as (at, name):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=at)
-        os.fsync(at)
+def is_switch(path: str) -> bool:
+    """Whether a file is a kill switch, by its name."""
+    return bool(_SWITCH.search(path))
 
 
 class _File(Action, ABC):
@@ -145,13 +47,15 @@ class _File(Action, ABC):
 
     def observe(self, context: Context) -> Observation:
         """What the file holds."""
-        if bool(_SWITCH.search(self.path)) != self.switch:
+        if is_switch(self.path) != self.switch:
             what = "is no kill switch" if self.switch else "is the kill switch, which has actions of its own"
             raise PlanError(f"{self.path} {what}")
         text = held(context, self.path)
         shown = None if text is None else str(redaction.default()(text))
         if shown != text and not self.switch:
             raise PlanError(f"{self.path} holds what looks like a secret; no plan carries that, change it by hand")
+        if not self.switch and _NO_TEXT in (text or ""):
+            raise PlanError(f"{self.path} holds bytes that are no text; no plan puts them back, change it by hand")
         target = Target(
             kind="file",
             name=self.path,
@@ -164,6 +68,10 @@ class _File(Action, ABC):
     def check(self, context: Context) -> Check | None:
         """The alert's own rule, evaluated again."""
         return firing.check(context)
+
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """All that the file holds."""
+        return {"contents": seen.target.generation, **super().leaves(seen)}
 
     def effect(self, context: Context, before: Observation) -> str | None:
         """Whether the file is as it was to be: the platform itself may have written it again."""
@@ -179,11 +87,30 @@ def _difference(path: str, before: str | None, after: str | None) -> str:
 
 
 class WriteJsonArguments(ActionArguments):
-    """The file, the object that it shall hold, and why."""
+    """The file, the object that it shall hold, or how exactly that is spelt, whose it is where it is new, and why."""
 
     path: FilePath
-    content: dict[str, Any]
+    content: dict[str, Any] | None = None
+    text: Annotated[str, Field(max_length=LARGEST)] | None = None
+    access: Access | None = None
     reason: Reason = "set by plan"
+
+    @model_validator(mode="after")
+    def _one(self) -> WriteJsonArguments:
+        if (self.content is None) == (self.text is None):
+            raise ValueError("say what the file shall hold: content, or text, and not both")
+        if not isinstance(self.content if self.text is None else _read(self.text), dict):
+            raise ValueError("the text is no JSON object")
+        return self
+
+    @property
+    def spelt(self) -> str:
+        """The text that the file shall hold."""
+        return self.text if self.text is not None else spelt(self.content)
+
+    def shown_by(self, text: str) -> bool:
+        """Whether a text is what the file shall hold."""
+        return text == self.text if self.content is None else bool(_read(text) == self.content)
 
 
 class WriteJson(_File):
@@ -197,14 +124,15 @@ class WriteJson(_File):
     def describe(self, context: Context, seen: Observation) -> Description:
         """The difference, line by line."""
         del context  # all of it was observed
-        before, after = seen.facts["text"], spelt(self.arguments.content)
+        before, after = seen.facts["text"], self.arguments.spelt
         if len(after.encode()) > LARGEST:
             raise PlanError(f"the content is more than {LARGEST:,} bytes")
-        if before is not None and _same(before, self.arguments.content):
+        if before is not None and self.arguments.shown_by(before):
             raise PlanError(f"{self.path} holds that already; there is nothing to write")
+        new = {} if before is not None or self.arguments.access is None else {"access": dict(self.arguments.access)}
         return Description(
             summary=f"{'Create' if before is None else 'Change'} {self.path}",
-            preview={"difference": _difference(self.path, before, after), "before": before, "count": 1},
+            preview={"difference": _difference(self.path, before, after), "before": before, "count": 1, **new},
             expected_effect="the platform reads it at its next look",
             blast_radius={"files": 1},
             residual_risk="what the platform does with it is not seen from here; the firing check tells",
@@ -214,37 +142,33 @@ class WriteJson(_File):
     def apply(self, context: Context, key: str) -> dict[str, Any]:
         """Write it."""
         del key  # written twice, it holds the same
-        text = spelt(self.arguments.content)
-        put(context, self.path, text)
-        return {"written": self.path, "sha256": digest(text.encode())}
+        put(context, self.path, self.arguments.spelt, self.arguments.access)
+        return {"written": self.path, "sha256": digest(self.arguments.spelt.encode())}
 
     def done(self, context: Context, before: Observation) -> bool:
         """Whether it holds what was asked for, and did not before."""
         now, was = held(context, self.path), before.facts["text"]
-        content = self.arguments.content
-        return now is not None and _same(now, content) and not (was is not None and _same(was, content))
+        shown_by = self.arguments.shown_by
+        return now is not None and shown_by(now) and (was is None or not shown_by(was))
 
 
-def _same(text: str, content: Any) -> bool:
+def _read(text: str) -> Any:
+    """The JSON of a text; None where it is none."""
     try:
-        return bool(json.loads(text) == content)
-    except ValueError:
-        return False
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _way_back(path: str, before: str | None) -> Undo:
-    """The plan that takes a write back."""
+def _way_back(path: str, before: str | None, was: Access | None = None) -> Undo:
+    """The plan that takes a write back, or with `was` a removal: the file is for whom it was for."""
     if before is None:
         gone = {"path": path, "reason": "undo"}
         return Undo(kind="inverse", reason="removes the file again", action=RemoveFile.name, arguments=gone)
-    try:
-        content = json.loads(before)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
+    if not isinstance(_read(before), dict):
         return Undo(kind="none", reason="what it held is no JSON object; it is in the preview, to be put back by hand")
-    arguments = {"path": path, "content": content, "reason": "undo"}
-    return Undo(kind="inverse", reason="writes what it held before", action=WriteJson.name, arguments=arguments)
+    as_it_was = {"path": path, "text": before, "reason": "undo", **({} if was is None else {"access": dict(was)})}
+    return Undo(kind="inverse", reason="writes what it held before", action=WriteJson.name, arguments=as_it_was)
 
 
 class PathArguments(ActionArguments):
@@ -264,8 +188,7 @@ class RemoveFile(_File):
 
     def describe(self, context: Context, seen: Observation) -> Description:
         """What it holds."""
-        del context  # all of it was observed
-        before = seen.facts["text"]
+        before, was = seen.facts["text"], access(context, self.path)
         if before is None:
             raise PlanError(f"{self.path} is not there; there is nothing to remove")
         return Description(
@@ -274,7 +197,7 @@ class RemoveFile(_File):
             expected_effect="the platform goes on without it from its next look",
             blast_radius={"files": 1},
             residual_risk="what the file held back is no longer held back",
-            undo=_way_back(self.path, before),
+            undo=_way_back(self.path, before, was),
         )
 
     def apply(self, context: Context, key: str) -> dict[str, Any]:

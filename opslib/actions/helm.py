@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from opslib.actions import firing
-from opslib.actions.action import Action, ActionArguments, Check, Context, Description, Observation
+from opslib.actions.action import Action, Check, Context, Description, MayGoBack, Observation
 from opslib.actions.crypto import Reason
 from opslib.actions.documents import Target, Undo
 from opslib.actions.kubernetes import BY_US
@@ -30,7 +30,7 @@ ValueName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,80}(\.[A
 Value = Annotated[str, StringConstraints(max_length=1000)] | bool | int | float | None
 
 
-class ReleaseArguments(ActionArguments):
+class ReleaseArguments(MayGoBack):
     """Which release, and why."""
 
     release: ReleaseName
@@ -137,6 +137,10 @@ class _OnRelease(Action):
         """Whether the next revision was begun, by this action."""
         now = self._now(context)
         return now.revision == int(before.target.generation or 0) + 1 and self._is_mine(now)
+
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """The revision in force."""
+        return {"uid": seen.target.uid, "revision": seen.target.generation}
 
     def effect(self, context: Context, before: Observation) -> str | None:
         """Whether a new revision is in force, and deployed."""

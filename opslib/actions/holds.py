@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from opslib import platforms, store
+from opslib.canonical import storable
 from opslib.errors import NotAllowed, NotFound, UsageError
 from opslib.people import Person
 from opslib.record import journal, redaction
@@ -35,7 +36,8 @@ def place(settings: Settings, person: Person, *, reason: str, platform: str | No
     if not reason.strip():
         raise UsageError("a hold needs a reason; give --reason TEXT")
     _may(settings, person, platform)
-    facts = {"platform": platform, "reason": redaction.default(settings)(reason.strip()), "person": person.name}
+    why = storable(redaction.default(settings)(reason.strip()))
+    facts = {"platform": platform, "reason": why, "person": person.name}
     with store.transaction(settings) as connection:
         row = connection.execute(queries("actions").place_hold, facts).fetchone()
         _tell(settings, connection, platform, "hold-placed", facts)

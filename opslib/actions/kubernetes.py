@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from opslib.actions import firing
-from opslib.actions.action import Action, ActionArguments, Check, Context, Observation
+from opslib.actions.action import Action, ActionArguments, Check, Context, MayGoBack, Observation
 from opslib.actions.documents import Target
 from opslib.canonical import canonical, digest
 from opslib.clusters import Cluster, connect, objects
@@ -72,6 +72,10 @@ class WorkloadArguments(ActionArguments):
     """Which workload: `deployment/NAME` or `statefulset/NAME`."""
 
     workload: Workload
+
+
+class RunsArguments(WorkloadArguments, MayGoBack):
+    """The workload, of which something is changed that may go back by itself."""
 
 
 class OnWorkload(OnCluster):

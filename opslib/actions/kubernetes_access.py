@@ -98,7 +98,7 @@ class SetAllowList(OnCluster):
                 kind="inverse",
                 reason="sets the previous list",
                 action=self.name,
-                arguments={"ingress": name, "networks": was.split(",") if was else []},
+                arguments={"ingress": name, "networks": [one.strip() for one in was.split(",")] if was else []},
             ),
         )
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from opslib.actions.action import Observation
 from opslib.actions.documents import Undo
-from opslib.actions.kubernetes import Name, WorkloadArguments
+from opslib.actions.kubernetes import Name, RunsArguments
 from opslib.actions.kubernetes_rollouts import RollOut, container, named
 from opslib.clusters import Cluster, objects, patches
 
@@ -20,7 +20,7 @@ OPTION = "-c"
 Number = Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?[A-Za-z]{0,3}$")]
 
 
-class ArgumentArguments(WorkloadArguments):
+class ArgumentArguments(RunsArguments):
     """The workload, the container, the setting, and its value, a number; None takes it off the command line."""
 
     container: Name
@@ -65,7 +65,7 @@ class SetArgument(RollOut):
         asked, pods = self.arguments, seen.facts["desired"]
         old = self._value(thing)
         was, then = (f"{value}" if value is not None else "what its file says" for value in (old, asked.value))
-        undo = {**asked.model_dump(mode="json"), "value": old}
+        undo = {"workload": asked.workload, "container": asked.container, "name": asked.name, "value": old}
         return (
             f"Start {asked.workload} ({asked.container}) with {asked.name} = {then} (before: {was})",
             f"{asked.name} is {then}, and {'its pod is' if pods == 1 else f'all {pods} pods are'} ready",

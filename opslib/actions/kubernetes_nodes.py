@@ -264,13 +264,17 @@ class Drain(Cordon):
             expected_effect=f"node {node} runs nothing but what belongs to each node; its pods are ready elsewhere",
             blast_radius={"pods": len(moving), "nodes": 1, "workloads": len({objects.workload(pod) for pod in moving})},
             residual_risk="a pod for which no other node has room stays pending",
-            undo=Undo(
-                kind="inverse",
-                reason="takes new pods again; those that moved stay where they are",
-                action=Uncordon.name,
-                arguments={"node": node},
-            ),
+            undo=self._way_back(was_cordoned=seen.target.fields["cordoned"]),
         )
+
+    def _way_back(self, *, was_cordoned: bool) -> Undo:
+        """To take new pods again, unless somebody had cordoned it before."""
+        if was_cordoned:
+            return Undo(
+                kind="restore", reason="it was cordoned before and stays so; those that moved stay where they are"
+            )
+        reason = "takes new pods again; those that moved stay where they are"
+        return Undo(kind="inverse", reason=reason, action=Uncordon.name, arguments={"node": self.arguments.node})
 
     def _apply(self, cluster: Cluster, key: str) -> dict[str, Any]:
         if not cluster.one("nodes", self.arguments.node)["spec"].get("unschedulable"):

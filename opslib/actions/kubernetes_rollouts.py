@@ -12,7 +12,7 @@ from pydantic import Field
 
 from opslib.actions.action import Context, Description, Observation
 from opslib.actions.documents import Undo
-from opslib.actions.kubernetes import Name, OnWorkload, WorkloadArguments, rehearsed, template_digest
+from opslib.actions.kubernetes import Name, OnWorkload, RunsArguments, WorkloadArguments, rehearsed, template_digest
 from opslib.canonical import canonical, digest
 from opslib.clusters import Cluster, objects, patches
 from opslib.errors import PlanError
@@ -21,6 +21,7 @@ from opslib.probes.kubernetes_workloads import revisions
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 TEMPLATE = ("spec", "template")
 _SECRET_NAME = re.compile(r"pass|secret|token|key|credential|dsn", re.IGNORECASE)
+Resource = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9./-]{0,98}[A-Za-z0-9])?$")]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
 
 
@@ -77,6 +78,10 @@ class RollOut(OnWorkload):
         answer = cluster.change("PATCH", path, body, dry_run=False, content=patches.CONTENT)
         return {"generation": answer["metadata"]["generation"], "template": template_digest(answer)}
 
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """All that its pods run; how many there are does not matter."""
+        return {"uid": seen.target.uid, "template": seen.target.fields["template"]}
+
     def done(self, context: Context, before: Observation) -> bool:
         """Whether the pod template is another than before, and as asked for."""
         thing = self._thing(context.cluster)
@@ -124,7 +129,7 @@ class RestartWithOutage(Restart):
     outage = True
 
 
-class SetImageArguments(WorkloadArguments):
+class SetImageArguments(RunsArguments):
     """The workload, the container, and the image it shall run."""
 
     container: Name
@@ -164,12 +169,12 @@ class SetImage(RollOut):
         return container(thing, self.arguments.container)[1].get("image") == self.arguments.image
 
 
-class SetResourcesArguments(WorkloadArguments):
-    """The workload, the container, and its new requests and limits; what is not named stays."""
+class SetResourcesArguments(RunsArguments):
+    """The workload, the container, and its new requests and limits; what is not named stays, None takes one away."""
 
     container: Name
-    requests: dict[str, Quantity] = Field(default_factory=dict)
-    limits: dict[str, Quantity] = Field(default_factory=dict)
+    requests: dict[Resource, Quantity | None] = Field(default_factory=dict)
+    limits: dict[Resource, Quantity | None] = Field(default_factory=dict)
 
 
 class SetResources(RollOut):
@@ -184,8 +189,9 @@ class SetResources(RollOut):
         now = dict(container(thing, self.arguments.container)[1].get("resources") or {})
         for what, asked in (("requests", self.arguments.requests), ("limits", self.arguments.limits)):
             if asked:
-                now[what] = {**(now.get(what) or {}), **asked}
-        return now
+                figures = {**(now.get(what) or {}), **asked}
+                now[what] = {name: value for name, value in figures.items() if value is not None}
+        return {what: figures for what, figures in now.items() if figures}
 
     def _operations(self, cluster: Cluster, thing: objects.Object) -> list[patches.Operation]:
         del cluster
@@ -201,19 +207,12 @@ class SetResources(RollOut):
             name: {key: (old.get(name) or {}).get(key) for key in getattr(asked, name)}
             for name in ("requests", "limits")
         }
-        lacking = [f"{name}.{key}" for name, values in had.items() for key, value in values.items() if value is None]
-        if lacking:
-            undo = Undo(
-                kind="restore", reason=f"{', '.join(lacking)} was not set before: roll the revision back instead"
-            )
-        else:
-            arguments = {"workload": what, "container": asked.container, **had}
-            undo = Undo(kind="inverse", reason="sets the previous figures", action=self.name, arguments=arguments)
+        arguments = {"workload": what, "container": asked.container, **had}
         return (
             f"Change the resources of {what} ({asked.container}): {'; '.join(changes)}",
             f"every pod of {what} has them and is ready",
             "a pod for whose requests no node has room stays pending, and the old one stays",
-            undo,
+            Undo(kind="inverse", reason="sets the previous figures", action=self.name, arguments=arguments),
         )
 
     def _shows(self, cluster: Cluster, thing: objects.Object) -> bool:
@@ -226,7 +225,7 @@ class SetResources(RollOut):
         )
 
 
-class SetEnvArguments(WorkloadArguments):
+class SetEnvArguments(RunsArguments):
     """The workload, the container, a variable and its value; None removes the variable."""
 
     container: Name
@@ -278,7 +277,7 @@ class SetEnv(RollOut):
         return self._value(thing) == self.arguments.value
 
 
-class UndoRolloutArguments(WorkloadArguments):
+class UndoRolloutArguments(RunsArguments):
     """The workload, and the revision to go back to; 0: the one before the current."""
 
     revision: Annotated[int, Field(ge=0)] = 0

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from opslib.actions.action import ActionArguments, Context, Description, Observation
+from opslib.actions.action import Context, Description, MayGoBack, Observation
 from opslib.actions.documents import Target, Undo
-from opslib.actions.kubernetes import Name, OnCluster, OnWorkload, WorkloadArguments, pods_of, rehearsed
+from opslib.actions.kubernetes import Name, OnCluster, OnWorkload, RunsArguments, WorkloadArguments, pods_of, rehearsed
 from opslib.clusters import Cluster, objects, patches
 from opslib.errors import PlanError
 from opslib.probes.kubernetes_workloads import autoscaler_row
 
 
-class ScaleArguments(WorkloadArguments):
+class ScaleArguments(RunsArguments):
     """The workload, and how many pods of it shall run."""
 
     replicas: Annotated[int, Field(ge=1, le=500)]
@@ -89,6 +89,10 @@ class Scale(OnWorkload):
         cluster.change("PATCH", path, body, dry_run=False, content=patches.CONTENT)
         return {"replicas": self._wanted, "before": old}
 
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """How many pods it asks for; what they run may have changed."""
+        return {"uid": seen.target.uid, "replicas": seen.target.fields["replicas"]}
+
     def done(self, context: Context, before: Observation) -> bool:
         """Whether the workload asks for that many pods now, and did not before."""
         now = int(self._thing(context.cluster)["spec"].get("replicas", 1))
@@ -127,7 +131,7 @@ class Stop(Scale):
         return f"{len(left)} pods of {self.arguments.workload} have not ended yet" if left else None
 
 
-class AutoscalerArguments(ActionArguments):
+class AutoscalerArguments(MayGoBack):
     """The autoscaler and its new bounds."""
 
     autoscaler: Name

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opslib import store
-from opslib.actions import guards, holds, policy, standing
+from opslib.actions import carried, guards, holds, policy, standing
 from opslib.actions.action import Action, Context, Identity, Observation
 from opslib.actions.catalogue import make
-from opslib.actions.documents import TRANSITIONS, Document, Plan, PlannedAction, State, parse
-from opslib.canonical import digest
-from opslib.errors import ConfigurationError, Forbidden, NotFound, PlanError, UnknownRunbook, UsageError
+from opslib.actions.documents import TRANSITIONS, Document, Plan, PlannedAction, State, Undo, parse
+from opslib.canonical import digest, storable
+from opslib.errors import ConfigurationError, Forbidden, NotFound, ParameterError, PlanError, UnknownRunbook, UsageError
 from opslib.platforms import Platform
 from opslib.platforms import load as load_platform
-from opslib.record import journal
+from opslib.record import journal, redaction
+from opslib.record.redaction import Redactor
 from opslib.runs import catalogue
 from opslib.settings import Settings
 from opslib.sql import queries
@@ -136,10 +137,12 @@ def draw_up(
     """
     if not actions:
         raise PlanError("a plan needs at least one action")
-    rules = policy.load(settings)
+    rules, redact = policy.load(settings), redaction.default(settings)
+    for action in actions:
+        carried.refuse_secrets(redact, action.name, action.arguments.model_dump(mode="json"))
     with context(platform, "recorder", incident=incident) as reading:
         seen = [action.observe(reading) for action in actions]
-        drawn = [_planned(reading, action, one, rules) for action, one in zip(actions, seen, strict=True)]
+        drawn = [_planned(reading, action, one, rules, redact) for action, one in zip(actions, seen, strict=True)]
     now = dt.datetime.now(dt.UTC)
     planned = _guarded(rules, platform, drawn, seen, now)
     return Document(
@@ -148,7 +151,7 @@ def draw_up(
         platform=platform.name,
         environment=platform.environment,
         initiator=initiator,
-        reason=reason[:2000],
+        reason=str(storable(redact.text(reason)))[:2000],
         proposed_at=now,
         expires_at=now + dt.timedelta(minutes=rules.plan_expires_after_minutes),
         undo_of=undo_of,
@@ -270,6 +273,12 @@ def of_run(connection: store.Connection, run_id: int) -> list[Plan]:
     return [_plan(row) for row in connection.execute(queries("actions").of_run, {"run": run_id})]
 
 
+def taking_back(connection: store.Connection, hash_: str) -> Plan | None:
+    """The plan that may still take another one back, or does so now; None where there is none."""
+    row = connection.execute(queries("actions").taking_back, {"hash": hash_}).fetchone()
+    return _plan(row) if row else None
+
+
 def move(
     settings: Settings, connection: store.Connection, hash_: str, state: State, *, actor: str, reason: str | None = None
 ) -> Plan:
@@ -332,14 +341,17 @@ def _guarded(
     return planned
 
 
-def _planned(reading: Context, action: Action, seen: Observation, rules: policy.Policy) -> PlannedAction:
+def _planned(
+    reading: Context, action: Action, seen: Observation, rules: policy.Policy, redact: Redactor
+) -> PlannedAction:
     """One action that was observed, described."""
     told = action.describe(reading, seen)
-    undo, reduces = told.undo, action.risk_reducing or action.stops_new_risk
+    reduces = action.risk_reducing or action.stops_new_risk
+    undo = carried.by_hand(redact, _possible(told.undo, needs_more=not reduces), needs_more=not reduces)
     if action.undo_if_ineffective and undo.kind == "inverse" and not reduces:
         reason = f"{undo.reason}; by itself where the effect does not show within {action.effect_within_s:g} s"
         undo = undo.model_copy(update={"automatic": True, "reason": reason})
-    return PlannedAction(
+    planned = PlannedAction(
         action=action.name,
         arguments=action.arguments.model_dump(mode="json"),
         target=seen.target,
@@ -355,6 +367,22 @@ def _planned(reading: Context, action: Action, seen: Observation, rules: policy.
         residual_risk=told.residual_risk,
         undo=undo,
     )
+    return carried.shown(redact, planned)
+
+
+def _possible(undo: Undo, *, needs_more: bool) -> Undo:
+    """How a change is taken back: by hand where what was before is nothing that an action could be asked for.
+
+    That needs one level more, but for what reduces risk or stops new risk (`needs_more`).
+    """
+    if undo.kind != "inverse":
+        return undo
+    try:
+        make(undo.action or "", undo.arguments or {})
+    except ParameterError as error:
+        reason = f"what was before can be put back by hand alone ({error})"[:500]
+        return Undo(kind="none" if needs_more else "restore", reason=reason)
+    return undo
 
 
 def _plan(row: Mapping[str, Any]) -> Plan:

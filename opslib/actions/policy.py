@@ -14,6 +14,7 @@ from opslib import yamls
 from opslib.actions.action import Action
 from opslib.actions.catalogue import ACTIONS
 from opslib.actions.documents import Level, PlannedAction, Target, Undo
+from opslib.actions.files import is_switch
 from opslib.canonical import canonical, digest
 from opslib.errors import ConfigurationError
 from opslib.people import LEVEL
@@ -104,6 +105,13 @@ class KillSwitch(Guard):
     """A file below a platform's folder that stops new risk while it is there, and what is not done meanwhile."""
 
     file: str = Field(default="KILL_SWITCH", min_length=1)
+
+    @field_validator("file")
+    @classmethod
+    def _named(cls, file: str) -> str:
+        if not is_switch(file):
+            raise ValueError(f"{file} is not named as a kill switch (KILL_SWITCH), so plans would write or remove it")
+        return file
 
 
 class OpenOrders(Guard):

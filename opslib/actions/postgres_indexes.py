@@ -11,7 +11,7 @@ from pydantic import Field
 
 from opslib import postgres as client
 from opslib.actions.action import ActionArguments, Context, Description, Observation
-from opslib.actions.documents import Bounds, Undo
+from opslib.actions.documents import Bounds, Target, Undo
 from opslib.actions.postgres import (
     Column,
     Name,
@@ -157,6 +157,10 @@ class CreateIndex(Postgres):
             return f"an invalid index {name} is left behind, drop it: {error}"
         return "the invalid index that it left was dropped"
 
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """The index; others may have come."""
+        return {"uid": seen.target.uid, "index": seen.target.fields["index"]}
+
     def done(self, context: Context, before: Observation) -> bool:
         """Whether a valid index is there that was not there before."""
         with reading(context) as connection:
@@ -187,6 +191,9 @@ class DropIndex(Postgres):
     def observe(self, context: Context) -> Observation:
         """The index with its definition."""
         with reading(context) as connection:
+            if one(connection, "relation", name=self.arguments.index) is None:
+                gone = Target(kind="postgres-index", name=self.arguments.index, uid="(there is none)")
+                return Observation(gone, {"gone": True})
             found = relation(connection, self.arguments.index, "i")
             index = one(connection, "index", schema=found["schema"], name=found["name"]) or {}
             seen = target(connection, "postgres-index", found, fields={"definition": index.get("definition")})
@@ -197,6 +204,8 @@ class DropIndex(Postgres):
     def describe(self, context: Context, seen: Observation) -> Description:
         """The definition and size of what is dropped."""
         del context  # all of it was observed
+        if seen.facts.get("gone"):
+            raise PlanError(f"there is no index {self.arguments.index} in this database")
         facts, definition = seen.facts, seen.target.fields["definition"]
         if facts["bound"]:
             raise PlanError(f"{facts['index']} is unique or belongs to a constraint; it is not dropped here")

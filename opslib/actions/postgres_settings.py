@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from psycopg import sql
 from pydantic import Field
 
 from opslib import postgres as client
-from opslib.actions.action import ActionArguments, Context, Description, Observation
+from opslib.actions.action import Context, Description, MayGoBack, Observation
 from opslib.actions.documents import Target, Undo
 from opslib.actions.postgres import Postgres, Reason, block, changing, one, reading, server
 from opslib.errors import PlanError
@@ -19,12 +18,14 @@ from opslib.errors import PlanError
 _REFUSED = re.compile(
     r"_command$|_libraries$|_library$|_path$|_file$|^hba_|^ident_|^ssl|^krb_|^ldap|^password_|^listen_addresses$|^port$|"
     r"^unix_socket|^data_|^fsync$|^full_page_writes$|^zero_damaged|^ignore_|^allow_|^log_line_prefix$|^local_preload|"
-    r"^session_replication_role$|^role$|^restrict_|^primary_conn|^promote_|^recovery_|^wal_consistency|^debug_"
+    r"^log_directory$|^log_file|^log_destination$|^logging_collector$|^syslog|^jit_provider$|^wal_sync_|"
+    r"^archive_mode$|tablespaces?$|^session_replication_role$|^role$|^restrict_|^primary_conn|^promote_|^recovery_|"
+    r"^wal_consistency|^debug_"
 )
 _NUMBER = re.compile(r"([-+]?\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
-class SettingArguments(ActionArguments):
+class SettingArguments(MayGoBack):
     """The setting, its new value as `postgresql.conf` spells it (None: as if it had never been set here), and why.
 
     With `undo_if_ineffective` it goes back by itself where it is not in force in time, or the alert goes on.
@@ -33,7 +34,6 @@ class SettingArguments(ActionArguments):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?$", max_length=63)]
     value: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] | None
     reason: Reason = "set by plan"
-    undo_if_ineffective: bool = False
 
 
 class SetSetting(Postgres):
@@ -43,10 +43,6 @@ class SetSetting(Postgres):
     kind = "configuration"
     Arguments = SettingArguments
     arguments: SettingArguments
-
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        super().__init__(arguments)
-        self.undo_if_ineffective = self.arguments.undo_if_ineffective
 
     def _find(self, connection: client.Connection) -> dict[str, Any]:
         found = one(connection, "setting", name=self.arguments.name)
@@ -64,7 +60,7 @@ class SetSetting(Postgres):
             uid=where["uid"].partition("/")[0],
             fields={"setting": found["shown"], "pending_restart": found["pending_restart"]},
         )
-        kept = ("context", "kind", "min_val", "max_val", "choices", "unit", "own", "category", "shown", "setting")
+        kept = ("context", "kind", "min_val", "max_val", "choices", "unit", "category", "shown", "setting", "set_by")
         return Observation(seen, {name: found[name] for name in kept})
 
     def describe(self, context: Context, seen: Observation) -> Description:
@@ -78,7 +74,6 @@ class SetSetting(Postgres):
         restart = facts["context"] == "postmaster"
         told = "its value without this file" if value is None else value
         after = "after a restart of the server, which is no part of this step" if restart else "at once"
-        previous = old if facts["own"] else None
         return Description(
             summary=f"Set {name} from {old} to {told}" + (" (needs a restart)" if restart else ""),
             preview={
@@ -97,15 +92,21 @@ class SetSetting(Postgres):
                 if restart
                 else ""
             ),
-            undo=Undo(
-                kind="inverse",
-                reason=f"sets {previous} again"
-                if previous is not None
-                else "takes it out of the server's own file again",
-                action=self.name,
-                arguments={"name": name, "value": previous, "reason": "undo"},
-            ),
+            undo=self._way_back(facts, pending=seen.target.fields["pending_restart"]),
         )
+
+    def _way_back(self, facts: dict[str, Any], *, pending: bool) -> Undo:
+        """What the server's own file said before; by hand where that could not be seen."""
+        name, by = self.arguments.name, facts["set_by"]
+        if pending or by == "unseen":
+            why = "another change of it waits for a restart" if pending else "our role does not see which file sets it"
+            return Undo(
+                kind="none", reason=f"{why}, so what the server's own file says is not known; by hand: ALTER SYSTEM"
+            )
+        previous = facts["shown"] if by == "own file" else None
+        reason = "takes it out of the server's own file again" if previous is None else f"sets {previous} again"
+        arguments = {"name": name, "value": previous, "reason": "undo"}
+        return Undo(kind="inverse", reason=reason, action=self.name, arguments=arguments)
 
     def _may_be_set(self, facts: dict[str, Any]) -> None:
         """Refuse what cannot be set, what is not changed here, and values that do not fit."""

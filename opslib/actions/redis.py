@@ -10,9 +10,16 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from opslib.actions.action import Action, Check, Context, Description, Observation
+from opslib.actions.action import Action, Check, Context, Description, MayGoBack, Observation
 from opslib.actions.documents import Bounds, Target, Undo
-from opslib.actions.redis_access import RedisArguments, changing, firing, instance, reading
+from opslib.actions.redis_access import (
+    RedisArguments,
+    changing,
+    firing,
+    instance,
+    not_more_than_approved,
+    reading,
+)
 from opslib.errors import ActionFailed, PlanError, ProbeError
 
 MORE = 1.05  # live quantities may grow by so much between preview and apply
@@ -50,13 +57,12 @@ class RedisAction(Action):
         return firing(context, self.arguments.until)
 
 
-class SetConfigurationArguments(RedisArguments):
+class SetConfigurationArguments(RedisArguments, MayGoBack):
     """A setting and its new value, as `CONFIG SET` takes them; by when the effect shows [s], else it may go back."""
 
     name: str
     value: str
     within_s: Annotated[float, Field(ge=5, le=3600)] = EFFECT_S
-    undo_if_ineffective: bool = False
 
     @model_validator(mode="after")
     def _known(self) -> SetConfigurationArguments:
@@ -78,7 +84,6 @@ class SetConfiguration(RedisAction):
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__(arguments)
         self.effect_within_s = self.arguments.within_s
-        self.undo_if_ineffective = self.arguments.undo_if_ineffective
 
     def observe(self, context: Context) -> Observation:
         """Read the setting, and what it bears on."""
@@ -220,8 +225,9 @@ class KillClients(RedisAction):
     def apply(self, context: Context, key: str) -> dict[str, Any]:
         """Close them, one by one, by their ids."""
         with changing(context, key) as client:
-            closed = 0
-            for one in self._fitting(client):
+            found, closed = self._fitting(client), 0
+            not_more_than_approved(context, "connections", len(found))
+            for one in found:
                 closed += int(client.client_kill_filter(_id=one["id"]))
             return {"closed": closed, "left": len(self._fitting(client))}
 
@@ -321,6 +327,10 @@ class FailOver(RedisAction):
         """Whether the platform uses another instance than before, and the one asked for."""
         asked = self.arguments.to
         return str(before.target.fields["in_use"]) != asked and self._in_use(context) == asked
+
+    def leaves(self, seen: Observation) -> dict[str, Any]:
+        """Which instance is in use; the other one is another one by then."""
+        return {"in_use": seen.target.fields["in_use"]}
 
     def _in_use(self, context: Context) -> str:
         answer = context.get("api", "/api/status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,19 @@ def changing(context: Context, key: str, system: str = "redis") -> Iterator[Redi
             yield client
     except redis.RedisError as error:
         raise ActionFailed(f"{system} of {context.platform}: {_why(error)}", sent=True) from error
+
+
+def most(context: Context, quantity: str) -> float:
+    """How many of a live quantity were approved, at most; what has come since the plan was begun is not among them."""
+    bounds = None if context.approved is None else context.approved.live.get(quantity)
+    return math.inf if bounds is None or bounds.high is None else bounds.high
+
+
+def not_more_than_approved(context: Context, quantity: str, now: int) -> None:
+    """Raise, with nothing done, where there are more of a live quantity now than were approved."""
+    if now > most(context, quantity):
+        told = f"there are {now:,} {quantity} now, and {most(context, quantity):g} were approved at most"
+        raise ActionFailed(f"{told}; nothing was done, run the playbook again", sent=False)
 
 
 def _client(context: Context, system: str) -> Redis:

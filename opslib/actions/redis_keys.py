@@ -12,8 +12,18 @@ from pydantic import Field, field_validator
 from opslib.actions.action import Context, Description, Observation
 from opslib.actions.documents import Bounds, Target, Undo
 from opslib.actions.redis import MORE, RedisAction
-from opslib.actions.redis_access import BATCH, Pattern, RedisArguments, changing, instance, reading, scan
-from opslib.errors import PlanError
+from opslib.actions.redis_access import (
+    BATCH,
+    Pattern,
+    RedisArguments,
+    changing,
+    instance,
+    most,
+    not_more_than_approved,
+    reading,
+    scan,
+)
+from opslib.errors import ActionFailed, PlanError
 from opslib.figures import amount
 
 MOST_KEYS = 100_000
@@ -86,6 +96,7 @@ class FlushPattern(RedisAction):
         removed = 0
         with changing(context, key) as client:
             keys = self._keys(client)
+            not_more_than_approved(context, "keys", len(keys))
             for first in range(0, len(keys), BATCH):
                 removed += int(client.unlink(*keys[first : first + BATCH]))
         return {"pattern": self.arguments.pattern, "removed": removed}
@@ -141,11 +152,14 @@ class TrimSeries(RedisAction):
         )
 
     def apply(self, context: Context, key: str) -> dict[str, Any]:
-        """Remove the older points in batches, so that nobody waits for long."""
-        until, removed = self._until(), 0
+        """Remove the older points in batches, so that nobody waits for long; never more than were approved."""
+        until, removed, at_most = self._until(), 0, most(context, "points")
         with changing(context, key) as client:
             for name in scan(client, self.arguments.pattern, MOST_SERIES):
                 kind, old = str(client.type(name)), list(_older(client, name, until))
+                if len(old) > at_most - removed:
+                    message = f"{removed:,} points are cut; {name} has more than the {at_most:g} approved leave"
+                    raise ActionFailed(f"{message}, so it stays as it is; run the playbook again", sent=removed > 0)
                 take = {"hash": client.hdel, "zset": client.zrem, "stream": client.xdel}.get(kind)
                 for first in range(0, len(old), BATCH):
                     if take is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from opslib import platforms, store
 from opslib.actions import holds, plans
-from opslib.actions.catalogue import make
+from opslib.actions.action import Action, Context, Observation
+from opslib.actions.catalogue import ACTIONS, make
 from opslib.actions.documents import Document, Plan, State
 from opslib.errors import PlanError, RunbookError
 from opslib.record import journal
@@ -17,31 +18,86 @@ from opslib.sql import queries
 
 ROLE = "declared"  # in which the decisions on such a plan are made: by what the first plan declared
 WHO = "undo-if-ineffective"
+_SHOWN = 300  # characters of what was before
 
 
 def inverse(settings: Settings, plan: Plan, *, initiator: str, reason: str) -> Document:
-    """The plan that takes another back, last action first, previewed now.
+    """The plan that takes another back: what was done of it, last action first, previewed now.
 
     Raises
     ------
     PlanError
-        When an action cannot be undone, or its inverse makes no sense as the platform is now.
+        When nothing of it was done, an action cannot be undone, something is no longer as it left it, or its inverse
+        makes no sense as the platform is now.
     ProbeError
         When the platform cannot be examined.
     """
-    for action in plan.document.actions:
-        if action.undo.kind != "inverse" or action.undo.action is None:
-            raise PlanError(f"{action.action} cannot be undone: {action.undo.reason}")
+    platform = platforms.load(settings, plan.platform)
+    with plans.context(platform, "recorder", incident=plan.incident) as reading:
+        made = [place for place in range(len(plan.document.actions)) if _made(reading, plan, place)]
+        if not made:
+            raise PlanError("nothing of it was done, as far as the platform shows; there is nothing to take back")
+        for action in (plan.document.actions[place] for place in made):
+            if action.undo.kind != "inverse" or action.undo.action is None:
+                raise PlanError(f"{action.action} cannot be undone: {action.undo.reason}")
+        moved = [line for place in made for line in _moved(reading, plan, place, made)]
+    if moved:
+        raise PlanError("; ".join(moved))
+    back = [plan.document.actions[place].undo for place in reversed(made)]
     return plans.draw_up(
         settings,
-        platforms.load(settings, plan.platform),
-        [make(a.undo.action or "", a.undo.arguments or {}) for a in reversed(plan.document.actions)],
+        platform,
+        [make(one.action or "", one.arguments or {}) for one in back],
         incident=plan.incident,
         run=plan.document.run,
         initiator=initiator,
         reason=reason,
         undo_of=plan.hash,
     )
+
+
+def _action(plan: Plan, place: int) -> Action:
+    planned = plan.document.actions[place]
+    return make(planned.action, planned.arguments)
+
+
+def _before(plan: Plan, place: int) -> Observation:
+    """What was seen right before an action of a plan."""
+    return Observation.of_json((plan.result or {})["before"][place])
+
+
+def _made(reading: Context, plan: Plan, place: int) -> bool:
+    """Whether an action of a plan changed anything: it was done, or failed and left something else than was there."""
+    steps = (plan.result or {}).get("steps", [])
+    if place >= len(steps):
+        return False
+    if steps[place]["state"] == "done":
+        return True
+    action = _action(plan, place)
+    return action.leaves(action.observe(reading)) != action.leaves(_before(plan, place))
+
+
+def _moved(reading: Context, plan: Plan, place: int, made: list[int]) -> list[str]:
+    """What is no longer as an action left it, and what to do then; nothing where its inverse only stops new risk."""
+    planned, action, result = plan.document.actions[place], _action(plan, place), plan.result or {}
+    if ACTIONS[planned.undo.action or ""].stops_new_risk:
+        return []
+    after = result.get("after")
+    left = action.leaves(Observation.of_json(after[place])) if after else {}
+    now = action.leaves(action.observe(reading))
+    lines = [f"{name} was left {left[name]}, is now {now.get(name)}" for name in left if left[name] != now.get(name)]
+    # What came after it on the same thing may hide it; what failed halfway does not show.
+    alone = [plan.document.actions[one].target.key for one in made].count(planned.target.key) == 1
+    shown = after is None or (alone and result["steps"][place]["state"] == "done")
+    if not lines and shown and not action.done(reading, _before(plan, place)):
+        lines = ["what it did is not there any more"]
+    if not lines:
+        return []
+    was = ", ".join(f"{name} {value}" for name, value in planned.target.fields.items())[:_SHOWN]
+    return [
+        f"{planned.action} is not taken back: {planned.target.key} is no longer as it left it ({'; '.join(lines)}). "
+        f"Ask who changed it, then do by hand what is right; before the plan: {was}"
+    ]
 
 
 def declared(plan: Plan) -> bool:

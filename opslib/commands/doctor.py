@@ -73,6 +73,7 @@ def examine(settings: Settings) -> Iterator[Check]:
             yield Check(look.__name__.strip("_"), "broken", str(error))
     yield _program("prometheus", "apt-get install prometheus", "the sandbox then has rules that fire")
     yield _program("alertmanager", "apt-get install prometheus-alertmanager", "the sandbox then delivers alerts itself")
+    yield _program("nginx", "apt-get install nginx", "the crypto platform then has HTTPS and a certificate")
     yield _helm()
     yield _gpu()
 
@@ -153,7 +154,7 @@ def _confinement(_settings: Settings) -> Check:
 
 
 def _program(name: str, install: str, gain: str) -> Check:
-    found = shutil.which(name) or shutil.which(f"prometheus-{name}")
+    found = shutil.which(name) or shutil.which(f"prometheus-{name}") or shutil.which(name, path="/usr/sbin")
     return Check(name, "ok", found) if found else Check(name, "missing", f"{install}; {gain}")
 
 

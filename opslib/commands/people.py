@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from opslib import people, store
+from opslib import people, platforms, store
 from opslib.commands.output import err, out, print_json, print_table, printable
+from opslib.errors import UsageError
+from opslib.intake.routes import UNKNOWN
 from opslib.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Who may do what: add, list, remove.")
@@ -17,13 +19,25 @@ app = typer.Typer(no_args_is_help=True, help="Who may do what: add, list, remove
 def add(
     name: Annotated[str, typer.Argument(help="Small letters, digits and . _ @ -")],
     role: Annotated[str, typer.Option(help="viewer, L1, L2, L3, L4 or machine")],
-    platform: Annotated[str | None, typer.Option(help="The one platform that the role is for")] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="The one platform that the role is for; `environment:sandbox`: all of that kind")
+    ] = None,
 ) -> None:
     """Add a person and print the token, once."""
-    with store.transaction(Settings()) as connection:
+    settings = Settings()
+    _check_platform(settings, platform)
+    with store.transaction(settings) as connection:
         token = people.add(connection, name, role, platform)
-    err.print(f"{name} is {role}{f' on {platform}' if platform else ''}. The token is shown once and kept nowhere:")
+    where = f" on {platform}" if platform else ""
+    err.print(printable(f"{name} is {role}{where}. The token is shown once and kept nowhere:"), markup=False)
     out.print(token)
+
+
+def _check_platform(settings: Settings, platform: str | None) -> None:
+    """A role for a platform that is not there would be one for nothing."""
+    known = [*platforms.names(settings), UNKNOWN, *(f"environment:{name}" for name in platforms.ENVIRONMENTS)]
+    if platform is not None and platform not in known:
+        raise UsageError(f"there is no platform {platform[:60]!r}; --platform takes one of {', '.join(known)}")
 
 
 @app.command("list")

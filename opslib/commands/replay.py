@@ -14,7 +14,7 @@ from opslib.commands.output import err, out, print_json, print_table, printable,
 from opslib.errors import NotFound, RunbookError
 from opslib.record import archived
 from opslib.record.archived import ArchivedRun
-from opslib.runs import replaying
+from opslib.runs import catalogue, replaying
 from opslib.runs.cells import Stop
 from opslib.runs.replaying import Replayed
 from opslib.runs.run import heeding_signals
@@ -38,7 +38,7 @@ def replay(
     runs = archived.read(settings.home, incident)
     left_out = [_left_out(run) for run in runs if run.facts["mode"] not in _MODES]
     wanted = [run for run in runs if run.facts["mode"] in _MODES]
-    _sealed(wanted, {problem.file for problem in report.problems})
+    archived.require_sealed(report, wanted)
     if not wanted:
         raise NotFound(f"{incident} has no run of a runbook that has ended; `runbook show {incident}` tells its state")
     found = []
@@ -68,6 +68,7 @@ def backtest(
 ) -> None:
     """Run today's playbooks on the evidence of every archived incident, and show which verdicts change."""
     settings = Settings()
+    known = runbook is None
     found: list[Replayed] = []
     skipped: list[dict[str, Any]] = []
     stop = Stop()
@@ -75,7 +76,7 @@ def backtest(
         names = archived.incidents(settings.home)
         for place, incident in enumerate(names):
             try:
-                archived.checked(settings.home, incident)
+                report = archived.checked(settings.home, incident)
                 runs = [run for run in archived.read(settings.home, incident) if run.facts["mode"] in _MODES]
             except RunbookError as error:
                 skipped.append({"incident": incident, "run": None, "why": str(error).splitlines()[0]})
@@ -83,14 +84,18 @@ def backtest(
             for run in runs:
                 if stop.asked:
                     raise KeyboardInterrupt
+                known = known or run.facts["runbook"] == runbook
                 if run.verdict is None or runbook not in (None, run.facts["runbook"]):
                     continue
                 tell(f"incident {place + 1} of {len(names)}, {incident}: {run.facts['runbook']}")
                 try:
+                    archived.require_sealed(report, [run])
                     found.append(replaying.backtest(settings, run, stop=stop))
                 except RunbookError as error:
                     number = run.facts["number"]
                     skipped.append({"incident": incident, "run": number, "why": str(error).splitlines()[0]})
+    if runbook is not None and not known:
+        catalogue.find(settings, runbook)  # a word that names none is no answer of "nothing changes"
     changed = [one for one in found if one.changed]
     if json:
         told = [_then_and_now(one) for one in found]
@@ -100,20 +105,6 @@ def backtest(
     _show_changes(found)
     for one in skipped:
         say(f"Left out: {one['incident']}: {one['why']}", style="yellow")
-
-
-def _sealed(runs: list[ArchivedRun], unsealed: set[str]) -> None:
-    """Leave out nothing silently: a run that ended and is not sealed yet is not replayed.
-
-    Raises
-    ------
-    NotFound
-    """
-    for run in runs:
-        names = [run.notebook.name, *(body["file"] for body in run.answers.values())]
-        folder = f"{run.folder.parent.name}/{run.folder.name}"
-        if any(f"{folder}/{name}" in unsealed for name in names):
-            raise NotFound(f"run {run.facts['number']} of {run.incident} is not sealed yet; try again in a moment")
 
 
 def _left_out(run: ArchivedRun) -> str:

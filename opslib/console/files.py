@@ -20,7 +20,7 @@ from opslib.console import views
 from opslib.console.desk import Desk
 from opslib.console.web import NOTEBOOK_POLICY, page, pretty, templates
 from opslib.errors import NotFound
-from opslib.record import archive, remote
+from opslib.record import archive, held, journal, remote
 from opslib.runs import html
 from opslib.runs.formats import nbformat
 from opslib.sql import queries
@@ -43,13 +43,22 @@ def mount(root: APIRouter, desk: Desk) -> None:
             if run is None:
                 raise NotFound(f"{incident} has no run {number}")
             source = views.notebook_file(desk.settings, row, run)
+            entries = journal.entries(visit.connection, incident)
         headers = {"Content-Security-Policy": NOTEBOOK_POLICY}
         if source is None:
             waiting = templates().get_template("no_notebook.html").render({"run": run})
             return HTMLResponse(waiting, headers=headers)
         final = source.with_suffix(".html")
-        if run["state"] not in ("waiting", "running") and final.is_file() and not final.is_symlink():
-            return HTMLResponse(final.read_bytes(), headers=headers)
+        if run["state"] not in ("waiting", "running"):
+            whole = final.is_file() and not final.is_symlink()
+            shown = final if whole else source
+            if _is_altered(shown, entries):
+                told = (
+                    templates().get_template("altered_notebook.html").render({"incident": incident, "file": shown.name})
+                )
+                return HTMLResponse(told, headers=headers)
+            if whole:
+                return HTMLResponse(final.read_bytes(), headers=headers)
         return HTMLResponse(_rendered(str(source), source.stat().st_mtime_ns), headers=headers)
 
     @root.get("/incidents/{incident}/evidence/{identifier}")
@@ -77,6 +86,12 @@ def mount(root: APIRouter, desk: Desk) -> None:
         return FileResponse(path, filename=path.name, media_type="application/octet-stream", headers=headers)
 
 
+def _is_altered(path: Path, entries: list[dict[str, Any]]) -> bool:
+    """Whether the journal knows a file of the record, and with another digest; until it is told of, nobody can say."""
+    expected = held.known_files(entries).get(path.name)
+    return expected is not None and expected != file_digest(path)
+
+
 def _inside(desk: Desk, incident: dict[str, Any], name: str) -> Path:
     """A plain file in the incident's folder.
 
@@ -100,7 +115,10 @@ def _rendered(path: str, changed_ns: int) -> str:  # noqa: ARG001 - part of the 
 def _contents(path: Path) -> dict[str, Any]:
     """A file laid out for reading: a table for Parquet, text for the rest."""
     if path.suffix == ".parquet":
-        return _table(path)
+        try:
+            return _table(path)
+        except (pyarrow.ArrowException, OSError):
+            return {"text": "It cannot be read as a table.", "columns": [], "rows": [], "more": 0, "request": ""}
     with path.open("rb") as file:
         text = pretty(file.read(_MOST_TEXT))
     return {"text": text, "columns": [], "rows": [], "more": max(0, path.stat().st_size - _MOST_TEXT), "request": ""}

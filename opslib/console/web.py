@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jinja2
+import psycopg
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -18,6 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from opslib.api import failures
 from opslib.canonical import digest
 from opslib.errors import NotAllowed, NotFound, RunbookError, StoreError, UsageError
 from opslib.incidents import wording
@@ -45,6 +47,7 @@ _STATUS: tuple[tuple[type[RunbookError], int], ...] = (
     (UsageError, 422),
     (StoreError, 503),
 )
+_REFUSED = (RunbookError, HTTPException, RequestValidationError, psycopg.DataError, psycopg.OperationalError)
 _LARGEST_FORM = 64 * 1024
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -110,7 +113,11 @@ def check_origin(request: Request) -> None:
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise ForgedForm
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host", ""):
+    try:
+        theirs = None if origin is None else urlsplit(origin).netloc
+    except ValueError as error:  # half of an address
+        raise ForgedForm from error
+    if theirs is not None and theirs != request.headers.get("host", ""):
         raise ForgedForm
 
 
@@ -126,7 +133,11 @@ def _refusal(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status, text = error.status_code, str(error.detail)
     elif isinstance(error, RequestValidationError):
-        status, text = 422, "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+        status, text = 422, failures.invalid(error)
+    elif isinstance(error, psycopg.DataError):
+        status, text = 422, failures.unstorable(error)
+    elif isinstance(error, psycopg.OperationalError):
+        status, text = 503, "The database is away; reload the page in a moment."
     if status == 404:
         title = "Not found"
     elif status >= 500:
@@ -153,7 +164,7 @@ class ConsoleRoute(APIRoute):
             try:
                 _check_size(request)
                 response = await handler(request)
-            except (RunbookError, HTTPException, RequestValidationError) as error:
+            except _REFUSED as error:
                 # Rendering may read templates from disk: not on the event loop.
                 response = await run_in_threadpool(_refusal, request, error)
             for name, value in _HEADERS.items():

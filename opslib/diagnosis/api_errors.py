@@ -23,7 +23,7 @@ KINDS = {
     "stale cache": re.compile(r"stale cache", re.I),
     "cache away": re.compile(r"cache unavailable|redis", re.I),
 }
-OWN = "the program's own"
+OWN = "a mistake of the program"
 EXPLAINS = {
     "card memory": ("cuda-out-of-memory",),
     "no connection": ("database-down", "pool-exhausted"),

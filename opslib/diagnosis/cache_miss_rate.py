@@ -50,6 +50,8 @@ NO_BALANCE = "what Redis evicts and lets end"
 NO_IDLE = "when keys were last used"
 _DIP = 0.5  # of the way from the usual hit rate to the alert's level; nearer to the usual one all is well
 _STAYS = 0.4  # a cache that fills keeps at least this share of what is written
+_MANY = 200.0  # keys; of fewer the rates are too coarse
+_REMOVED = 0.5  # of the keys that were made since the start: where fewer are held, not all of them were left there
 _TICK_S = 2.0  # Redis keeps the time of use in whole seconds
 _SHARE_OF_HOST = 0.8  # of the container's memory limit that Redis may take
 
@@ -77,7 +79,14 @@ def cold_after_restart(uptime_s: float, rates: Rates) -> list[Reason]:
     stays = 1.0 - rates.share(rates.evicted + rates.ended)
     text = f"{percent(max(0.0, min(stays, 1.0)))} of what is written stays"
     reasons.append(_capped(reason(text, stays, threshold=_STAYS, decisive=0.7, missing=NO_BALANCE)))
-    if not stays < _STAYS:  # else what is lacking is removed, and not yet to come
+    came = rates.misses * uptime_s * min(stays, 1.0)
+    if came > _MANY and rates.keys < came:
+        text = f"what was missed since then made some {came:,.0f} keys, and it holds {rates.keys:,.0f}"
+        if rates.keys < _REMOVED * came:
+            text += ": something removes them"
+        short = reason(text, rates.keys / came, threshold=_REMOVED, decisive=1.67 * _REMOVED)
+        reasons.append(replace(short, weight=min(short.weight, 0.0)))
+    if not stays < _STAYS and not rates.keys < _REMOVED * came:  # else what is lacking is removed, and not yet to come
         part = rates.keys / rates.usual_keys if rates.usual_keys > 0 else math.nan
         text = f"it holds {rates.keys:,.0f} keys of usually {rates.usual_keys:,.0f}"
         lacking = reason(text, part, threshold=0.8, decisive=0.4, missing="how many keys are usual")

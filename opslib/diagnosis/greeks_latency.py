@@ -137,7 +137,7 @@ def disagreement(key: str, check: pd.DataFrame) -> str:
 
 
 def gpu_unavailable(pods: pd.DataFrame, usual_us: float, outlook: lost_cards.Outlook) -> list[Reason]:
-    """Pods compute without a card, each computation takes about ten times as long."""
+    """Pods compute without a card, each computation takes several times as long."""
     if pods["card"].isna().all():
         return [reason("", math.nan, threshold=0, decisive=1, missing=NO_CARD)]
     off, on = pods[pods["card"] == 0.0], pods[pods["card"] > 0.0]
@@ -152,7 +152,8 @@ def gpu_unavailable(pods: pd.DataFrame, usual_us: float, outlook: lost_cards.Out
     theirs = service_pods.middle(off[figure])
     others = service_pods.middle(on[figure]) if on[figure].notna().any() else usual_us
     than = "with a card" if on[figure].notna().any() else "usual"
-    text = f"there a computation takes {theirs:.0f} us, {theirs / others:.1f} times as long as {than}"
+    what = "the quickest tenth takes" if figure == "quick_us" else "a computation takes"
+    text = f"there {what} {theirs:.0f} us, {theirs / others:.1f} times as long as {than}"
     reasons.append(reason(text, theirs / others, threshold=2.0, decisive=4.0))
     if outlook.release:
         return [*reasons, Reason(f"{outlook.release}; those before it had a card", 0.5)]
@@ -167,7 +168,7 @@ def high_load(pods: pd.DataFrame, cpu: service_pods.CpuUse, times: float, usual_
     then that they do, and that the pods are busy, does not speak for a load.
     """
     deepest = float(pods["queue"].max())
-    text = f"up to {deepest:.0f} requests wait in one pod"
+    text = f"requests that wait in one pod: {deepest:.0f} at most"
     waits = [reason(text, deepest, threshold=4.0, decisive=10.0, missing=NO_QUEUE), cpu.reason(NO_CPU)]
     slower = service_pods.middle(pods["quick_us"]) / usual_us
     slow = slower > _SLOW

@@ -65,9 +65,12 @@ _MUCH_STALE = 0.3  # with more of the underlyings stale, nothing that rests on t
 SERVED = {"underlying": "", "kind": "", "strike": "", "days": "", "age_s": "", "volatility": "served volatility",
           "market": "quoted volatility", "ratio": "served / quoted", "spot_x": "spot / market's",
           "verdict": "checked in three ways"}  # fmt: skip
-MARKET = {"spot": "", "age_s": "", "future": "", "future_age_s": "", "basis": "apart (share)"}
+MARKET = {"spot": "", "age_s": "", "future": "", "future_age_s": "", "basis": "apart"}
 BOOK = {"move_pct": "spot moved [%]", "volatility_x": "times its volatility", "pnl_usd": "profit and loss [USD]",
         "open_usd": "open by served Greeks [USD]", "true_usd": "open [USD]"}  # fmt: skip
+TOLD = {"pnl_usd": "profit and loss [USD]", "pnl_options_usd": "of options [USD]", "pnl_hedges_usd": "of hedges [USD]",
+        "net_delta_usd": "delta [USD]", "gamma_usd_per_pct": "gamma [USD per 1 %]",
+        "vega_usd_per_point": "vega [USD per point]"}  # fmt: skip
 OPEN = {"true_usd": "delta [USD]", "gamma_usd_per_pct": "gamma [USD per 1 %]",
         "vega_usd_per_point": "vega [USD per point]"}  # fmt: skip
 
@@ -294,7 +297,7 @@ def _real(valuation: Valuation, market: pd.DataFrame, limit_usd: float, stale_s:
     if len(days) and len(points):
         moved = max(float(days.median()), float(points.median()))
         spots, volatilities = rows["move"].median(), rows["volatility_x"].median()
-        text = f"spots are {spots:+z.1%} from entry, volatilities {volatilities:.2f} times"
+        text = f"spots are {100.0 * spots:+z.1f} % from entry, volatilities {volatilities:.2f} times"
     reasons.append(_half(reason(text, moved, threshold=1.0, decisive=3.0, missing=NO_ENTRY)))
     stale = float((market["age_s"] > stale_s).mean())
     if stale > _MUCH_STALE:

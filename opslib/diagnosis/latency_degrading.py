@@ -228,7 +228,7 @@ def load_growth(risen: pd.DataFrame, cpu: service_pods.CpuUse) -> list[Reason]:
     Where hardly more is asked, they wait for another reason: that they do does not speak for a load.
     """
     rate, queue = risen.loc["rate"], risen.loc["queue"]
-    text = f"up to {queue['now']:.0f} wait in one pod (before: {queue['before']:.0f})"
+    text = f"requests that wait in one pod: {queue['now']:.0f} at most (before: {queue['before']:.0f})"
     waits = [reason(text, float(queue["now"]), threshold=4.0, decisive=10.0, missing=NO_QUEUE)]
     waits += [] if math.isnan(cpu.share) else [cpu.reason()]
     if rate["ratio"] < _ALIKE:

@@ -21,6 +21,7 @@ _PLACE = re.compile(
     r"(?i)(tolerations|affinity|nodeSelector|nodeName|runtimeClassName|volumes|volumeMounts) changed"
     r"|(requests|limits)\.\S*gpu\S* |env (NVIDIA|CUDA)_VISIBLE\w* "
 )
+_NOBODY_LOOKED = "no command can be run in "  # as `ops.gpu.cards` says it
 _QUICK = 2.0  # times as long as usual; what takes less was computed on a card
 
 
@@ -96,6 +97,7 @@ def _lost(node: str, serving: pd.DataFrame | None, cards: pd.DataFrame | None) -
     """What tells that no card of a node works; empty where one does, or nobody looked."""
     here = serving[serving["node"] == node] if serving is not None else None
     told = cards[cards["node"] == node] if cards is not None else None
+    told = told[~told["says"].fillna("").str.startswith(_NOBODY_LOOKED)] if told is not None else None
     if here is not None and (here["card"] > 0.0).any():
         return ""
     if told is not None and len(told):

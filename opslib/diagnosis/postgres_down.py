@@ -324,7 +324,7 @@ def pod_crash(pod: Mapping[str, Any], words: Mapping[str, Any]) -> list[Reason]:
     back_off = pod["reason"] == "CrashLoopBackOff" or pod["state"] == "terminated"
     lately = pod["ended_s"] < _RECENT_S and not pod["ready"]
     if back_off or lately:
-        text = f"{pod['container'] or pod['pod']} starts and ends again ({how}), {pod['restarts']} restarts"
+        text = f"{pod['container'] or pod['pod']} starts and ends again ({how}), restarts: {pod['restarts']}"
         reasons = [Reason(text, 2.5 if back_off else 1.5)]
     else:
         reasons = [Reason(f"{pod['pod']} is {pod['status']}, and has not ended of late", -2.5)]

@@ -91,7 +91,7 @@ def changes_of(changes: pd.DataFrame | None, name: str, since: dt.datetime) -> d
         return {}
     own = changes[(changes["kind"] == "statefulset") & (changes["name"] == name) & changes["time"].notna()]
     own = own[own["what"].str.startswith("revision") & (own["time"] >= since)]
-    return {str(row.what)[:30]: row.time.to_pydatetime() for row in own.itertuples()}
+    return {str(row.what).partition(":")[0]: row.time.to_pydatetime() for row in own.itertuples()}
 
 
 def fixes(

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
+from opslib.diagnosis.causes import BOUND, Cause, Reason, evidence_of, reason
 from opslib.figures import percent
 
 if TYPE_CHECKING:
@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 NO_INFO = "what Redis did meanwhile"
 _ANSWER_US = 30.0  # what Redis spends on a call beside the command: reading, writing, turning to the next [us]
 _USUALLY_FAST_MS = 2.0  # a command with a smaller mean is in the slow log by accident
-_BUSY = 0.6  # above this share of the time a queue before Redis is Redis' own
+_BUSY = 0.4  # above this share of the time a queue before Redis is Redis' own: half of all calls may wait there
 _STARVED = 2.0  # commands that take so many times longer than they work have to wait for a CPU
+_ENOUGH_CALLS = 20  # among so many at least one is served at once, unless the way itself is slow
+_OWN_WAIT_MS = 1.0  # a longer wait of this run for a CPU is told
+_PERCENTILE_S = 15.0  # over which the platform takes its percentiles [s]
+_FELT = 0.002  # the share of time from which the 99th percentile may feel it
+_OF_CAUSES = ("eviction-cycle", "eviction-del", "command", "fast-command")  # events that the causes look at
 _KEY = re.compile(r"^[\w.-]+:[\w.:-]+$")
+_SIZES = {"used_memory": "in use", "used_memory_dataset": "of it data", "used_memory_peak": "in use at most so far",
+          "used_memory_rss": "taken from the machine", "maxmemory": "limit (0: none)",
+          "total_system_memory": "of the machine"}  # fmt: skip
 _NAMES = {"redis_latency_p50": "p50_ms", "redis_latency_p99": "p99_ms"}
 
 
@@ -70,7 +78,8 @@ def slow_commands_of(slowlog: pd.DataFrame, own: Mapping[str, Any] | None, now: 
     Returns
     -------
     DataFrame
-        `command`, `key` (the first word that looks like one), `client`, `calls`, `mean_ms`, `share` (of the time).
+        `command`, `key` (the first word that looks like one), `client`, `calls`, `mean_ms`, `share` (of the time since
+        the first of all of them).
     """
     import pandas as pd
 
@@ -85,7 +94,11 @@ def slow_commands_of(slowlog: pd.DataFrame, own: Mapping[str, Any] | None, now: 
     table = pd.DataFrame(rows, columns=["command", "key", "client", "took_ms"])
     grouped = table.groupby(["command", "key", "client"])["took_ms"].agg(["count", "mean", "sum"]).reset_index()
     grouped = grouped.rename(columns={"count": "calls", "mean": "mean_ms"})
-    grouped["share"] = grouped.pop("sum") / 1000.0 / window_s
+    # Over the time that they have been there, or that the log reaches back, but no less than the percentile does.
+    began = recent["time"].min() if len(recent) else pd.NaT
+    span_s = window_s if pd.isna(began) else (pd.Timestamp(now) - began).total_seconds()
+    spent_s = grouped.pop("sum") / 1000.0
+    grouped["share"] = (spent_s / min(max(span_s, _PERCENTILE_S), window_s)).clip(upper=1.0)
     grouped = grouped.sort_values("share", ascending=False, ignore_index=True)
     grouped.attrs["evidence"] = list(evidence_of(slowlog))
     return grouped
@@ -111,6 +124,14 @@ def blocked(
     table = pd.DataFrame({"share": pd.Series(rows, dtype=float)}).sort_values("share", ascending=False)
     table.attrs["evidence"] = [mark for fact in (events, own) for mark in evidence_of(fact)]
     return table
+
+
+def other_waits(waits: pd.DataFrame) -> str:
+    """What Redis did that kept everybody waiting and belongs to none of the causes: a fork, its file; else empty."""
+    felt = [(str(name), float(share)) for name, share in waits["share"].items() if share >= _FELT]
+    others = [(name, share) for name, share in felt if name.islower() and name not in _OF_CAUSES]
+    told = [f"{name} {percent(share, 1)}" for name, share in others[:3]]
+    return f"Redis itself kept all waiting by {', '.join(told)} of the last minute" if told else ""
 
 
 def crowd(
@@ -141,6 +162,14 @@ def gauge(metrics: pd.DataFrame | None, name: str) -> float:
     if metrics is None or not (metrics["name"] == name).any():
         return float("nan")
     return float(metrics.loc[metrics["name"] == name, "value"].iloc[0])
+
+
+def sizes(memory: Mapping[str, Any]) -> pd.DataFrame:
+    """The sizes of Redis' memory that count, in words: `mb`, a row each; those that it does not tell are left out."""
+    import pandas as pd
+
+    told = {text: float(memory[name]) / 1e6 for name, text in _SIZES.items() if name in memory}
+    return pd.DataFrame({"mb": told}, index=list(told), dtype=float)
 
 
 def programs(clients: pd.DataFrame) -> pd.DataFrame:
@@ -197,8 +226,8 @@ def slow_commands(own: Mapping[str, Any], slow: pd.DataFrame) -> list[Reason]:
     if logged > 0.001:
         first = slow.iloc[0]
         who = first["client"] or "a client without a name"
-        of_minute = f"{percent(logged, 1)} of the last minute"
-        text = f"{first['command']} {first['key']} of {who} is first in the slow log, {of_minute}"
+        lately = f"{percent(logged, 1)} of the time since these began"
+        text = f"{first['command']} {first['key']} of {who} is first in the slow log, {lately}"
     reasons = [reason(text, logged / waited, threshold=0.01, decisive=0.04)]
     if server is None:
         return [*reasons, reason("", float("nan"), threshold=0.0, decisive=1.0, missing=NO_INFO)]
@@ -222,23 +251,46 @@ def network(calls: pd.DataFrame, own: Mapping[str, Any]) -> list[Reason]:
     if typical <= 1.0:
         return reasons
     server = server_of(own)
-    busy = float("nan") if server is None else float(server["cpu_share"])
-    if busy > _BUSY:
+    # A command keeps all others waiting for as long as it takes, whether it works or waits for a CPU itself.
+    busy = math.nan if server is None else max(float(server[name]) for name in ("cpu_share", "command_share"))
+    on_the_way = _on_the_way(own, typical)
+    measured = float(own["p50_ms"]) >= typical / 3 and any(one.weight > 1.0 for one in on_the_way)
+    if busy > _BUSY and not measured:
         text = f"Redis itself is busy for {percent(busy)} of the time: calls wait for their turn there"
-        return [*reasons, Reason(text, -3.0)]
+        return [*reasons, Reason(text, -BOUND)]
     text = f"though Redis is busy for {percent(busy)} of the time only"
     reasons.append(reason(text, busy, threshold=_BUSY, decisive=-2 * _BUSY, missing=NO_INFO))
-    mine = float(own["p50_ms"])
-    if mine < typical / 3:
-        reasons.append(Reason(f"this run, on a path of its own, has its answers in {mine:.2f} ms", 1.5))
-    elif own.get("way_back_ms") is not None:
-        share = float(own["way_back_ms"]) / mine
-        text = f"the answer alone is on its way for {own['way_back_ms']:.1f} of {mine:.1f} ms"
-        reasons.append(reason(text, share, threshold=0.3, decisive=0.45))
+    reasons += on_the_way
     if (waited := starved(own)) > _STARVED:
         text = f"Redis waits for a CPU: its commands take {waited:.0f} times as long as they work"
         reasons.append(Reason(text, -2.0))
     return reasons
+
+
+def _on_the_way(own: Mapping[str, Any], typical: float) -> list[Reason]:
+    """Whether this run has another way, or is kept by the answers' way itself."""
+    mine = float(own["p50_ms"])
+    if mine < typical / 3:
+        return [Reason(f"this run, on a path of its own, has its answers in {mine:.2f} ms", 1.5)]
+    if own.get("way_back_ms") is None:
+        return []
+    share = float(own["way_back_ms"]) / mine
+    text = f"the answer alone is on its way for {own['way_back_ms']:.1f} of {mine:.1f} ms"
+    told = reason(text, share, threshold=0.3, decisive=0.45)
+    # Among a few calls perhaps none was served at once: then half of a long wait for Redis looks like the way.
+    few = min(1.0, int(own["calls"]) / _ENOUGH_CALLS) if told.weight > 0 else 1.0
+    return [Reason(text, few * told.weight)]
+
+
+def short_of_cpu(own: Mapping[str, Any] | None) -> str:
+    """What is said where Redis, or this run itself, had to wait for a CPU; else empty."""
+    found = []
+    if (waited := starved(own)) > _STARVED and float((server_of(own) or {})["command_share"]) >= _FELT:
+        found.append(f"Redis' commands take {waited:.0f} times as long as the CPU works for them")
+    mine = float((own or {}).get("own_wait_ms") or 0.0)
+    if mine >= _OWN_WAIT_MS:
+        found.append(f"this run itself waited {mine:.1f} ms for one in a typical call, which is not counted as latency")
+    return f"CPUs are short: {'; '.join(found)}" if found else ""
 
 
 def too_many_clients(clients: pd.DataFrame, usual: int, most: float) -> list[Reason]:

@@ -48,7 +48,7 @@ OVER_TIME: dict[str, str] = {
     "computations a second over time": f"sum({_COUNT})",
 }
 # What a reader is shown of `by_pod` and of `growth`: columns and their headings.
-SERVING = {"card": "on a card (1: yes)", "rate": "asked [1/s]", "quick_us": "quickest tenth [us]",
+SERVING = {"card": "on a card", "rate": "asked [1/s]", "quick_us": "quickest tenth [us]",
            "p95_us": "95th percentile [us]", "queue": "waiting", "models": "models ready", "memory_mb": "",
            "node": ""}  # fmt: skip
 HELD = {"first_mb": "at first [MB]", "now_mb": "now [MB]", "mb_per_min": "grows by [MB/min]",
@@ -394,6 +394,6 @@ def leaks(held: pd.DataFrame, horizon_min: float) -> list[Reason]:
         reasons.append(reason(text, tau, threshold=0.3, decisive=0.7, missing=NO_PAST))
     first, now = float(worst["sessions_first"]), float(worst["sessions_now"])
     if rises and first > 0:
-        text = f"it holds {now:.0f} client sessions, {now / first:.1f} times as many as at first"
+        text = f"it holds {now:,.0f} client sessions, {now / first:.1f} times as many as at first"
         reasons.append(reason(text, now / first, threshold=2.0, decisive=6.0))
     return reasons

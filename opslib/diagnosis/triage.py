@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opslib.diagnosis.causes import evidence_of
-from opslib.diagnosis.triage_seen import OK, PARTS, SHOWN, SILENT, UNSEEN, UNWELL, health, look, named
+from opslib.diagnosis.triage_seen import PARTS, REFUSED, SHOWN, SILENT, UNSEEN, UNWELL, health, look, named
 from opslib.promql import condition
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from opslib.ops import Ops
 
 __all__ = [
-    "CHANGES", "PARTS", "Rule", "calls", "changes", "described", "drawn", "health", "look", "moment", "name_of",
+    "CHANGES", "PARTS", "Rule", "changes", "described", "drawn", "health", "look", "name_of",
     "named", "others", "rule", "rules", "stretch", "symptom",
 ]  # fmt: skip
 
@@ -68,14 +68,6 @@ def described(alert: Mapping[str, Any]) -> pd.DataFrame:
 def name_of(alert: Mapping[str, Any]) -> str:
     """What the alert is called, on one line; empty where it has no name."""
     return " ".join(str(dict(alert.get("labels") or {}).get("alertname") or "").split())[:SHOWN]
-
-
-def moment(alert: Mapping[str, Any]) -> dt.datetime | None:
-    """When the alert began; None where it does not say."""
-    import pandas as pd
-
-    found = pd.to_datetime(str(alert.get("startsAt") or ""), utc=True, errors="coerce")
-    return None if pd.isna(found) else found
 
 
 def stretch(now: dt.datetime, began: dt.datetime | None, least_min: float) -> tuple[float, float]:
@@ -215,26 +207,28 @@ def others(firing: pd.DataFrame | None, alert: Mapping[str, Any], platform: str)
 def symptom(alert: Mapping[str, Any], parts: pd.DataFrame, own: Rule, fires: list[str]) -> tuple[bool | None, str]:
     """Whether anything is wrong, and what, in one sentence without a full stop.
 
-    A part that is not well confirms, and so does a rule that fires, the alert's own first. It is over only where its
-    own rule evaluates and does not hold, and every part was seen.
+    A part that is not well confirms, and so do one that does not take our identity, which may keep out others too, and
+    a rule that fires, the alert's own first. It is over only where its own rule evaluates and does not hold, and every
+    part was seen.
     """
     name = name_of(alert) or "the alert"
     about = f"{name} still fires: {own.why}" if own.holds else f"of {name}: {own.why}"
-    unwell = parts[parts["state"].isin([UNWELL, SILENT])]
+    unwell = parts[parts["state"].isin([UNWELL, SILENT, REFUSED])]
+    missed = ", ".join(parts["part"][parts["state"] == UNSEEN])
+    rest = f"{missed} could not be seen and the other parts are well" if missed else "every part that was asked is well"
     if len(parts) and parts["state"].isin([SILENT, UNSEEN]).all():
         return None, f"nothing of the platform answers here: either it is down, or the way to it; {_delivered(alert)}"
     if len(unwell):
         told = "; ".join(f"{row.part} is {row.state} ({row.seen})" for row in unwell.itertuples())
         return True, f"{told}; {about}" if alert else told
     if own.holds:
-        return True, f"{about}, while every part that was asked is well"
+        return True, f"{about}, while {rest}"
     if fires:
-        told = f"{' and '.join(fires)} {'fires' if len(fires) == 1 else 'fire'} while every part that was asked is well"
+        told = f"{' and '.join(fires)} {'fires' if len(fires) == 1 else 'fire'} while {rest}"
         return True, f"{told}; {about}"
     if not len(parts):
         return None, f"{name} names no platform whose parts could be asked; {_delivered(alert)}"
-    if (parts["state"] != OK).any():
-        missed = ", ".join(parts["part"][parts["state"] != OK])
+    if missed:
         return None, f"{missed} could not be seen; {about}"
     if alert and own.holds is None:
         return (
@@ -249,16 +243,3 @@ def _delivered(alert: Mapping[str, Any]) -> str:
         return "no alert was delivered"
     word = "over" if alert.get("status") == "resolved" else "firing"
     return f"it was delivered as {word} at {str(alert.get('startsAt') or 'a time that it does not say')[:40]}"
-
-
-def calls(contacts: Mapping[str, Mapping[str, str]], confirmed: bool | None) -> str:
-    """Whom to call now, and whom when no cause is known."""
-    if confirmed is False:
-        return "Nobody has to be called: its own rule evaluates and does not hold, and every part is well."
-
-    def whom(level: str) -> str:
-        one = contacts.get(level)
-        return level if one is None else f"{level} ({one['who']}, {one['how']})"
-
-    after = contacts.get("L1", {}).get("within", "15 minutes")
-    return f"Call {whom('L1')} now, and {whom('L2')} when there is no answer or no cause after {after}."

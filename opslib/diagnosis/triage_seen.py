@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from opslib import figures
 from opslib.diagnosis.causes import evidence_of
 from opslib.errors import ProbeError
 from opslib.figures import percent
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CARDS = '{__name__=~"DCGM_FI_DEV_XID_ERRORS|.+_gpu_available"}'  # what tells of a card that is broken or away
 PARTS = {"part": "", "state": "", "seen": "what was seen", "evidence": ""}  # of a table of parts, as shown
 OK, UNWELL, SILENT, UNSEEN, ABSENT = "ok", "not well", "no answer", "not seen", "not there"
+REFUSED = "closed to us"  # it answers, and does not take our identity
 SHOWN = 200  # characters of a text from outside that are shown
 _OURS = "runbook"  # the job of this service itself, which is no part of the platform
 _FULL = 0.95  # of a memory that nothing is evicted from
@@ -38,11 +40,12 @@ _FOR_CARDS = "nvidia.com/gpu"
 _MOST_PLACES = 5
 _DOORS = ("api", "redis", "postgres", "targets")  # the first that is asked of each system
 _AWAY = re.compile(  # what is said of a part that took no connection, or let it end
-    r"refused|timed? ?out|no route|unreachable|reset by peer|connection attempts failed|disconnected|closed the conn|"
-    r"connection closed|closed by (server|peer)|starting up|shutting down|loading the dataset|"
-    r"too many clients|remaining connection slots|answered 5\d\d",
+    r"refused|timed? ?out|no answer|no route|unreachable|reset by peer|connection attempts failed|disconnected|"
+    r"closed the conn|connection closed|closed by (server|peer)|starting up|shutting down|loading the dataset|"
+    r"too many clients|max number of clients|remaining connection slots|answered 5\d\d",
     re.I,
 )
+_SHUT = re.compile(r"refuses our (read-only )?identity|no permissions to run|answered 40[13]", re.I)
 
 Judgement = tuple[str, str]
 
@@ -50,7 +53,8 @@ Judgement = tuple[str, str]
 def look(ops: Ops) -> dict[str, Any]:
     """Ask every system that the platform has; a part that gave no answer is None, one that there is not is left out.
 
-    `refuses` names those that took no connection or let it end: they are away, not merely unseen.
+    `refuses` names those that took no connection or let it end: they are away, not merely unseen. `shut` tells what
+    those said, by name, that did not let our identity in.
     """
     asked: tuple[tuple[str, str, Callable[[], Any]], ...] = (
         ("api", "api", ops.http.health),
@@ -66,7 +70,8 @@ def look(ops: Ops) -> dict[str, Any]:
         ("prometheus", "cards", lambda: ops.prometheus.query(CARDS)),
     )
     refuses: list[str] = []
-    seen: dict[str, Any] = {"refuses": refuses}
+    shut: dict[str, str] = {}
+    seen: dict[str, Any] = {"refuses": refuses, "shut": shut}
     silent: set[str] = set()
     for system, part, probe in asked:
         if not ops.has(system) or system in silent:
@@ -74,8 +79,11 @@ def look(ops: Ops) -> dict[str, Any]:
         first = not any(system == one[0] and one[1] in seen for one in asked)
         told = len(ops.unseen)
         seen[part] = ops.look(f"triage's look at {part}", probe)
-        if first and seen[part] is None and any(_AWAY.search(one) for one in ops.unseen[told:]):
+        said = ops.unseen[told:] if first and seen[part] is None else []
+        if any(_AWAY.search(one) for one in said):
             refuses.append(part)
+        elif closed := [one for one in said if _SHUT.search(one)]:
+            shut[part] = " ".join(closed[0].partition(" (")[2].removesuffix(")").split())[:SHOWN]
         if first and seen[part] is None and system != "kubernetes":
             silent.add(system)
     return seen
@@ -120,7 +128,9 @@ def health(seen: Mapping[str, Any], now: dt.datetime) -> pd.DataFrame:
         answer = seen[part]
         if answer is None:
             away = part in seen.get("refuses", ()) and part in _DOORS
-            rows.append((part, SILENT if away else UNSEEN, "it could not be asked", ""))
+            shut = seen.get("shut", {}).get(part, "") if part in _DOORS else ""
+            state = SILENT if away else REFUSED if shut else UNSEEN
+            rows.append((part, state, shut or "it could not be asked", ""))
         elif part != "cards" or len(answer):
             rows.append((part, *judge(answer), " ".join(evidence_of(answer))))
     return _table(rows)
@@ -271,7 +281,14 @@ def _of_label(label: str, value: str, seen: Mapping[str, Any]) -> Iterator[tuple
     else:
         status = seen.get("status")
         for path, said in list(_places(status, value))[:_MOST_PLACES]:
-            yield OK, f"{path}: {json.dumps(said, default=str)}"[:SHOWN], " ".join(evidence_of(status))
+            yield OK, f"{path}: {_told(said)}"[:SHOWN], " ".join(evidence_of(status))
+
+
+def _told(said: Any) -> str:
+    """What is said of a name: its facts as words and figures."""
+    if not isinstance(said, dict):
+        return figures.figure(said)
+    return ", ".join(f"{figures.label(str(name))} {figures.measured(str(name), value)}" for name, value in said.items())
 
 
 def _of_row(place: str, frame: pd.DataFrame, name: str) -> Judgement:

@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from opslib.diagnosis.var_breach import outgrown
+
 if TYPE_CHECKING:
     import pandas as pd
 
 GLOBAL_KELLY = 0.15  # held while volatility is high
+# What a reader is shown of `growth`, `claims` and `estimates` of `var_breach`: columns and their headings.
+RISE = {"var": "VaR [% of NAV]", "position": "position [k USD]", "var_x": "VaR, times before",
+        "position_x": "position, times before", "volatility_x": "VaR over position, times before",
+        "realised_x": "prices' volatility, times before"}  # fmt: skip
+MODELS = {"model": "model in charge", "confidence": "claims", "hit_rate": "hits", "gap": "gap",
+          "since_s": "switched [s ago]", "limit_x": "position limit, times the configured"}  # fmt: skip
+VOLATILITY = {"estimate": "estimate a day", "realised": "realised a day", "ratio": "realised / estimate",
+              "age_s": "age of the estimate [s]"}  # fmt: skip
 _SPARE = 0.1  # of the warning level, left free under a new position limit
 
 
@@ -41,7 +51,7 @@ def lasting(
     found = []
     for cause in causes:
         if cause == "single-symbol" and rise is not None:
-            found.append(_limit(rise, status, warning))
+            found += [_limit(rise, status, symbol, warning) for symbol in outgrown(rise)]
         elif cause == "all-symbols":
             found.append(
                 f"hold the global Kelly fraction at {GLOBAL_KELLY:g} until volatility falls (crypto.set-kelly)"
@@ -55,10 +65,8 @@ def lasting(
     return found
 
 
-def _limit(rise: pd.DataFrame, status: Mapping[str, Any], warning: float) -> str:
-    """The limit at which the position that outgrew the others keeps under the warning level, at most as configured."""
-    grown = rise["position_x"].dropna()
-    top = rise["var"].idxmax() if grown.empty else grown.idxmax()
+def _limit(rise: pd.DataFrame, status: Mapping[str, Any], top: str, warning: float) -> str:
+    """The limit at which a position that outgrew the others keeps under the warning level, at most as configured."""
     facts = status["symbols"][top]
     enough = float(rise.at[top, "position"]) * warning * (1.0 - _SPARE) / float(rise.at[top, "var"])
     limit, now = min(float(facts["position_limit_configured_usd"]), enough), float(facts["position_limit_usd"])

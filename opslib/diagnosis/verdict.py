@@ -35,7 +35,7 @@ class Verdict(BaseModel):
     confidence : float
         How sure the conclusion is, less for what could not be seen.
     causes : list of CauseVerdict
-        Most likely first; several may be above one half.
+        Most likely first; several may be above one half. Of an alert that is not true now only those that are.
     unseen : list of str
         What could not be examined.
     plan : dict or None
@@ -63,15 +63,14 @@ class Verdict(BaseModel):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td style='text-align:left;white-space:nowrap'><b>{escape(item.key)}</b></td>"
+            f"<tr><td style='text-align:left'><b>{escape(item.key)}</b></td>"
             f"<td style='white-space:nowrap'>{100 * item.likelihood:.0f} %</td>"
-            f"<td style='text-align:left;white-space:nowrap'>{'█' * round(10 * item.likelihood) or '▏'}</td>"
-            f"<td style='text-align:left'>{escape(item.because)}</td>"
-            f"<td style='text-align:left'>{escape(' '.join(item.evidence))}</td></tr>"
+            f"<td style='text-align:left'>{escape(item.because)} "
+            f"<small>{escape(' '.join(item.evidence))}</small></td></tr>"
             for item in self.causes
         )
         left = "<th style='text-align:left'>"
-        head = f"<tr>{left}cause</th><th>likelihood</th><th></th>{left}because</th>{left}evidence</th></tr>"
+        head = f"<tr>{left}cause</th><th>likely</th>{left}because <small>(evidence)</small></th></tr>"
         unseen = "".join(f"<li>{escape(item)}</li>" for item in self.unseen)
         return (
             f"<p><b>{escape(self.summary)}</b></p>"

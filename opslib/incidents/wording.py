@@ -254,6 +254,8 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             return f"Held back until now, {_alerts(body)} fires on and is examined now"
         case "storm":
             return _storm(body)
+        case "look-again":
+            return f"{run.capitalize()} could not tell the cause and the alert fires on: looked at again"
         case "run-queued":
             return f"{run.capitalize()} queued{tail('runbook')}"
         case "run-started":
@@ -277,7 +279,7 @@ def _sentence(kind: str, body: dict[str, Any]) -> str:
             verdict = body.get("verdict")
             said = verdict.get("summary") or verdict.get("cause") if isinstance(verdict, dict) else None
             return f"Verdict: {said or 'recorded'}"
-        case "run-ended" if body.get("began") is False:
+        case "run-ended" if body.get("began") is False and body.get("state") != "cancelled":
             return f"{run.capitalize()} ended without having begun{tail('error')}"
         case "run-ended":
             taken = f"; secrets taken out of its record: {of('redacted')}" if body.get("redacted") else ""

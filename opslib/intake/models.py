@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +20,8 @@ RESOLVE_TIMEOUT = dt.timedelta(minutes=5)
 """How long an alert of the second endpoint lasts that names no end: as in Alertmanager."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_GZIP = b"\x1f\x8b"
+_DIGITS = 400
 _YEARS = range(1970, 2200)  # of a `startsAt` that is believed; another one counts as absent, as Go's zero does
 _SEVERITIES = ("critical", "high", "warning", "info", "P0", "P1", "P2", "P3", "P4")
 _SPELLING = {word.lower(): word for word in _SEVERITIES}
@@ -114,8 +117,10 @@ def read(body: bytes, endpoint: Endpoint, now: dt.datetime) -> Delivery:
     BodyNotUnderstood
         When the body as a whole cannot be read.
     """
+    if body.startswith(_GZIP):
+        raise BodyNotUnderstood("the body is compressed with gzip; send it as plain JSON")
     try:
-        document = json.loads(body.decode("utf-8-sig"))
+        document = json.loads(body.decode("utf-8-sig"), parse_int=_whole)
     except UnicodeDecodeError as error:
         raise BodyNotUnderstood(f"the body is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
@@ -139,6 +144,11 @@ def read(body: bytes, endpoint: Endpoint, now: dt.datetime) -> Delivery:
         except BodyNotUnderstood as error:
             bad.append(Unreadable(index, str(error)))
     return Delivery(good, bad, truncated, platform)
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; of one that is too long to be read nothing is asked here, and the alerts beside it are taken."""
+    return int(digits) if len(digits) <= _DIGITS else math.inf
 
 
 def read_alert(item: Any, endpoint: Endpoint, now: dt.datetime) -> Alert:

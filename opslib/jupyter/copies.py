@@ -118,13 +118,14 @@ def investigate(settings: Settings, incident: str, number: int | None = None) ->
     RecordError
         When the record was altered.
     """
-    archived.checked(settings.home, incident)
+    report = archived.checked(settings.home, incident)
     runs = archived.read(settings.home, incident)
     wanted = [run for run in runs if number in (None, run.facts["number"])]
     by_playbook = [run for run in wanted if run.facts["mode"] != "interactive"]
     if not wanted:
         raise NotFound(f"{incident} has no run {number or ''} that has ended; `runbook show {incident}` lists its runs")
     run = (by_playbook or wanted)[-1]
+    archived.require_sealed(report, [run])
     digest = file_digest(run.notebook)
     place = folder(settings) / dt.datetime.now(dt.UTC).date().isoformat() / "investigate"
     path = place / f"{incident}-{run.notebook.name}"

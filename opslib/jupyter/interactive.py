@@ -199,9 +199,10 @@ def _investigated(settings: Settings, copy: copies.CopyOf) -> archived.ArchivedR
     """
     if copy.incident is None:
         return None
-    archived.checked(settings.home, copy.incident)
+    report = archived.checked(settings.home, copy.incident)
     for run in archived.read(settings.home, copy.incident):
         if run.facts["number"] == copy.run and file_digest(run.notebook) == copy.sha256:
+            archived.require_sealed(report, [run])
             return run
     raise RecordError(f"run {copy.run} of {copy.incident} is not what this notebook is a copy of; investigate it anew")
 

@@ -196,4 +196,8 @@ class Changes:
 
     def recent(self, minutes: float = 120.0) -> pd.DataFrame:
         """What changed in the last `minutes` [min], most recent first: `time`, `kind`, `name`, `what`, `by`."""
-        return self._ops.probe("changes.recent", minutes=minutes)
+        found = self._ops.probe("changes.recent", minutes=minutes)
+        passed = [row["kind"] for row in found.to_dict("records") if str(row.get("unseen")).startswith("not looked at")]
+        if passed:
+            print(f"Not looked at: {', '.join(passed)}, since its role reads no secrets.")
+        return found

@@ -28,6 +28,10 @@ _OF_NODES = {"NodeNotReady", "NodeReady", "NodeNotSchedulable", "NodeSchedulable
 _FOLLOWS = ("kube-controller-manager", "kubelet", "kube-scheduler")
 
 _REFUSED = "our identity may not do that"
+# A role that reads secrets reads what is in them, and Helm keeps its releases there: the role of this look has neither,
+# and a runbook that needs them declares `kubernetes.secrets` or `kubernetes.releases`.
+_IN_SECRETS = ("secrets", "Helm releases")
+NOT_ASKED = "not looked at: its role reads no secrets"
 Row = dict[str, Any]
 
 
@@ -36,7 +40,8 @@ def recent(target: Target, minutes: float = 120.0) -> Frame:
     """What changed in the last `minutes` [min], most recent first: `time` (UTC), `kind`, `name`, `what`, `by`.
 
     What our identity may not see, or what no time was left for after 15 s, is named in the column `unseen`, in rows
-    without a time, last.
+    without a time, last. Secrets and Helm releases are looked at only under a role that reads secrets; what another one
+    does not see of them is named there too, and costs a verdict nothing: a release that changed pods shows in theirs.
     """
     if not 0 < minutes <= _LONGEST_MINUTES:
         raise target.error(f"minutes must be above 0 and at most {_LONGEST_MINUTES:,}")
@@ -65,11 +70,12 @@ def recent(target: Target, minutes: float = 120.0) -> Frame:
                 if error.facts.get("status") is None and not error.facts.get("absent"):
                     raise
                 refused = error.facts.get("status") == 403
-                unseen.append({"kind": what, "unseen": _REFUSED if refused else str(error)[:300]})
+                why = NOT_ASKED if refused and what in _IN_SECRETS else _REFUSED if refused else str(error)[:300]
+                unseen.append({"kind": what, "unseen": why})
     rows = [row for row in rows if not _follows(row, rows)]
     rows.sort(key=lambda row: row["time"], reverse=True)
     kinds: dict[str, list[str]] = {}
-    for row in unseen:
+    for row in (row for row in unseen if row["unseen"] != NOT_ASKED):
         kinds.setdefault(row["unseen"], []).append(row["kind"])
     notes = [f"{', '.join(some)}: {why}" for why, some in kinds.items()]
     if len(rows) > _MOST:

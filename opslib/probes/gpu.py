@@ -61,6 +61,8 @@ def cards(target: Target, workload: str = "", selector: str = "", container: str
         chosen = selector or (workload_selector(cluster, workload) if workload else "")
         running = cluster.all("pods", selector=chosen, fields="status.phase=Running")
         running = [pod for pod in running if not workload or objects.workload(pod) == workload]
+        staying = [pod for pod in running if not pod["metadata"].get("deletionTimestamp")]
+        running = staying or running  # what is being deleted may have ended, and then tells nothing of its card
         if not running:
             raise ProbeError(f"no pod of {workload or selector or 'this namespace'} runs")
         for pod in sorted(running, key=lambda one: str(one["metadata"]["name"]))[:_MOST_PODS]:

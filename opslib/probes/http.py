@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import ssl
 import time
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from opslib import web
 from opslib.probes.json_shape import differences
 from opslib.probes.registry import CONNECT_S, LARGEST, READ_S, Frame, Target, probe
 
@@ -31,10 +30,8 @@ def get(target: Target, path: str, parameters: dict[str, Any] | None = None) -> 
     base = urlsplit(target.url)
     url = target.url.rstrip("/") + path
     try:
-        with httpx.Client(
-            verify=certificates(),
+        with web.client(
             timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
-            trust_env=False,
             headers={"User-Agent": "runbook-recorder", "Accept-Encoding": "identity"},  # each piece is seen as it comes
         ) as client:
             until = time.monotonic() + BUDGET_S
@@ -50,12 +47,6 @@ def get(target: Target, path: str, parameters: dict[str, Any] | None = None) -> 
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise target.error(_reason(error)) from error
     raise target.error(f"{path} is redirected more than {_REDIRECTS} times")
-
-
-@functools.cache
-def certificates() -> ssl.SSLContext:
-    """The authorities that are trusted; read once, since that takes longer than a request."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def _once(

@@ -20,6 +20,7 @@ from opslib.runs.declaration import PLACEHOLDER
 
 BUDGET_S = 20.0
 LARGEST = 1024 * 1024
+_WRAPS = "unable to start container process: "  # what stands before the reason in the words of a container runtime
 _VALUE = re.compile(r"[A-Za-z0-9_./:@%+,=][A-Za-z0-9_./:@%+,=-]{0,199}")
 
 
@@ -123,13 +124,13 @@ def execute(cluster: Cluster, pod: str, container: str, words: list[str], within
             if len(output) + len(errors) > LARGEST or time.monotonic() > until:
                 complete = False
                 break
-        ended = socket.read_channel(3) if complete else ""
+        closing = socket.read_channel(3) if complete else ""
     except (WebSocketException, OSError) as error:
         raise ProbeError(f"the command in {pod} was cut off: {error}") from error
     finally:
         socket.close()
         socket.sock.shutdown()  # also where the other side has closed first
-    code, said = _ended(ended)
+    code, said = ended(closing)
     if complete and code is None:
         raise ProbeError(f"{words[0]} could not be run in {pod}/{container}: {said or 'it gave no exit code'}")
     return {
@@ -142,8 +143,8 @@ def execute(cluster: Cluster, pod: str, container: str, words: list[str], within
     }
 
 
-def _ended(told: str) -> tuple[int | None, str]:
-    """The exit code out of the status that ends an exec, or why there is none."""
+def ended(told: str) -> tuple[int | None, str]:
+    """The exit code out of the status that ends an exec, or why there is none: only the last of what wraps that."""
     try:
         status = json.loads(told)
     except ValueError:
@@ -153,7 +154,7 @@ def _ended(told: str) -> tuple[int | None, str]:
     for cause in (status.get("details") or {}).get("causes") or []:
         if cause.get("reason") == "ExitCode" and str(cause.get("message", "")).isdigit():
             return int(cause["message"]), ""
-    return None, " ".join(str(status.get("message") or "").split())[:300]
+    return None, " ".join(str(status.get("message") or "").split()).rpartition(_WRAPS)[2][:300]
 
 
 def _why(error: Exception, cluster: Cluster, pod: str, container: str) -> str:

@@ -38,10 +38,11 @@ COUNT: dict[str, Kind] = {
 
 @dataclass
 class _Source:
-    """One container's log, and whether all that was asked for has been read."""
+    """One container's log, whether its pod is being deleted, and whether all that was asked for has been read."""
 
     pod: str
     container: str
+    leaving: bool = False
     complete: bool = True
     unread: str = ""
     kept: list[Any] = field(default_factory=list)
@@ -253,7 +254,7 @@ def _read(
         if len(found) > MOST_PODS:
             raise ProbeError(f"there are {len(found)} pods; at most {MOST_PODS} are read: give a selector")
         sources = [
-            _Source(one["metadata"]["name"], row["container"])
+            _Source(one["metadata"]["name"], row["container"], "deletionTimestamp" in one["metadata"])
             for one in found
             for row in objects.container_rows(one)
             if (row["container"] == container if container else not row["prepares"])
@@ -261,6 +262,8 @@ def _read(
         ]
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(lambda source: _stream(cluster, source, query, until, keep), sources))
+    kept = [source for source in sources if not (source.leaving and source.unread)]
+    sources = kept or sources  # the log of what has ended in a pod that is being deleted is there no more
     failures = [f"{source.pod}/{source.container}: {source.unread}" for source in sources if source.unread]
     if sources and len(failures) == len(sources):
         raise target.error(f"no log could be read: {'; '.join(failures)[:1000]}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from opslib.probes.postgres_reading import block, checked, frame, free, partly, reading, rows
+from opslib.probes.postgres_reading import block, checked, columns, frame, free, partly, reading, rows
 from opslib.probes.registry import Frame, Target, probe
 from opslib.sql import queries
 
@@ -106,12 +106,12 @@ def named(target: Target, query: str, parameters: Mapping[str, Any] | None = Non
     values = {"limit": checked(target, limit), **(parameters or {})}
     with reading(target) as connection:
         try:
-            found = connection.execute(block(query), values).fetchall()
+            answer = connection.execute(block(query), values)
         except (psycopg.ProgrammingError, KeyError) as error:
             if isinstance(error, psycopg.Error) and error.sqlstate is not None:
                 raise
             raise target.error(f"the query {query} needs other parameters: {error}") from error
-        return free(target, found, limit)
+        return free(target, answer.fetchall(), limit, columns(answer))
 
 
 @probe("postgres.sql")
@@ -167,7 +167,14 @@ def _streamed(
 ) -> Frame:
     """The rows of one statement, read one by one so that a huge answer is never held as a whole."""
     with _bindable(target), connection.cursor() as cursor, closing(cursor.stream(statement, parameters)) as answer:
-        return free(target, answer, limit)
+        found = free(target, answer, limit)
+    if found.table.num_rows > 0:
+        return found
+    kinds: dict[str, str] = {}
+    with suppress(psycopg.Error), connection.transaction():  # not every statement that gives rows is a query
+        asked = sql.SQL("SELECT * FROM ({}) AS asked LIMIT 0").format(statement)
+        kinds = columns(connection.execute(asked, parameters, binary=True))  # so that it is one command
+    return free(target, (), limit, kinds)
 
 
 class _bindable:  # noqa: N801 - reads as a word in a `with`

@@ -26,6 +26,10 @@ OWN_ONLY = (
     "(GRANT pg_monitor TO {role})"
 )
 
+# By the number that PostgreSQL gives a type; of any other there is text.
+_KINDS = {16: "flag", 20: "whole", 21: "whole", 23: "whole"} | dict.fromkeys((700, 701, 1186, 1700), "number")
+_KINDS |= dict.fromkeys((1114, 1184), "time")
+
 
 @contextmanager
 def reading(target: Target, statement_s: float | None = None) -> Iterator[postgres.Connection]:
@@ -129,8 +133,18 @@ def _cell(value: Any, kind: str) -> Any:
     return value
 
 
-def free(target: Target, found: Iterable[Mapping[str, Any]], limit: int) -> Frame:
-    """A table of whatever rows a statement gives: the first `limit`, and whether there are more, within the cap."""
+def columns(cursor: Any) -> dict[str, str]:
+    """The kind of each column that a statement gives, for an answer without rows, which has columns all the same."""
+    return {column.name: _KINDS.get(column.type_code, "text") for column in cursor.description or ()}
+
+
+def free(
+    target: Target, found: Iterable[Mapping[str, Any]], limit: int, otherwise: Mapping[str, str] | None = None
+) -> Frame:
+    """A table of whatever rows a statement gives: the first `limit`, and whether there are more, within the cap.
+
+    Where there are none it has the columns `otherwise`.
+    """
     taken: list[Mapping[str, Any]] = []
     size, more = 0, False
     for row in found:
@@ -141,7 +155,7 @@ def free(target: Target, found: Iterable[Mapping[str, Any]], limit: int) -> Fram
         if size > LARGEST:
             raise target.error(f"the answer is more than {LARGEST:,} bytes; ask for less")
         taken.append(row)
-    kinds = {name: _kind([row[name] for row in taken]) for name in (taken[0] if taken else {})}
+    kinds = {name: _kind([row[name] for row in taken]) for name in taken[0]} if taken else otherwise or {}
     told = [{name: _shown(value, kinds[name]) for name, value in row.items()} for row in taken]
     return frame(told, kinds, note=f"the first {limit:,} rows; there are more" if more else None)
 

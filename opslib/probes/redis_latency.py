@@ -23,6 +23,7 @@ LONGEST_S = 5.0
 _MOST_CALLS = 2000
 _SLOW_COMMAND_MS = 2.0  # a command that takes as long on average is told by name
 _OWN = ("time", "ping", "info", "command", "client", "config", "latency", "slowlog")
+_UNDISTURBED_MS = 1.0  # a call after which more passed, before our wait was known, may have had none of it
 _TCP_INFO_RTT, _TCP_INFO_RETRANSMITS = 68, 100  # offsets in Linux' struct tcp_info
 
 
@@ -41,12 +42,13 @@ def latency(target: Target, for_s: float = 1.0, every_ms: float = 4.0) -> dict[s
     Returns
     -------
     dict
-        `calls`, `p50_ms`, `p90_ms`, `p99_ms`, `max_ms` (less what we ourselves waited for a CPU); `way_back_ms`, the
-        median of the answers' way; `tcp_rtt_ms` and `retransmits` of the connection as the kernel knows them;
-        `server`: `cpu_share`, `command_share` (of the time, spent in commands, their wait for a CPU included),
-        `commands_per_s`, `call_us` (mean of the commands that are not slow), `evicted_per_s`, `expired_per_s`,
-        `connections_per_s`, `mean_ms` of every command that was called, and `slow`: those with a mean of 2 ms and more,
-        `{command, calls, mean_ms, share}`, `share` being the share of time in which they kept all others waiting.
+        `calls`, `p50_ms`, `p90_ms`, `p99_ms`, `max_ms` (less what we ourselves waited for a CPU); `own_wait_ms`, the
+        median of that wait; `way_back_ms`, the median of the answers' way; `tcp_rtt_ms` and `retransmits` of the
+        connection as the kernel knows them; `server`: `cpu_share`, `command_share` (of the time, spent in commands,
+        their wait for a CPU included), `commands_per_s`, `call_us` (mean of the commands that are not slow),
+        `evicted_per_s`, `expired_per_s`, `connections_per_s`, `mean_ms` of every command that was called, and `slow`:
+        those with a mean of 2 ms and more, `{command, calls, mean_ms, share}`, `share` being the share of time in which
+        they kept all others waiting.
         What cannot be asked is None.
     """
     if not 0 < for_s <= LONGEST_S or every_ms < 0:
@@ -57,7 +59,8 @@ def latency(target: Target, for_s: float = 1.0, every_ms: float = 4.0) -> dict[s
         samples = _samples(client, for_s, every_ms / 1000.0, clock)
         after, took = info_of(client), time.perf_counter() - began
         kernel = _kernel_view(client)
-    times = sorted(total for total, _, _ in samples)
+    times = sorted(total for total, *_ in samples)
+    waits = sorted(waited for _, waited, *_ in samples)
     figures = {
         f"p{share}_ms": round(times[min(len(times) - 1, len(times) * share // 100)], 3) for share in (50, 90, 99)
     }
@@ -65,23 +68,45 @@ def latency(target: Target, for_s: float = 1.0, every_ms: float = 4.0) -> dict[s
         "calls": len(times),
         **figures,
         "max_ms": round(times[-1], 3),
-        "way_back_ms": _way_back(samples) if clock else None,
+        "own_wait_ms": round(waits[len(waits) // 2], 3),
+        "way_back_ms": way_back(samples) if clock else None,
         **kernel,
         "server": _work(before, after, took, len(samples)) if before and after else None,
     }
 
 
-def _samples(client: Redis, for_s: float, pause_s: float, clock: bool) -> list[tuple[float, float, float]]:
-    """Of each call: its time [ms], and by our clock when it came back and by the server's when it was served [s]."""
-    found: list[tuple[float, float, float]] = []
+def _samples(client: Redis, for_s: float, pause_s: float, clock: bool) -> list[tuple[float, float, float, float]]:
+    """Of each call: its time and our own wait for a CPU in it [ms], when it came back and when it was served [s]."""
+    found: list[tuple[float, float, float, float]] = []
     ends = time.perf_counter() + for_s
     while not found or (time.perf_counter() < ends and len(found) < _MOST_CALLS):
         waited, began = _own_wait_ms(), time.perf_counter()
         seconds, micros = client.time() if clock else (int(client.ping()), 0)
-        total = (time.perf_counter() - began) * 1000.0
-        found.append((max(0.0, total - (_own_wait_ms() - waited)), time.time(), seconds + micros / 1e6))
-        time.sleep(pause_s)
+        ended, back = time.perf_counter(), time.time()
+        waited = _own_wait_ms() - waited
+        if (time.perf_counter() - ended) * 1000.0 < _UNDISTURBED_MS or time.perf_counter() > ends:
+            found.append(less_own_wait((ended - began) * 1000.0, waited, back, seconds + micros / 1e6))
+        time.sleep(pause_s)  # what we waited after the call, before we could say for how long, belongs to none
     return found
+
+
+def less_own_wait(took_ms: float, waited_ms: float, back: float, served: float) -> tuple[float, float, float, float]:
+    """A call without what we ourselves waited for a CPU in it, which is nearly always the end: to take the answer.
+
+    Parameters
+    ----------
+    took_ms, waited_ms : float
+        The call, and what of it we waited for a CPU [ms].
+    back, served : float
+        When we had the answer by our clock, and when it was given by the server's [s].
+
+    Returns
+    -------
+    tuple of float
+        Time and wait [ms], and by our clock when the answer came, by the server's when it was given [s].
+    """
+    waited_ms = min(waited_ms, took_ms)
+    return took_ms - waited_ms, waited_ms, back - waited_ms / 1000.0, served
 
 
 def _own_wait_ms() -> float:
@@ -92,11 +117,17 @@ def _own_wait_ms() -> float:
         return 0.0
 
 
-def _way_back(samples: list[tuple[float, float, float]]) -> float:
-    """The median time of an answer's way [ms]; both clocks are set by the fastest call, halves of which are alike."""
-    total, back, served = min(samples)
-    ahead = served - (back - total / 2000.0)
-    ways = sorted((back - (served - ahead)) * 1000.0 for _, back, served in samples)
+def way_back(samples: list[tuple[float, float, float, float]]) -> float:
+    """The median time of an answer's way [ms]; both clocks are set by the fastest call, halves of which are alike.
+
+    Parameters
+    ----------
+    samples : list of (float, float, float, float)
+        As `less_own_wait` gives them.
+    """
+    took, waited, back, served = min(samples, key=lambda one: one[0] + one[1])  # where least can be amiss
+    ahead = served - (back + (waited - took) / 2000.0)
+    ways = sorted((back - (served - ahead)) * 1000.0 for _, _, back, served in samples)
     return round(max(0.0, ways[len(ways) // 2]), 3)
 
 

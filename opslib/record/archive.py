@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
+import io
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +22,12 @@ from opslib.settings import Settings
 JOURNAL = "journal.jsonl"
 EVIDENCE = "evidence"
 LOG = "log"
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-INCIDENT = re.compile(r"INC-\d{4}-\d{6,}")
-SEAL = re.compile(r"seal-\d{4,}\.json")
-PART = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+LARGEST = 2 * 2**30
+"""The largest file that a record may have [bytes]."""
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+INCIDENT = re.compile(r"INC-\d{4}-\d{6,}", re.ASCII)
+SEAL = re.compile(r"seal-\d{4,}\.json", re.ASCII)
+PART = re.compile(r"\.(.+)\.[0-9a-f]{12}\.part")
 
 
 def folder(settings: Settings, incident: Mapping[str, Any]) -> Path:
@@ -65,20 +71,32 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> Path:
     RecordError
         When the disk is full or refuses; the file that was there is untouched.
     """
-    temporary = None
     try:
-        temporary, descriptor = _new_part(path, mode)
+        put(path, data, mode=mode)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror}", path=path) from error
+    return path
+
+
+def put(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """As `write_atomic`, but that its new name may be lost with the power, and for who has own words for a failure.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or refuses; the file that was there is untouched, and nothing is left beside it.
+    """
+    temporary, descriptor = _new_part(path, mode)
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise RecordError(f"{path} cannot be written: {error.strerror}", path=path) from error
-    return path
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _new_part(path: Path, mode: int) -> tuple[Path, int]:
@@ -143,7 +161,7 @@ def locked(path: Path, *, shared: bool = False, wait_s: float = 30.0) -> Iterato
     RecordError
         When another process keeps it.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     deadline = time.monotonic() + wait_s
     try:
@@ -158,6 +176,35 @@ def locked(path: Path, *, shared: bool = False, wait_s: float = 30.0) -> Iterato
         yield
     finally:
         os.close(descriptor)
+
+
+def opened(path: Path) -> io.BufferedReader:
+    """A plain file, to be read by who trusts nothing that lies there: neither followed, nor waited for, nor endless.
+
+    Raises
+    ------
+    OSError
+        When it is a link, a pipe, a device, or larger than any file of a record; or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    facts = os.fstat(descriptor)
+    if stat.S_ISREG(facts.st_mode) and facts.st_size <= LARGEST:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EFBIG, f"it has {facts.st_size:,} bytes; {LARGEST:,} are the most")
+    raise OSError(errno.EINVAL, "it is no plain file")
+
+
+def opened_digest(path: Path) -> str:
+    """SHA-256 of a plain file, in hexadecimal; as `opened`.
+
+    Raises
+    ------
+    OSError
+    """
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files(folder: Path) -> list[str]:
@@ -198,6 +245,13 @@ def remove_parts(folder: Path) -> None:
                 raise RecordError(f"{path} cannot be removed: {error.strerror}", path=path) from error
             path.unlink(missing_ok=True)
             os.close(descriptor)
+
+
+def part_of(name: str) -> str:
+    """The name below a record of the file that a part was to become; of any other file its own."""
+    folder, _, last = name.rpartition("/")
+    part = PART.fullmatch(last)
+    return name if part is None else f"{folder}/{part[1]}".lstrip("/")
 
 
 def being_written(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from opslib.errors import NotFound, RecordError
 from opslib.record import archive, evidence
 from opslib.record.verify import IncidentReport, verify
 
-__all__ = ["ArchivedRun", "Key", "Proposal", "checked", "incidents", "journal_of", "read", "runs_in"]
+__all__ = ["ArchivedRun", "Key", "Proposal", "checked", "incidents", "journal_of", "read", "require_sealed", "runs_in"]
 
+_TELLING = ("run-queued", "run-started", "run-ended", "session", "evidence", "verdict", "proposal-refused")
 Key = tuple[str, bytes, int]
 """Probe, canonical arguments, ordinal: what a call is known by."""
 
@@ -62,6 +63,8 @@ class ArchivedRun:
         The last one that the notebook concluded.
     proposals : list of Proposal
         In their order.
+    last : int
+        The journal's last entry that it is told by.
     """
 
     incident: str
@@ -74,6 +77,7 @@ class ArchivedRun:
     answers: dict[Key, dict[str, Any]]
     verdict: dict[str, Any] | None
     proposals: list[Proposal]
+    last: int = 0
 
     @property
     def notebook(self) -> Path:
@@ -121,14 +125,30 @@ def checked(home: Path, incident: str) -> IncidentReport:
     if not archive.INCIDENT.fullmatch(incident):
         raise NotFound(f"{incident!r} is no incident; `runbook incidents` lists those there are")
     report = verify(home, incident)
-    found = report.incidents[0]
-    wrong = [*report.log, *(found.problems if found.state in ("altered", "missing") else [])]
+    bad = [one for one in report.incidents if one.state in ("altered", "missing")]
+    found = (bad or report.incidents)[0]
+    wrong = [*report.log, *(problem for one in bad for problem in one.problems)]
     if wrong:
         listed = "\n".join(f"  {one.file}: {one.reason}" for one in wrong)
         raise RecordError(
             f"{incident} is {found.state}; what was altered proves nothing and is not replayed:\n{listed}"
         )
     return found
+
+
+def require_sealed(report: IncidentReport, runs: Iterable[ArchivedRun]) -> None:
+    """Refuse a run that ended and is not sealed yet: nothing vouches for what the journal and its files say of it.
+
+    Raises
+    ------
+    NotFound
+    """
+    unsealed = {problem.file for problem in report.problems}
+    for run in runs:
+        names = [run.notebook.name, *(body["file"] for body in run.answers.values())]
+        folder = f"{run.folder.parent.name}/{run.folder.name}"
+        if run.last > report.sealed or any(f"{folder}/{name}" in unsealed for name in names):
+            raise NotFound(f"run {run.facts['number']} of {run.incident} is not sealed yet; try again in a moment")
 
 
 def read(home: Path, incident: str) -> list[ArchivedRun]:
@@ -139,10 +159,12 @@ def read(home: Path, incident: str) -> list[ArchivedRun]:
     NotFound, RecordError
         When there is no record, or its journal cannot be read.
     """
-    folder = next((path for path in home.glob(f"*/{incident}") if _is_record(path)), None)
-    if folder is None:
+    folders = [path for path in home.glob(f"*/{incident}") if _is_record(path)]
+    if not folders:
         raise NotFound(f"there is no record of {incident} under {home}")
-    return runs_in(folder)
+    if len(folders) > 1:
+        raise RecordError(f"{incident} has several folders under {home}; `runbook verify` tells which was added")
+    return runs_in(folders[0])
 
 
 def runs_in(folder: Path) -> list[ArchivedRun]:
@@ -198,6 +220,7 @@ def _run(folder: Path, entries: list[dict[str, Any]], facts: dict[str, Any]) -> 
         answers=answers,
         verdict=told.get("verdict", {}).get("verdict"),
         proposals=[*_proposals(entries, facts["run"])],
+        last=max(entry["seq"] for entry in own if entry["kind"] in _TELLING),
     )
 
 

@@ -1,8 +1,9 @@
 """What a record should hold, by its journal, against what lies there: tampering goes on the chain, never into a seal.
 
 A seal lists what the journal knows, with the digest that the journal knows. So a file that was altered or taken away
-stays altered or missing for `verify`, however often the record is sealed again, and a file that somebody added is never
-listed. Each such finding is journalled once. What a crash kept from the journal is found, journalled and listed.
+stays altered or missing for `verify`, however often the record is sealed again, and a file that somebody added is not
+listed. Each such finding is journalled once. What a crash kept from the journal is found, journalled and listed: only a
+file of a run whose files are not told of yet, or that has gone on since the last seal.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def settle(settings: Settings, connection: store.Connection, incident: str) -> d
     known, told = known_files(entries), _told(entries)
     runs = connection.execute(queries("log").runs, {"incident": incident}).fetchall()
     going = tuple(f"{run['number']:02d}-" for run in runs if run["state"] == "running")
-    ours = tuple(f"{run['number']:02d}-{run['runbook']}." for run in runs)
+    unfinished = _unfinished(entries, row["sealed_seq"])
+    ours = tuple(f"{run['number']:02d}-{run['runbook']}." for run in runs if run["id"] in unfinished)
     there = {name: file_digest(folder / name) for name in archive.files(folder) if not _of_seals(name)}
     findings: list[tuple[str, dict[str, Any]]] = []
     for name in sorted(known.keys() | there.keys()):
@@ -59,7 +61,7 @@ def settle(settings: Settings, connection: store.Connection, incident: str) -> d
         if expected is None:
             if going and (name.startswith(going) or name.startswith(f"{archive.EVIDENCE}/")):
                 there.pop(name)
-            elif _EVIDENCE.fullmatch(name) or (name.startswith(ours) and "/" not in name):
+            elif (unfinished and _EVIDENCE.fullmatch(name)) or (name.startswith(ours) and "/" not in name):
                 findings.append(("file-found", {"path": name, "sha256": found}))
             elif told.get(name) != found:
                 findings.append(("record-altered", {"file": name, "expected": None, "found": found}))
@@ -72,6 +74,20 @@ def settle(settings: Settings, connection: store.Connection, incident: str) -> d
             _log.warning("a record is not as it was written", incident=incident, **body)
     journal.append_all(connection, incident, findings, actor=ACTOR, settings=settings)
     return {name: sha256 for name, sha256 in known.items() if not name.startswith(going or ("/",))}
+
+
+def _unfinished(entries: Iterable[dict[str, Any]], sealed: int) -> set[Any]:
+    """The runs that a crash may have kept from telling of a file."""
+    begun, closed, since = set(), set(), set()
+    for entry in entries:
+        run, kind = entry["body"].get("run"), entry["kind"]
+        if kind in ("file", "apply-ended"):
+            closed.add(run)
+        elif kind in ("run-started", "apply-started", "evidence"):
+            begun.add(run)
+        if entry["seq"] > sealed and kind.startswith(("run-", "cell-", "apply-", "evidence")):
+            since.add(run)
+    return ((begun - closed) | since) - {None}
 
 
 def keep_altered(settings: Settings, data: bytes) -> str:

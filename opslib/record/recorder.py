@@ -183,16 +183,15 @@ class Recorder:
 
 def _import_ahead() -> None:
     """What the first probe needs, loaded before it is asked; nothing is connected to."""
-    import httpx
     import pandas
     import pyarrow
     import pyarrow.parquet
     import redis
 
+    from opslib import web
     from opslib.actions import plans  # noqa: F401
-    from opslib.probes import http
 
-    httpx.Client(verify=http.certificates()).close()
+    web.client().close()
     redis.Redis.from_url("redis://127.0.0.1", protocol=2).close()
     table = pyarrow.Table.from_pandas(pandas.DataFrame({"at": [pandas.Timestamp(0, tz="UTC")], "value": [0.0]}))
     pyarrow.parquet.write_table(table, pyarrow.BufferOutputStream())

@@ -23,7 +23,7 @@ from opslib.errors import RecordError
 from opslib.record import archive
 from opslib.settings import Settings
 
-LARGEST = 2 * 2**30
+LARGEST = archive.LARGEST
 """The largest file that is taken from the archive [bytes]."""
 _S3 = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3}}
 _STATE = "archived"
@@ -75,7 +75,7 @@ class Remote:
         return {
             name: str(facts.get("ETag") or f"{facts['size']}-{facts.get('mtime')}")
             for name, facts in names.items()
-            if not archive.PART.fullmatch(Path(name).name)
+            if not archive.PART.fullmatch(Path(name).name) and _stays_inside(name)
         }
 
     def read(self, folder: str, name: str) -> bytes:
@@ -254,9 +254,23 @@ def copy(settings: Settings, target: Path) -> None:
         raise RecordError("no archive is set; RUNBOOK_ARCHIVE names one, file:///folder or s3://bucket/prefix")
     remote = Remote(settings)
     for name in _everything(remote):
+        if not _stays_inside(name):
+            raise RecordError(
+                f"the archive {settings.archive} holds {name!r}, which leads out of it: somebody put it there"
+            )
         path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(remote.read("", name))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(remote.read("", name))
+        except OSError as error:
+            raise RecordError(
+                f"{name!r} of the archive {settings.archive} is no file of a home: {error.strerror}"
+            ) from error
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a name from an object store, where any text is one, is that of a file below the folder it is asked of."""
+    return all(part not in ("", ".", "..") and "\x00" not in part for part in name.split("/"))
 
 
 def _everything(remote: Remote) -> list[str]:

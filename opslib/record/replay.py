@@ -175,6 +175,8 @@ class ReplaySession(Served):
             "environment": session.get("environment", "sandbox"),
             "title": session.get("title", self._archived.facts["platform"]),
             "contacts": session.get("contacts", {}),
+            **{name: session[name] for name in ("paths", "updates", "severity", "opened_at") if name in session},
+            "started_at": session.get("started_at", self._begun()),
         }
 
     def _probe(self, request: dict[str, Any]) -> Answer:
@@ -187,8 +189,12 @@ class ReplaySession(Served):
         except NoEvidence:
             if not self._other:
                 raise
-            begun = min((body["at"] for body in self._archived.answers.values()), default="1970-01-01T00:00:00Z")
-            return {"evidence": "", "value": dt.datetime.fromisoformat(begun).isoformat()}, b""
+            return {"evidence": "", "value": self._begun()}, b""
+
+    def _begun(self) -> str:
+        """When the archived run looked first."""
+        first = min((body["at"] for body in self._archived.answers.values()), default="1970-01-01T00:00:00Z")
+        return dt.datetime.fromisoformat(first).isoformat()
 
     def _random(self, request: dict[str, Any]) -> Answer:
         n = request.get("n")

@@ -148,6 +148,7 @@ class Session(Served):
         self.settings = settings
         self.subject = subject
         self._platform = platforms.load(settings, subject.platform)
+        self._started_at = dt.datetime.now(dt.UTC)
         self._declared = declared.of(settings, subject.runbook, subject.mode)
         self._scribe = Scribe(settings, subject.incident)
         with store.transaction(settings) as connection:
@@ -155,6 +156,7 @@ class Session(Served):
             if row is None:
                 raise NotFound(f"there is no incident {subject.incident}")
             pieces = connection.execute(queries("journal").evidence, {"incident": subject.incident}).fetchall()
+            self._incident = {"severity": row["severity"], "opened_at": row["opened_at"].isoformat()}
             told = {"run": subject.run, **self._systems()}  # for a replay, which asks no platform
             journal.append(connection, subject.incident, "session", told, actor=ACTOR, settings=settings)
             journal.export(connection, settings, subject.incident)  # tells `verify` whose folder this is
@@ -220,6 +222,10 @@ class Session(Served):
             "environment": self._platform.environment,
             "title": self._platform.title,
             "contacts": {level: contact.model_dump() for level, contact in self._platform.contacts.items()},
+            "paths": self._platform.paths_of(self.subject.runbook),
+            "updates": self._platform.updates,
+            **self._incident,
+            "started_at": self._started_at.isoformat(),
         }
 
     def _probe(self, request: dict[str, Any]) -> Answer:

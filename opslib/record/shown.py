@@ -27,6 +27,14 @@ class Context:
         production, staging or sandbox.
     contacts : dict
         Whom to call, by level of authority: `who`, `how`, `within`.
+    paths : dict
+        By runbook, or runbook and cause: which level is called so many minutes after the incident was opened.
+    updates : dict
+        By severity: how often those who wait hear more [min].
+    severity : str
+        Of the incident; empty in a record that does not tell it.
+    opened_at, started_at : datetime or None
+        When the incident was opened and the run began [UTC]; None in a record that does not tell it.
     """
 
     def __init__(self, facts: dict[str, Any]) -> None:
@@ -40,6 +48,11 @@ class Context:
         self.systems: tuple[str, ...] = tuple(facts["systems"])
         self.environment: str = facts["environment"]
         self.contacts: dict[str, dict[str, str]] = facts.get("contacts") or {}
+        self.paths: dict[str, dict[str, float]] = facts.get("paths") or {}
+        self.updates: dict[str, float] = facts.get("updates") or {}
+        self.severity: str = facts.get("severity") or ""
+        self.opened_at: dt.datetime | None = _moment(facts.get("opened_at"))
+        self.started_at: dt.datetime | None = _moment(facts.get("started_at"))
 
     def __repr__(self) -> str:
         """One line: incident, runbook, platform, mode."""
@@ -128,6 +141,11 @@ class Plan(dict[str, Any]):
                 facts["Preview"] = _facts({name: value for name, value in preview.items() if name not in _TOLD})
             parts.append(_listed(facts))
         return "".join(parts)
+
+
+def _moment(value: Any) -> dt.datetime | None:
+    """The time of an RFC 3339 text."""
+    return dt.datetime.fromisoformat(value) if isinstance(value, str) and value else None
 
 
 def _listed(facts: dict[str, str]) -> str:

@@ -131,7 +131,16 @@ def open_checkpoint(data: bytes, key: Ed25519PublicKey) -> dict[str, Any]:
         key.verify(_exact(signature), _CHECKPOINT + canonical(facts))
     except (InvalidSignature, TypeError, ValueError):
         raise ValueError("its signature does not hold") from None
+    home, before = facts["home"], facts["previous"]
+    if not (isinstance(home, dict) and _is_size(facts) and (before is None or _is_size(before))):
+        raise ValueError("it is no checkpoint of ours")
     return facts
+
+
+def _is_size(told: Any) -> bool:
+    """Whether it says how large a log is, and its root."""
+    named = isinstance(told, dict) and {"size", "root"} <= set(told) and isinstance(told["root"], str)
+    return named and isinstance(told["size"], int) and told["size"] >= 0
 
 
 def strict_json(data: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from opslib.canonical import canonical
 from opslib.errors import RecordError
 from opslib.record import archive, merkle, signing
 from opslib.record.log import CHECKPOINT, HOME_FILES, LEAVES, PUBLIC
-from opslib.record.verify_incident import Problem
+from opslib.record.verify_incident import Problem, is_executable
 
 __all__ = ["HOME_FILES", "Log", "read"]
 _LEAF = {"incident", "folder", "seal", "sha256", "at", "index"}
@@ -55,6 +55,8 @@ def read(home: Path, *, trust: Path | None, checkpoint: Path | None) -> Log:
     log = Log()
     folder = home / archive.LOG
     outside = _outside(checkpoint)
+    if folder.is_symlink():
+        log.problems.append(Problem(archive.LOG, "", "added: it is a link"))
     if not folder.is_dir():
         _no_log(home, log, trust, outside)
         return log
@@ -63,7 +65,7 @@ def read(home: Path, *, trust: Path | None, checkpoint: Path | None) -> Log:
             log.problem(path.name, "", "added: no file of the log")
         elif path.is_symlink() or not path.is_file():
             log.problem(path.name, "", "added: it is no plain file")
-        elif path.stat().st_mode & 0o111:
+        elif is_executable(path):
             log.problem(path.name, "", "altered: it was made executable")
     _read_key(folder, log, trust)
     hashes = _read_leaves(folder, log)
@@ -83,11 +85,14 @@ def _outside(checkpoint: Path | None) -> bytes | None:
 
 
 def _no_log(home: Path, log: Log, trust: Path | None, outside: bytes | None) -> None:
-    """Without a log, nothing may speak of there having been one."""
+    """Without a log nothing can be called intact; and something may speak of there having been one."""
     if trust is not None:
         log.key = _trusted(trust)
-    if outside is not None or (home / ".state" / "keys" / "signing.pem").exists():
-        log.problems.append(Problem(archive.LOG, "", "missing: the log of this home is gone"))
+    known = outside is not None or trust is not None or (home / ".state" / "keys" / "signing.pem").exists()
+    reason = (
+        "missing: the log of this home is gone" if known else "missing: there is no log, so nothing was sealed here"
+    )
+    log.problems.append(Problem(archive.LOG, "", reason))
 
 
 def _trusted(path: Path) -> Ed25519PublicKey:
@@ -102,10 +107,13 @@ def _trusted(path: Path) -> Ed25519PublicKey:
 def _read_key(folder: Path, log: Log, trust: Path | None) -> None:
     own: Ed25519PublicKey | None = None
     try:
-        own = signing.read_public((folder / PUBLIC).read_bytes())
+        with archive.opened(folder / PUBLIC) as file:
+            own = signing.read_public(file.read())
     except FileNotFoundError:
         log.problem(PUBLIC, "", "missing: the public key is gone")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        log.problem(PUBLIC, "", f"altered: it cannot be read ({error.strerror})")
+    except ValueError as error:
         log.problem(PUBLIC, "", f"altered: {error}")
     if trust is None:
         log.key = own
@@ -117,7 +125,8 @@ def _read_key(folder: Path, log: Log, trust: Path | None) -> None:
 
 def _bytes(folder: Path, name: str, log: Log) -> bytes | None:
     try:
-        return (folder / name).read_bytes()
+        with archive.opened(folder / name) as file:
+            return file.read()
     except FileNotFoundError:
         log.problem(name, "", "missing: it is gone")
     except OSError as error:
@@ -144,7 +153,7 @@ def _read_leaves(folder: Path, log: Log) -> list[bytes]:
             good = canonical(leaf) == line and set(leaf) == _LEAF and leaf["index"] == number - 1
         except (ValueError, TypeError, RecursionError):
             good = False
-        if not good or not all(isinstance(leaf[name], str) for name in _LEAF - {"index"}):
+        if not good or not _is_leaf(leaf):
             log.problem(LEAVES, where, "altered: it is no leaf as the signer writes it")
             continue
         if (leaf["folder"], leaf["seal"]) in seals:
@@ -152,6 +161,15 @@ def _read_leaves(folder: Path, log: Log) -> list[bytes]:
         seals.add((leaf["folder"], leaf["seal"]))
         log.leaves.append(leaf)
     return hashes
+
+
+def _is_leaf(leaf: dict[str, Any]) -> bool:
+    """Whether it names a place in the home where a seal of a record lies."""
+    if not all(isinstance(leaf[name], str) for name in _LEAF - {"index"}):
+        return False
+    date, _, incident = leaf["folder"].partition("/")
+    named = archive.DATE.fullmatch(date) and archive.INCIDENT.fullmatch(incident)
+    return bool(named and archive.SEAL.fullmatch(leaf["seal"]))
 
 
 def _read_checkpoint(folder: Path, log: Log, hashes: list[bytes]) -> None:

@@ -129,8 +129,8 @@ def _end(
     values = {"run": run, "state": state, "error": sentence or None}
     connection.execute(sql.finish, {**values, "verdict": None if verdict is None else Jsonb(storable(verdict))})
     may_again = again and row["mode"] in ("observe", "plan") and (handed_back or row["attempt"] < ATTEMPTS)
-    if state == "lost" and may_again:
-        _queue_again(connection, row, attempt=row["attempt"] + (not handed_back))
+    if state == "lost" and may_again:  # a runbook only reads, so it is simply run once more
+        queue.run_again(connection, row, attempt=row["attempt"] + (not handed_back), lost=True)
     queue.next_of_place(connection, run)
     by_hand = row["opened_by"] != "alert" and row["incident_state"] != "resolved"
     if state == "succeeded" and by_hand and verdict and not verdict["confirmed"] and verdict["plan"] is None:
@@ -149,24 +149,6 @@ def _verdict(connection: store.Connection, row: dict[str, Any]) -> dict[str, Any
         return None
     proposed = plans.of_run(connection, row["id"])
     return {**found["verdict"], "plan": proposed[-1].as_json() if proposed else None}
-
-
-def _queue_again(connection: store.Connection, row: dict[str, Any], *, attempt: int) -> None:
-    """A runbook only reads, so a lost run is simply run once more; its alerts are answered by that."""
-    new = queue.create_run(
-        connection,
-        row["incident"],
-        runbook=row["runbook"],
-        platform=row["platform"],
-        mode=row["mode"],
-        requested=row["requested"],
-        alert=row["alert"],
-        requested_by=row["requested_by"],
-        attempt=attempt,
-        retry_of=row["id"],
-    )
-    queue.defer(connection, new, in_lane=row["lane"])
-    connection.execute(queries("runs").answer_instead, {"old": row["id"], "new": new})
 
 
 def spool_end(settings: Settings, incident: str, run: int, state: str, sentence: str, *, actor: str) -> None:
@@ -207,15 +189,22 @@ def close_record(settings: Settings, run: int, executed: NotebookNode | None, st
             executed = nbformat.read(path, as_version=4)
             _as_told(settings, executed, row["incident"], run)
         if executed is not None:
+            contents = _contents(path, executed, state, sentence)
             # Who else closes it waits here, and then finds it told: two would write it, and tell, each its own.
             with store.transaction(settings) as connection:
                 connection.execute(queries("journal").lock_incident, {"incident": row["incident"]})
                 told = connection.execute(
                     queries("runs").files_told, {"incident": row["incident"], "run": run}
                 ).fetchone()
-                if own or told is None or not told["so"]:
-                    written = _write(path, executed, state, sentence)
+                # What is told and sealed stays: `verify` takes no other version of it.
+                if told is None or not told["so"] or (own and not told["sealed"]):
+                    for file, data in contents.items():
+                        archive.write_atomic(file, data)
+                    written = [*contents, *sorted(path.parent.glob(f"{path.stem}.cell-*.txt.gz"))]
                     _tell(connection, path.parent, row["incident"], run, written)
+            # A seal may lie there that has the files as they were before: the signer is too late to tell `verify` why.
+            with store.transaction(settings) as connection:
+                journal.export(connection, settings, row["incident"])
             remote.try_to_push(settings, row["folder"])
         seal.seal(settings, row["incident"])
     except (RunbookError, OSError, psycopg.Error, nbformat.reader.NotJSONError) as error:
@@ -252,14 +241,12 @@ def _as_told(settings: Settings, executed: NotebookNode, incident: str, run: int
                 cell.outputs = [NotebookNode(output_type="stream", name="stdout", text=text)]
 
 
-def _write(path: Path, executed: NotebookNode, state: str, sentence: str) -> list[Path]:
-    """The notebook and its page; returns these and the files with cut outputs."""
+def _contents(path: Path, executed: NotebookNode, state: str, sentence: str) -> dict[Path, bytes]:
+    """The notebook and its page, as they shall be written: at once, since rendering takes long beside writing."""
     if executed.metadata.get("run", {}).get("state") == "running":
         notebook.close(executed, state, sentence)
-    archive.write_atomic(path, nbformat.writes(executed).encode("utf-8", "replace"))
-    page = path.with_suffix(".html")
-    archive.write_atomic(page, html.render(executed).encode())
-    return [path, page, *sorted(path.parent.glob(f"{path.stem}.cell-*.txt.gz"))]
+    page = html.render(executed).encode()
+    return {path: nbformat.writes(executed).encode("utf-8", "replace"), path.with_suffix(".html"): page}
 
 
 def _tell(connection: store.Connection, folder: Path, incident: str, run: int, written: list[Path]) -> None:

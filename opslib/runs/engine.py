@@ -16,10 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import ValidationError
-from yaml import YAMLError
-
-from opslib.errors import RecordError, RunbookError
+from opslib.errors import ConfigurationError, RecordError, RunbookError
 from opslib.runs import cells, kernels
 from opslib.runs.formats import NotebookNode
 from opslib.runs.notebook import ExecutedNotebook, named
@@ -137,7 +134,8 @@ class RunbookEngine:
         own = recording is None
         if recording is None:
             path = Path(output_path) if output_path and "://" not in output_path else None
-            recording = Recording(path, cell_timeout_s=float(execution_timeout or 60.0))
+            cell_s, run_s = bounds(nb, execution_timeout)
+            recording = Recording(path, cell_timeout_s=cell_s, run_timeout_s=run_s)
         facts = nb.metadata.get("papermill", {})
         if not isinstance(facts.get("input_path"), str | None):
             facts["input_path"] = None  # papermill keeps a whole notebook here that came without a path
@@ -160,6 +158,32 @@ class RunbookEngine:
         """The language: Python."""
         del nb
         return language or "python"
+
+
+def bounds(nb: NotebookNode, asked_s: float | None = None) -> tuple[float, float]:
+    """The bounds of papermill's own command and API.
+
+    Parameters
+    ----------
+    nb : NotebookNode
+        Its metadata may declare both, as a runbook does.
+    asked_s : float, optional
+        `--execution-timeout`: of each cell; the whole run has at least as long [s].
+
+    Returns
+    -------
+    cell_s, run_s : float
+        Of a cell and of the whole run [s]: as asked, else as declared, else as the settings say.
+    """
+    try:
+        settings: Settings | Recording = Settings()
+    except ConfigurationError:  # told when the kernel is asked for
+        settings = Recording(None)
+    facts = nb.metadata.get("runbook", {})
+    declared = [facts.get(name) if isinstance(facts, dict) else None for name in ("cell_timeout_s", "run_timeout_s")]
+    cell, run = (value if isinstance(value, int | float) and value > 0 else None for value in declared)
+    cell_s = float(asked_s or cell or settings.cell_timeout_s)
+    return cell_s, max(cell_s, float(run or settings.run_timeout_s))
 
 
 def _run(executed: ExecutedNotebook, recording: Recording) -> tuple[State, str]:
@@ -196,8 +220,8 @@ def _own_kernel(executed: ExecutedNotebook) -> AbstractContextManager[kernels.Ke
 
     try:
         settings = Settings()
-    except (ValidationError, YAMLError) as error:
-        _log.warning("The settings do not validate, so no home is known: %s", error)
+    except ConfigurationError as error:
+        _log.warning("No home is known: %s", error)
         return kernels.started(None, tell=tell)
     return kernels.started(settings if settings.state.is_dir() else None, tell=tell)
 

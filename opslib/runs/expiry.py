@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from opslib import store
-from opslib.record import journal
 from opslib.runs import catalogue, queue
 from opslib.settings import Settings
 from opslib.sql import queries
@@ -89,8 +88,6 @@ def _end(settings: Settings, run: int, sentence: str) -> bool:
         now = connection.execute(queries("runs").lock, {"run": run}).fetchone()
         if now is None or now["state"] != "waiting":
             return False
-        facts = {"run": run, "state": "timed-out", "error": sentence}
-        body = facts | {"number": row["number"], "began": False}
-        journal.append(connection, row["incident"], "run-ended", body, actor=queue.ACTOR, settings=settings)
-        connection.execute(queries("runs").finish, facts | {"verdict": None})
+        incident = row["incident"]
+        queue.end_unbegun(connection, incident, row, "timed-out", sentence, actor=queue.ACTOR, settings=settings)
     return True

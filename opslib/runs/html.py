@@ -37,6 +37,7 @@ _HEADING = re.compile(r"h[1-6]")
 _NUMBER = re.compile(r"\d{1,4}")
 _AMOUNT = re.compile(r"-?\d+(?:\.\d+)?")
 _MESSAGE = "message"  # the cell that drafts the message: what is the case, what is proposed, when more is told
+_LABEL = re.compile(r"[A-Z][^:(]{0,70}:(?=\s|$)")  # of a line of it: `Proposed:`, `Stays at risk:`
 _WITH_CONTENT = re.compile(r"<(script|style|title|template|noscript|iframe)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 
 
@@ -65,7 +66,7 @@ def render(notebook: NotebookNode, title: str = "") -> str:
         "title": " ".join(str(part) for part in (runbook.get("id"), title) if part),
         "state": str(run.get("state") or "not run"),
         "facts": facts,
-        "short": _message(notebook),
+        "short": _labelled(_message(notebook)),
         "style": (_TEMPLATES / "notebook.css").read_text("utf-8"),
     }
     body, _ = exporter().from_notebook_node(shown, resources={"page": page})
@@ -188,6 +189,13 @@ def _message(notebook: NotebookNode) -> str:
     said = [cell for cell in notebook.cells if cell.get("id") == _MESSAGE and cell.cell_type == "code"]
     streams = [output for cell in said for output in cell.get("outputs", []) if output.output_type == "stream"]
     return _short("".join(str(output.text) for output in streams if output.name == "stdout")).strip()
+
+
+def _labelled(message: str) -> list[tuple[str, str]]:
+    """The lines of a message: of each its label, such as `Proposed:`, empty where it has none, and the rest."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    split = [(line, _LABEL.match(line)) for line in lines]
+    return [(found[0], line[found.end() :]) if found else ("", line) for line, found in split]
 
 
 def _moment(value: object) -> str:

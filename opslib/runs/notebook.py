@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import json
-import os
 import re
 import time
 import uuid
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from opslib.errors import RecordError
+from opslib.record import archive
 from opslib.runs.formats import NotebookNode, rwbase, v4
 
 SAVE_EVERY_S = 2.0
@@ -95,7 +95,7 @@ class ExecutedNotebook:
             return
         try:
             text = self._text()
-            write(self.path, text)
+            archive.put(self.path, text.encode("utf-8", "replace"))
         except OSError as error:
             raise not_saved(error, self.path) from error
         self._saved_at = time.monotonic()
@@ -185,26 +185,6 @@ def not_saved(error: OSError, path: Path) -> RecordError:
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\`*_{}\[\]()#+!|<>~$])", r"\\\1", text.replace("\n", " ").replace("\r", " "))
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file atomically: temporary file in the same folder, fsync, rename.
-
-    Raises
-    ------
-    OSError
-        When the disk does not take it; the file is then as it was, and no temporary file is left.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("x", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _wrapped(cell: NotebookNode) -> NotebookNode:

@@ -54,7 +54,9 @@ def resolve(
                 values[name] = float(value)
             else:
                 values[name] = value
-    values |= {"platform": platform.name, "alert": dict(alert or {})}
+    if alert is not None and not isinstance(alert, Mapping):
+        mistakes.append(f"alert: it is a {type(alert).__name__}; an alert is an object with `labels` (given)")
+    values |= {"platform": platform.name, "alert": dict(alert) if isinstance(alert, Mapping) else {}}
     mistakes += [f"{name}: missing; it has no default" for name in declared if name not in values]
     if mistakes:
         raise _refused(runbook, mistakes)

@@ -10,7 +10,8 @@ from psycopg.types.json import Jsonb
 from opslib import store
 from opslib.canonical import storable
 from opslib.errors import NotFound, PlanError
-from opslib.record import journal
+from opslib.record import journal, redaction
+from opslib.settings import Settings
 from opslib.sql import queries
 
 QUEUE, CRITICAL = "runs", "critical"
@@ -119,6 +120,42 @@ def create_run(
     return int(row["id"])
 
 
+def run_again(connection: store.Connection, before: Mapping[str, Any], *, attempt: int = 1, lost: bool = False) -> int:
+    """Queue the same as an earlier run once more: same incident, runbook, values, alert and lane; whoever asked asks.
+
+    Parameters
+    ----------
+    connection : Connection
+    before : mapping
+        The earlier run's row.
+    attempt : int
+        Which one it is.
+    lost : bool
+        Whether it replaces a run that was lost: then it also answers that one's alerts.
+
+    Returns
+    -------
+    int
+        The new run's id.
+    """
+    run = create_run(
+        connection,
+        before["incident"],
+        runbook=before["runbook"],
+        platform=before["platform"],
+        mode=before["mode"],
+        requested=before["requested"],
+        alert=before["alert"],
+        requested_by=before["requested_by"],
+        attempt=attempt,
+        retry_of=before["id"] if lost else None,
+    )
+    defer(connection, run, in_lane=before["lane"])
+    if lost:
+        connection.execute(queries("runs").answer_instead, {"old": before["id"], "new": run})
+    return run
+
+
 def defer(connection: store.Connection, run: int, *, severity: str = "", in_lane: Lane | None = None) -> None:
     """Put a run into the queue, in the caller's transaction: into the lane given, or that of the severity."""
     defer_all(connection, [(run, in_lane or lane(severity))])
@@ -179,7 +216,7 @@ def cancel(connection: store.Connection, incident: str, person: str, text: str =
     PlanError
         When all that goes on is an apply.
     """
-    sql = queries("runs")
+    sql, text = queries("runs"), str(storable(redaction.default()(text)))
     if connection.execute(queries("journal").lock_incident, {"incident": incident}).fetchone() is None:
         raise NotFound(f"there is no incident {incident}; `runbook incidents` lists those there are")
     found = connection.execute(sql.unfinished, {"incident": incident}).fetchall()
@@ -191,12 +228,27 @@ def cancel(connection: store.Connection, incident: str, person: str, text: str =
         journal.append(connection, incident, "cancel-requested", body, actor=person)
         if run["state"] == "waiting":
             sentence = f"{person} cancelled it before it began." + (f" {text}" if text else "")
-            ended = {"run": run["id"], "state": "cancelled", "error": sentence}
-            journal.append(connection, incident, "run-ended", ended, actor=person)
-            connection.execute(sql.finish, {**ended, "verdict": None})
+            end_unbegun(connection, incident, run, "cancelled", sentence, actor=person)
         else:
             connection.execute(sql.announce_cancel, {"run": run["id"]})
     return [int(run["id"]) for run in runs]
+
+
+def end_unbegun(
+    connection: store.Connection,
+    incident: str,
+    run: Mapping[str, Any],
+    state: str,
+    sentence: str,
+    *,
+    actor: str,
+    settings: Settings | None = None,
+) -> None:
+    """Give a run that waits its terminal state, in the caller's transaction, which holds incident and run."""
+    facts = {"run": run["id"], "state": state, "error": sentence}
+    body = facts | {"number": run["number"], "began": False}
+    journal.append(connection, incident, "run-ended", body, actor=actor, settings=settings)
+    connection.execute(queries("runs").finish, facts | {"verdict": None})
 
 
 def not_cut(connection: store.Connection, incident: str) -> str:

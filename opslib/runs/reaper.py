@@ -12,7 +12,7 @@ import structlog
 from opslib import store
 from opslib.errors import RecordError, RunbookError, StoreError
 from opslib.record import journal, remote
-from opslib.runs import descendants, ending, expiry, queue
+from opslib.runs import descendants, ending, expiry, queue, undecided
 from opslib.runs.silence import SILENT_S, Silence
 from opslib.settings import Settings
 from opslib.sql import queries
@@ -41,6 +41,8 @@ def reap(settings: Settings) -> list[int]:
 def attend(settings: Settings) -> list[int]:
     """End the runs whose process is gone, queue each again once; end what waited too long, defer what has no job.
 
+    Runs that ended undecided are queued once more, since it may show by now.
+
     Nothing here waits for an archive or a signer: what a run's record still needs is done by `tidy`.
 
     Returns
@@ -56,6 +58,7 @@ def attend(settings: Settings) -> list[int]:
     lost = end_gone(settings)
     expiry.expire(settings)
     _remind(settings)
+    undecided.look_again(settings)
     return lost
 
 

@@ -31,7 +31,8 @@ limit_pct: float = 80.0  # %, 0..100 | the alert's level"""),
 from opslib.diagnosis import Cause, Diagnosis, reason
 
 ops = opslib.connect()
-case = Diagnosis(ops)"""),
+case = Diagnosis(ops)
+alert = case.about(alert)"""),
     ("markdown", "real", """## Is it real?
 
 The alert's own condition again. **Normal:** what is usual. **Above:** go on. **Below:** the alert is over."""),
@@ -66,7 +67,7 @@ plan"""),
 | when | who | what |
 |---|---|---|
 | now | L1, on call | have the plan approved; see that the alert ends |"""),
-    ("code", "message", """print(case.message("$title", plan, update="in 15 minutes"))"""),
+    ("code", "message", """print(case.message("$title", plan))"""),
 )  # fmt: skip
 MOST_CAUSES = 6
 READS = ("http.health",)  # the probes that the cells above call

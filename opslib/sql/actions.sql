@@ -21,6 +21,11 @@ SELECT hash FROM plans WHERE starts_with(hash, %(prefix)s)
 -- The plans of an incident, oldest first.
 SELECT * FROM plans WHERE incident = %(incident)s ORDER BY proposed_at, hash
 
+-- name: taking_back
+-- The plan that takes another one back, as long as it may still be applied or is being applied.
+SELECT * FROM plans WHERE undo_of = %(hash)s
+    AND (state = 'applying' OR state IN ('proposed', 'approved') AND expires_at > now()) ORDER BY proposed_at LIMIT 1
+
 -- name: of_run
 -- The plans that a run proposed, oldest first.
 SELECT * FROM plans WHERE run = %(run)s ORDER BY proposed_at, hash

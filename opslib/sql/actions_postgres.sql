@@ -134,16 +134,13 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {colu
     AND {column} < %(cutoff)s
 
 -- name: setting
--- A setting as it is, what may be set, and whether the server's own file (postgresql.auto.conf) sets it.
+-- A setting as it is, what may be set, and whether the server's own file (postgresql.auto.conf) sets it or another.
 SELECT name::text, setting, unit, context::text, vartype::text AS kind, min_val, max_val, enumvals::text[] AS choices,
        boot_val, reset_val, pending_restart, category::text AS category,
-       current_setting(name) AS shown, sourcefile LIKE '%%postgresql.auto.conf' AS own
+       current_setting(name) AS shown,
+       CASE WHEN source <> 'configuration file' THEN 'elsewhere' WHEN sourcefile IS NULL THEN 'unseen'
+            WHEN sourcefile LIKE '%%postgresql.auto.conf' THEN 'own file' ELSE 'another file' END AS set_by
 FROM pg_settings WHERE name = %(name)s
-
--- name: auto_value
--- What postgresql.auto.conf sets for a setting, if anything; for those who may read it.
-SELECT setting FROM pg_file_settings WHERE name = %(name)s AND sourcefile LIKE '%%postgresql.auto.conf'
-ORDER BY seqno DESC LIMIT 1
 
 -- name: set_setting
 -- Written into the server's own file, for the next reload or restart.

@@ -6,7 +6,7 @@ SELECT id, folder, journal_seq, journal_head FROM incidents WHERE id = %(inciden
 
 -- name: incident
 -- What sealing and exporting need to know of an incident.
-SELECT id, folder, state, platform, runbook, target, severity, journal_seq, journal_head, sealed_seq
+SELECT id, folder, state, platform, runbook, target, severity, opened_at, journal_seq, journal_head, sealed_seq
 FROM incidents WHERE id = %(incident)s
 
 -- name: add

@@ -175,12 +175,11 @@ WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'run-ended'
 ORDER BY seq LIMIT 1
 
 -- name: files_told
--- Whether the journal names the files of a run already: somebody has closed its record.
-SELECT EXISTS (
-    SELECT FROM journal
-    WHERE incident = %(incident)s AND (line::jsonb ->> 'kind') = 'file'
-        AND (line::jsonb -> 'body' ->> 'run') = (%(run)s)::text
-) AS so
+-- Whether the journal names the files of a run already: somebody has closed its record; and whether a seal has that.
+SELECT count(*) > 0 AS so, coalesce(bool_or(journal.seq <= incidents.sealed_seq), false) AS sealed
+FROM journal JOIN incidents ON incidents.id = journal.incident
+WHERE journal.incident = %(incident)s AND (line::jsonb ->> 'kind') = 'file'
+    AND (line::jsonb -> 'body' ->> 'run') = (%(run)s)::text
 
 -- name: redacted
 -- How many secrets were taken out of the evidence of a run.
@@ -195,6 +194,23 @@ SELECT EXISTS (
     SELECT FROM journal JOIN incidents ON incidents.id = journal.incident
     WHERE journal.incident = %(incident)s AND (line::jsonb ->> 'kind') = 'run-ended'
         AND (line::jsonb -> 'body' ->> 'run')::bigint = %(run)s AND incidents.sealed_seq >= journal.seq) AS closed
+
+-- name: undecided
+-- Runs of alerts that could not tell which of their causes it is, or whether the alert is true, or that saw a cause
+-- while it was not, ended a while ago and not long ago, whose alert still fires, and after which nothing was run; none
+-- while others wait for a worker.
+SELECT runs.* FROM runs JOIN incidents ON incidents.id = runs.incident
+WHERE runs.state = 'succeeded' AND runs.requested_by = 'alert' AND runs.mode IN ('observe', 'plan')
+    AND runs.ended_at BETWEEN now() - make_interval(secs => %(most_s)s) AND now() - make_interval(secs => %(after_s)s)
+    AND runs.verdict ->> 'cause' IS NULL AND runs.verdict ->> 'plan' IS NULL
+    AND (jsonb_array_length(runs.verdict -> 'causes') > 0 OR (runs.verdict ->> 'confidence')::float = 0)
+    AND incidents.state <> 'resolved'
+    AND EXISTS (SELECT FROM alerts WHERE alerts.incident = incidents.id AND alerts.state = 'firing')
+    AND NOT EXISTS (SELECT FROM runs AS later WHERE later.incident = incidents.id AND later.number > runs.number)
+    AND (SELECT count(*) FROM runs AS looks WHERE looks.incident = incidents.id AND looks.state = 'succeeded'
+             AND looks.requested_by = 'alert' AND looks.mode IN ('observe', 'plan')) <= %(times)s
+    AND NOT EXISTS (SELECT FROM runs AS others WHERE others.state = 'waiting')
+FOR UPDATE OF incidents SKIP LOCKED
 
 -- name: retry
 -- The run that replaces a lost one.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from opslib.errors import StoreError
+from opslib.errors import StoreError, UsageError
 from opslib.settings import Settings
 from opslib.store import embedded, kept
 from opslib.store.migrate import migrate, up_to_date
@@ -22,6 +22,21 @@ Role = Literal["owner", "worker", "reader"]
 # A server that starts or stops says so; it is asked again until the time-out.
 _NOT_YET = re.compile("the database system is (starting up|shutting down|not yet accepting)")
 _ready: set[str] = set()
+
+
+class _Cursor(psycopg.Cursor[DictRow]):
+    """A cursor that says of words which no text of the database can hold that they cannot be taken."""
+
+    def execute(self, *words: Any, **more: Any) -> Any:
+        """As psycopg's; raises `UsageError` where a word holds NUL or half of a pair."""
+        try:
+            return super().execute(*words, **more)
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            if getattr(error, "sqlstate", None) is not None:
+                raise  # what the server says of a value is another thing
+            raise UsageError(
+                "it holds a letter that cannot be stored (NUL, or half of a pair of surrogates); leave that out"
+            ) from error
 
 
 def url(settings: Settings, role: Role = "worker", timeout_s: float = embedded.START_S) -> str:
@@ -93,6 +108,7 @@ def connect(
             return psycopg.connect(
                 address,
                 row_factory=dict_row,
+                cursor_factory=_Cursor,
                 connect_timeout=max(1, round(timeout_s)),
                 autocommit=autocommit,
                 application_name="runbook",

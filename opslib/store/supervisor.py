@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from opslib.errors import RunbookError
 from opslib.settings import Settings
 from opslib.store import embedded
 
@@ -161,7 +162,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, ask)
     os.set_inheritable(int(sys.argv[2]), False)
     os.chdir("/")
-    supervisor.run()
+    try:
+        supervisor.run()
+    except (RunbookError, subprocess.CalledProcessError, OSError) as error:
+        failed = isinstance(error, subprocess.CalledProcessError)
+        why = "initdb failed, see above" if failed else str(error)
+        sys.exit(f"the supervisor ended: {why}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = ["Authority", "kubeconfig", "private", "service_account_keys"]
 
-_VALID = dt.timedelta(days=365)
+_DAYS = 365.0
 _USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 
 _SIGNS = x509.KeyUsage(
@@ -56,16 +56,24 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("sandbox-authority")
         certificate = (
-            _builder(name, name, key.public_key())
+            _builder(name, name, key.public_key(), _DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_SIGNS, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        private(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
-        return cls(folder, certificate, key)
+        made = cls(folder, certificate, key)
+        private(folder / "ca.crt", made.pem)
+        return made
 
-    def issue(self, name: str, common: str, group: str | None = None, hosts: Sequence[str] = ()) -> None:
+    @property
+    def pem(self) -> bytes:
+        """Its own certificate, as `ca.crt` holds it."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(
+        self, name: str, common: str, group: str | None = None, hosts: Sequence[str] = (), days: float = _DAYS
+    ) -> None:
         """Write `NAME.crt` and `NAME.key`.
 
         Parameters
@@ -76,10 +84,12 @@ class Authority:
             User and group as Kubernetes reads them: common name and organisation.
         hosts : sequence of str
             Addresses and names that the certificate is good for as a server.
+        days : float
+            How long it is valid from now on [days].
         """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
-            _builder(_name(common, group), self.certificate.subject, key.public_key())
+            _builder(_name(common, group), self.certificate.subject, key.public_key(), days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(_USAGES), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
@@ -138,7 +148,9 @@ def private(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: float
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -147,7 +159,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePubl
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + _VALID)
+        .not_valid_after(now + dt.timedelta(days=days))
     )
 
 

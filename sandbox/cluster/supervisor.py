@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -99,20 +100,15 @@ class Supervisor:
             return False
 
     def _complete(self) -> bool:
-        """Whether every node is Ready with its devices, accounts are made, and resource metrics are served."""
+        """Whether every node takes pods and has its devices, accounts are made, and resource metrics are served."""
         try:
             self._announce_devices()
-            nodes = {node["metadata"]["name"]: node["status"] for node in self._api.get("/api/v1/nodes")["items"]}
+            nodes = {node["metadata"]["name"]: node for node in self._api.get("/api/v1/nodes")["items"]}
             self._api.get("/api/v1/namespaces/default/serviceaccounts/default")
             self._api.get("/apis/metrics.k8s.io/v1beta1")
         except ApiRefused:
             return False
-        return all(
-            node.name in nodes
-            and any(one["type"] == "Ready" and one["status"] == "True" for one in nodes[node.name]["conditions"])
-            and all(nodes[node.name]["allocatable"].get(kind) == str(number) for kind, number in node.capacity.items())
-            for node in layout.NODES
-        )
+        return all(node.name in nodes and _is_ready(nodes[node.name], node) for node in layout.NODES)
 
     def _announce_devices(self) -> None:
         """Tell the API server of extended resources, again where a kubelet began anew and forgot them."""
@@ -136,6 +132,15 @@ class Supervisor:
                 authority = (self._state / "keys" / "ca.crt").read_bytes()
                 document["spec"]["caBundle"] = base64.b64encode(authority).decode()
             self._api.create(_PLACES[document["kind"]], document)
+
+
+def _is_ready(seen: dict[str, Any], node: layout.Node) -> bool:
+    """Whether it says so, has its devices, and keeps no pod away for having been unready a moment ago."""
+    return (
+        any(one["type"] == "Ready" and one["status"] == "True" for one in seen["status"]["conditions"])
+        and all(seen["status"]["allocatable"].get(kind) == str(number) for kind, number in node.capacity.items())
+        and not any(one["key"].startswith("node.kubernetes.io/") for one in seen["spec"].get("taints", []))
+    )
 
 
 _PLACES = {

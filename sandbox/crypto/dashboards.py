@@ -21,6 +21,7 @@ import httpx
 import redis
 import yaml
 
+from opslib import web
 from sandbox.crypto.config import PRISTINE
 from sandbox.crypto.redis_server import RedisServer
 from sandbox.errors import ControlRefused
@@ -200,6 +201,6 @@ class Dashboards:
     def _of_prometheus(url: str, target: dict[str, Any], span_s: int) -> list[float]:
         now = time.time()
         query = {"query": target["expr"], "start": f"{now - span_s:.3f}", "end": f"{now:.3f}", "step": "1"}
-        answer = httpx.get(f"{url}/api/v1/query_range", params=query, timeout=2.0, trust_env=False)
+        answer = web.get(f"{url}/api/v1/query_range", params=query, timeout=2.0)
         answer.raise_for_status()
         return [float(at) * 1000.0 for series in answer.json()["data"]["result"] for at, _ in series["values"]]

@@ -16,6 +16,7 @@ import yaml
 
 from sandbox.crypto.config import PRISTINE, ConfigurationRefused, RiskParameters, RouterRules, load
 from sandbox.crypto.dashboards import Dashboards
+from sandbox.crypto.front import Front
 from sandbox.crypto.model_server import ThreadedModelServer
 from sandbox.crypto.parameters import N_SYMBOLS, STEP_S
 from sandbox.crypto.platform import Platform
@@ -41,9 +42,13 @@ class Heart:
     store : Store
     dashboards : Dashboards
     sandbox_id : str
+    front : Front, optional
+        Where nginx is installed.
     """
 
-    def __init__(self, folder: Path, store: Store, dashboards: Dashboards, sandbox_id: str) -> None:
+    def __init__(
+        self, folder: Path, store: Store, dashboards: Dashboards, sandbox_id: str, front: Front | None = None
+    ) -> None:
         self.lock = threading.RLock()
         self.sandbox_id = sandbox_id
         self.store_connected = True
@@ -52,6 +57,7 @@ class Heart:
         self._folder = folder
         self.store = store
         self.dashboards = dashboards
+        self.front = front
         self._connect()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
@@ -121,7 +127,7 @@ class Heart:
         _log.info("TimeSeries writer %s by %s", "started" if running else "stopped", by)
 
     def restore(self) -> None:
-        """Put the platform back to what it is right after a start: configuration, market, models, store and history."""
+        """Put the platform back to what it is right after a start: configuration, market, models, store, nginx."""
         self.store.restore()
         with self.lock:
             before, self.platform = self.platform, self._fresh(self.platform)
@@ -133,6 +139,8 @@ class Heart:
             self._publisher.write_all(self.platform)
         self.dashboards.provision()
         self.store.watch_afresh()
+        if self.front is not None:
+            self.front.restore()
 
     def reload(self, component: str) -> None:
         """Take over the configuration file of a component.

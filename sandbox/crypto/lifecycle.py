@@ -16,9 +16,10 @@ from typing import Any
 import httpx
 import redis
 
+from opslib import web
 from opslib.settings import PROJECT, Settings
 from sandbox import history, processes, state
-from sandbox.crypto import monitoring
+from sandbox.crypto import front, monitoring
 from sandbox.crypto.publisher import MARKER
 from sandbox.errors import NotOurs, NotUp, StartFailed
 from sandbox.progress import Progress, quiet
@@ -72,7 +73,10 @@ def up(
         progress("starting redis-server and the crypto platform" + (" with Prometheus, Alertmanager" if wanted else ""))
         if wanted and history.promtool() is None:
             progress(history.LACKING)
-        started = _launch(settings, webhook if wanted else None)
+        nginx = front.available()
+        if nginx is None:
+            progress(front.LACKING)
+        started = _launch(settings, webhook if wanted else None, nginx)
         progress(f"crypto runs at {started.endpoints.api}")
         return started
 
@@ -116,7 +120,7 @@ def platform_status(found: State) -> dict[str, Any]:
         The API does not answer.
     """
     try:
-        answer = httpx.get(f"{found.endpoints.api}/api/status", timeout=5.0, trust_env=False)
+        answer = web.get(f"{found.endpoints.api}/api/status", timeout=5.0)
         answer.raise_for_status()
         document: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as problem:
@@ -132,7 +136,7 @@ def _answers(found: State) -> bool:
     return True
 
 
-def _launch(settings: Settings, webhook: str | None) -> State:
+def _launch(settings: Settings, webhook: str | None, nginx: str | None = None) -> State:
     """Start the service, detached, and wait until its state file says that everything answers."""
     path = state.file(settings)
     logs = path.with_suffix("") / "logs"
@@ -140,6 +144,8 @@ def _launch(settings: Settings, webhook: str | None) -> State:
     log = logs / "service.out"
     command = [sys.executable, "-m", "sandbox.crypto.service", "--state", str(path)]
     command += ["--control", str(settings.runtime / "crypto-control.sock")]
+    if nginx is not None:
+        command += ["--nginx", nginx]
     if webhook is not None:
         command += ["--webhook", webhook, "--token-file", str(settings.state / "intake-token")]
     pid = os.posix_spawn(
@@ -182,6 +188,7 @@ def _clear(settings: Settings) -> bool:
     found = state.load(path)
     if found is not None:
         known += [process for process in found.processes if process not in known]
+    known += [process for process in front.left(path.with_suffix("").resolve()) if process not in known]
     ran = any(processes.alive(pid, start) for pid, start in known)
     processes.stop(known)
     for leftover in (path, _launch_file(settings), settings.runtime / "crypto-control.sock"):

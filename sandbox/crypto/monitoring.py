@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import yaml
 
+from opslib import web
 from opslib.settings import PROJECT
 from sandbox import history, processes
 from sandbox.crypto.history import healthy
@@ -121,7 +122,7 @@ def launch(
         deadline = time.monotonic() + _READY_S
         while process.poll() is None and time.monotonic() < deadline:
             try:
-                if httpx.get(f"{address}/-/ready", timeout=1.0, trust_env=False).is_success:
+                if web.get(f"{address}/-/ready", timeout=1.0).is_success:
                     return address
             except httpx.HTTPError:
                 pass  # not listening yet

@@ -44,11 +44,13 @@ def status(settings: Settings) -> dict[str, Any] | None:
     endpoints = found.endpoints
     return {
         "api": endpoints.api,
+        "web": endpoints.web,
         "redis": endpoints.redis,
         "redis_admin": endpoints.redis_admin,
         "redis_replica": endpoints.redis_replica,
         "redis_replica_admin": endpoints.redis_replica_admin,
         "dashboards": endpoints.dashboards,
+        "files": endpoints.files,
         "prometheus": endpoints.prometheus,
         "alertmanager": endpoints.alertmanager,
         "sandbox_id": found.sandbox_id,

@@ -1,6 +1,7 @@
 """The service process of the crypto platform: `python -m sandbox.crypto.service --state FILE`.
 
-It owns every server of the platform (redis-server, Prometheus, Alertmanager): they end when it ends, however it ends.
+It owns every server of the platform (redis-server, nginx, Prometheus, Alertmanager): they end when it ends, however it
+ends.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fastapi import FastAPI
 from sandbox import processes
 from sandbox.crypto import api, control, monitoring, redis_server
 from sandbox.crypto.dashboards import Dashboards
+from sandbox.crypto.front import Front
 from sandbox.crypto.heart import Heart
 from sandbox.crypto.store import Jobs, Store
 from sandbox.state import Endpoints, State, save
@@ -40,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="sandbox.crypto.service", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="state file to write once everything answers")
     parser.add_argument("--control", type=Path, required=True, help="path of the control socket")
+    parser.add_argument("--nginx", help="start this nginx in front, with a certificate")
     parser.add_argument("--webhook", help="start Prometheus and Alertmanager, which posts to this address")
     parser.add_argument("--token-file", type=Path, help="bearer token that Alertmanager sends")
     options = parser.parse_args(arguments)
@@ -76,11 +79,15 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
     store = Store({"primary": primary, "replica": replica}, jobs)
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    front = None
+    if options.nginx:
+        front = Front(folder, logs / "nginx.log", address)
+        front.start(options.nginx, children)
     watchers = monitoring.Servers(None, None)
     if options.webhook:
         watchers = monitoring.start(folder, logs, address, options.webhook, options.token_file, children)
     dashboards = Dashboards(folder, primary, watchers.prometheus)
-    heart = Heart(folder, store, dashboards, sandbox_id)
+    heart = Heart(folder, store, dashboards, sandbox_id, front)
     heart.start()
     store.start()
     dashboards.start()
@@ -92,8 +99,10 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
         starts={name: processes.started(pid) or "" for name, pid in pids.items()},
         endpoints=Endpoints(
             api=address,
+            web=None if front is None else front.address,
             **store.endpoints(),
             dashboards=f"{address}/grafana",
+            files=(folder / "conf").as_uri(),
             prometheus=watchers.prometheus,
             alertmanager=watchers.alertmanager,
         ),

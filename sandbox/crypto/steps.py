@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import redis
 
+from opslib import web
 from sandbox.crypto import control
 from sandbox.crypto.publisher import RELOAD
 from sandbox.errors import NotUp
@@ -57,7 +58,7 @@ def make(found: State, step: Step) -> None:
             ) from problem
     elif step.do == "slow-request":
         try:
-            httpx.get(f"{found.endpoints.api}/api/status?audit=true", timeout=10.0, trust_env=False).raise_for_status()
+            web.get(f"{found.endpoints.api}/api/status?audit=true", timeout=10.0).raise_for_status()
         except httpx.HTTPError as problem:
             raise NotUp(f"the platform does not answer ({problem}): run `runbook sandbox up crypto`") from problem
     else:

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import redis
 
+from opslib import web
 from opslib.settings import Settings
 from sandbox import cluster, state
 from sandbox.derivatives.contents import MARK
@@ -87,8 +88,10 @@ class Access:
             Prometheus does not answer, or was not started.
         """
         try:
-            answer = httpx.get(
-                f"{self.prometheus}/api/v1/query", params={"query": expression}, timeout=10.0, trust_env=False
+            answer = web.get(
+                f"{self.prometheus}/api/v1/query",
+                params={"query": expression},
+                timeout=10.0,
             )
             answer.raise_for_status()
             return list(answer.json()["data"]["result"])

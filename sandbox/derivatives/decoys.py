@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import redis
 
+from opslib import web
 from opslib.settings import Settings
 from sandbox.derivatives.access import Access, reach
 from sandbox.derivatives.sql import queries
@@ -58,7 +59,7 @@ def _slow_command(access: Access, rng: random.Random) -> None:
 def _bad_request(access: Access, rng: random.Random) -> None:
     """A client sends a request that cannot be understood; the log says so."""
     body = {"client": "client-00", "options": [{"underlying": "SPX", "kind": rng.choice(("call", "put"))}]}
-    httpx.post(f"{access.api}/greeks", json=body, timeout=20.0, trust_env=False)
+    web.post(f"{access.api}/greeks", json=body, timeout=20.0)
 
 
 _KINDS: tuple[Callable[[Access, random.Random], None], ...] = (

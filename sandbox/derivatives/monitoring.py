@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from opslib import web
 from opslib.settings import PROJECT
 from sandbox import history, processes
 from sandbox.crypto.monitoring import alertmanager_configuration, available, launch, write
@@ -34,12 +35,16 @@ WATCHERS = "watchers.json"
 TARGETS = "targets.json"
 _FOLLOW_S = 1.5
 _PROXY = f"/api/v1/namespaces/{NAMESPACE}"
+# What is kept of the thousands of series that a cluster tells of itself.
+_CONTAINERS = "container_(cpu_(usage_seconds|cfs_(throttled_)?periods)_total|memory_working_set_bytes)"
+_KUBELET = "kubelet_(running_(pods|containers)|volume_stats_(available|capacity|used)_bytes|runtime_operations_.*total)"
+_API_SERVER = "apiserver_request_(total|duration_seconds_(sum|count))|etcd_request_duration_seconds_(sum|count)"
 
 
 def prometheus_configuration(
     folder: Path, identity: Identity, nodes: Sequence[str], alertmanager: str
 ) -> dict[str, Any]:
-    """Scrape the service every second, everything else every five, through the API server.
+    """Scrape the service every second, stores and containers every few, the cluster itself every 15; by the API server.
 
     Parameters
     ----------
@@ -69,34 +74,47 @@ def prometheus_configuration(
         **through,
     }
     labels = {"platform": NAMESPACE}
-    containers = {
-        "job_name": "cadvisor",
-        "scrape_interval": "5s",
+    per_node = [{"targets": [server], "labels": {**labels, "node": node}} for node in nodes]
+
+    def of_nodes(name: str, path: str, kept: str, interval: str, *more: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "job_name": name,
+            "scrape_interval": interval,
+            "scrape_timeout": "4s",
+            "static_configs": per_node,
+            "relabel_configs": [_becomes("node", "__metrics_path__", f"{identity.path}/api/v1/nodes/$1/proxy/{path}")],
+            "metric_relabel_configs": [*more, _only("__name__", kept)],
+            **through,
+        }
+
+    api_server = {
+        "job_name": "kube-apiserver",
+        "scrape_interval": "15s",
         "scrape_timeout": "4s",
-        "static_configs": [{"targets": [server], "labels": {**labels, "node": node}} for node in nodes],
-        "relabel_configs": [
-            _becomes("node", "__metrics_path__", f"{identity.path}/api/v1/nodes/$1/proxy/metrics/cadvisor")
-        ],
-        "metric_relabel_configs": [
-            {"source_labels": ["namespace"], "regex": NAMESPACE, "action": "keep"},
-            {
-                "source_labels": ["__name__"],
-                "regex": "container_(cpu_(usage_seconds|cfs_(throttled_)?periods)_total|memory_working_set_bytes)",
-                "action": "keep",
-            },
-        ],
+        "metrics_path": f"{identity.path}/metrics",
+        "static_configs": [{"targets": [server], "labels": labels}],
+        "metric_relabel_configs": [_only("__name__", _API_SERVER)],
         **through,
     }
+    cluster = [
+        of_nodes("cadvisor", "metrics/cadvisor", _CONTAINERS, "5s", _only("namespace", NAMESPACE)),
+        of_nodes("kubelet", "metrics", _KUBELET, "15s"),
+        api_server,
+    ]
     return {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"},
         "rule_files": [str(PROJECT / "deploy/prometheus/sandbox/derivatives.rules.yml")],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [service, exporter("postgres", 9187), exporter("redis", 9121), containers],
+        "scrape_configs": [service, exporter("postgres", 9187), exporter("redis", 9121), *cluster],
     }
 
 
 def _becomes(source: str, target: str, replacement: str = "$1") -> dict[str, Any]:
     return {"source_labels": [source], "target_label": target, "replacement": replacement}
+
+
+def _only(source: str, values: str) -> dict[str, Any]:
+    return {"source_labels": [source], "regex": values, "action": "keep"}
 
 
 def write_targets(client: httpx.Client, server: str, path: Path) -> None:
@@ -163,7 +181,7 @@ def post_to(webhook: str, token_file: Path, folder: Path, alertmanager: str) -> 
     """
     write(folder, "alertmanager.yml", alertmanager_configuration(webhook, token_file))
     try:
-        httpx.post(f"{alertmanager}/-/reload", timeout=5.0, trust_env=False).raise_for_status()
+        web.post(f"{alertmanager}/-/reload", timeout=5.0).raise_for_status()
     except httpx.HTTPError as problem:
         raise StartFailed(f"Alertmanager does not take its new configuration: {problem}") from problem
 

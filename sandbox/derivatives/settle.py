@@ -10,6 +10,7 @@ import time
 import httpx
 from psycopg import sql
 
+from opslib import web
 from opslib.settings import PROJECT
 from sandbox.cluster import missing
 from sandbox.derivatives import contents, manifests
@@ -115,7 +116,7 @@ def serving(access: Access) -> bool:
     if sum(map(ready, pods)) < manifests.REPLICAS:
         return False
     try:
-        answer = httpx.get(f"{access.api}/stats/engines", timeout=5.0, trust_env=False)
+        answer = web.get(f"{access.api}/stats/engines", timeout=5.0)
         return answer.is_success and bool(answer.json()["book"])
     except (httpx.HTTPError, ValueError, KeyError):
         return False

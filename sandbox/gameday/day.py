@@ -21,7 +21,7 @@ from sandbox.gameday.rounds import Round
 from sandbox.gameday.score import Observed
 from sandbox.progress import Progress
 
-__all__ = ["GameDay"]
+__all__ = ["GameDay", "came_after"]
 
 ALERT_S = 180.0
 """How long after the fault shows an alert is waited for [s]: the longest window of a sandbox's rule, and then some."""
@@ -168,7 +168,9 @@ class GameDay:
             return
         incident = by = seen.incident["id"]
         asked = dt.datetime.now(dt.UTC)
+        held: list[str] = []
         try:
+            held = self.desk.firing()
             for step in range(MOST_STEPS):
                 plan = seen.plans[-1]
                 self.say(f"applying plan {plan['hash'][:12]}")
@@ -201,11 +203,7 @@ class GameDay:
                 with suppress(RunbookError):
                     self.desk.close(by)
         others = [found for found in self.desk.by_alert(one.platforms, broken_at) if found["id"] != incident]
-        seen.new_after = [
-            alert_name(found)
-            for found in others
-            if found["runbook"] != one.runbook and when(found["opened_at"]) > asked and firing(found)
-        ]
+        seen.new_after = came_after(others, one.runbook, asked, held)
         seen.others = [f"{found['runbook']}: {found['target']}" for found in others]
 
     def _over(self, one: Round, broken_at: dt.datetime, within_s: float, *, must: bool) -> bool:
@@ -226,6 +224,17 @@ class GameDay:
                 raise
             return False
         return True
+
+
+def came_after(
+    others: Sequence[dict[str, Any]], runbook: str | None, asked: dt.datetime, held: Sequence[str]
+) -> list[str]:
+    """The alerts of other playbooks that a plan may have brought: they began after it was asked for, and fire on.
+
+    Not what the rules knew before: an alert whose condition held already (`held`) only waited for its `for`.
+    """
+    late = [one for one in others if one["runbook"] != runbook and when(one["opened_at"]) > asked and firing(one)]
+    return [name for name in map(alert_name, late) if name not in held]
 
 
 def _alert(incident: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,14 +11,18 @@ from typing import Any
 
 import httpx
 
+from opslib import web
 from opslib.actions.documents import ENDED
 from opslib.record.client import environment
+from opslib.runs import undecided
 from sandbox.errors import SandboxError
 from sandbox.gameday.score import Observed
 from sandbox.service import RUNBOOK, Service
 
 __all__ = ["Desk", "TooLate"]
 
+_LOOKED_AT_AGAIN = dt.timedelta(seconds=2 * undecided.AFTER_S)
+"""How long after a run that could not tell the next one has ended, if there is one."""
 RUN_ENDED = ("succeeded", "failed", "timed-out", "cancelled", "kernel-died", "lost")
 APPLY_MORE_S = 90.0
 """What applying may take beyond the time that an action has for its effect [s]."""
@@ -64,7 +68,7 @@ class Desk:
         return found
 
     def ended_run(self, incident: str, within_s: float) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The incident and its first run, once that has ended.
+        """The incident and its first run, once that has ended; where that came too early to tell, the one that tells.
 
         Raises
         ------
@@ -74,7 +78,10 @@ class Desk:
         def seen() -> tuple[dict[str, Any], dict[str, Any]] | None:
             whole = self.show(incident)
             runs = [run for run in whole["runs"] if run["mode"] == "plan" and run["state"] in RUN_ENDED]
-            return (whole, runs[0]) if runs else None
+            told = next((run for run in runs if not _undecided(run)), None)
+            if told is None and runs and dt.datetime.now(dt.UTC) - when(runs[-1]["ended_at"]) > _LOOKED_AT_AGAIN:
+                told = runs[-1]
+            return (whole, told) if told else None
 
         found: tuple[dict[str, Any], dict[str, Any]] = self.wait(f"the run of {incident} did not end", seen, within_s)
         return found
@@ -143,7 +150,7 @@ class Desk:
         found: list[str] = []
         for address in self._prometheus():
             try:
-                answer = httpx.get(f"{address}/api/v1/alerts", timeout=5, trust_env=False).raise_for_status().json()
+                answer = web.get(f"{address}/api/v1/alerts", timeout=5).raise_for_status().json()
             except (httpx.HTTPError, ValueError) as error:
                 raise SandboxError(f"Prometheus at {address} does not answer: {error}") from error
             found += [alert["labels"]["alertname"] for alert in answer["data"]["alerts"]]
@@ -241,6 +248,12 @@ class Desk:
         """The last plan of an incident."""
         plans = self.show(incident)["plans"]
         return plans[-1] if plans else None
+
+
+def _undecided(run: Mapping[str, Any]) -> bool:
+    """Whether a run could not tell: it is looked at again by itself."""
+    verdict = run["verdict"]
+    return bool(verdict and verdict["cause"] is None and (verdict["causes"] or not verdict["confidence"]))
 
 
 def firing(incident: Mapping[str, Any]) -> bool:

@@ -42,7 +42,7 @@ class Observed:
     others : list of str
         What else fired: `RUNBOOK: CAUSE`.
     new_after : list of str
-        Alerts that fired only after the plan was applied.
+        Alerts that fired, and whose condition held, only after the plan was asked for.
     problem : str or None
         Why the round did not come to its end.
     missing : bool

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from opslib import store
+from opslib import store, web
 from opslib.settings import Settings
 
 RUNBOOK = str(Path(sys.executable).with_name("runbook"))
@@ -71,7 +71,7 @@ class Installation:
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return web.get(f"{self.url}/readyz", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -104,7 +104,7 @@ class Installation:
         body = {"version": "4", "groupKey": "{}", "truncatedAlerts": 0, "status": "firing", "receiver": "runbooks"}
         body |= {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": ""}
         headers = {"authorization": f"Bearer {token or self.intake_token}"}
-        return httpx.post(f"{self.url}/api/v1/alerts", json=body | {"alerts": alerts}, headers=headers, timeout=20)
+        return web.post(f"{self.url}/api/v1/alerts", json=body | {"alerts": alerts}, headers=headers, timeout=20)
 
     def incidents(self) -> list[dict[str, Any]]:
         return list(self.json("incidents")["incidents"])

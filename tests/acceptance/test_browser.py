@@ -17,6 +17,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from opslib import web
 from tests.acceptance.conftest import RUNBOOK, Installation, firing, free_port
 from tests.chromium import choose, chromium, complaints, eventually, kernel_waits, needed, press, says, text
 
@@ -144,7 +145,7 @@ def _address(log: Path) -> str | None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False, timeout=10).status_code < 500
+        return web.get(url, timeout=10).status_code < 500
     except httpx.TransportError:
         return False
 

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from opslib import web
 from opslib.settings import PROJECT
 from tests.acceptance.conftest import RUNBOOK, Installation, firing
 
@@ -44,7 +45,7 @@ def raw(installation: Installation, body: bytes, endpoint: str = "v1") -> httpx.
     headers = {"authorization": f"Bearer {installation.intake_token}", "content-type": "application/json"}
 
     def answered() -> httpx.Response | None:
-        answer = httpx.post(f"{installation.url}/api/{endpoint}/alerts", content=body, headers=headers, timeout=30)
+        answer = web.post(f"{installation.url}/api/{endpoint}/alerts", content=body, headers=headers, timeout=30)
         return None if answer.status_code == 503 else answer
 
     answer = installation.wait("an answer", answered)
@@ -175,7 +176,7 @@ def test_labels_and_names_that_are_code_markup_or_paths(served: Installation, tm
 
 def shows_as_text(installation: Installation, incident: str) -> None:
     """The console's pages have the markup of a label as text."""
-    with httpx.Client(base_url=installation.url, follow_redirects=True, timeout=20) as visitor:
+    with web.client(base_url=installation.url, follow_redirects=True, timeout=20) as visitor:
         form = visitor.get("/sign-in").text
         key = form.split('name="form_key" value="', 1)[1].split('"', 1)[0]
         data = {"token": installation.token("demo-l1"), "form_key": key}

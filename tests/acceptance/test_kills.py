@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from opslib import web
 from opslib.runs import descendants
 from opslib.settings import PROJECT
 from tests.acceptance.conftest import Installation, firing
@@ -70,7 +71,7 @@ class Tree(Installation):
     def status(self) -> dict[str, Any]:
         """What the platform says of itself."""
         facts = json.loads((self.settings.state / "sandbox" / "crypto.json").read_text("utf-8"))
-        return dict(httpx.get(f"{facts['endpoints']['api']}/api/status", timeout=5).json())
+        return dict(web.get(f"{facts['endpoints']['api']}/api/status", timeout=5).json())
 
     def broken(self) -> None:
         """Break the platform anew: its series reach back five minutes, and have to show how it was before."""
@@ -95,7 +96,7 @@ class Tree(Installation):
     def ask(self, incident: str) -> dict[str, Any]:
         """An incident over HTTP; empty while the server or its store is away."""
         try:
-            answer = httpx.get(f"{self.url}/api/v1/incidents/{incident}", headers=self.as_person(), timeout=10)
+            answer = web.get(f"{self.url}/api/v1/incidents/{incident}", headers=self.as_person(), timeout=10)
         except httpx.TransportError:
             return {}
         return dict(answer.json()) if answer.status_code == 200 else {}
@@ -145,7 +146,7 @@ class Tree(Installation):
             return list(runs) if over and not again else None
 
         runs: list[dict[str, Any]] = self.wait(f"the end of every run of {incident}", seen, WITHIN_S)
-        ledger = httpx.get(f"{self.url}/api/v1/ledger", headers=self.as_person(), timeout=10).json()
+        ledger = web.get(f"{self.url}/api/v1/ledger", headers=self.as_person(), timeout=10).json()
         assert ledger["accepted"] == self.delivered
         assert ledger["run"] + ledger["waiting"] + ledger["suppressed"] + ledger["lost"] == ledger["accepted"]
         assert (ledger["waiting"], ledger["lost"]) == (0, 0), ledger
@@ -238,9 +239,9 @@ def tree(planted: Tree) -> Iterator[Tree]:
     planted.broken()
     yield planted
     address = f"{planted.url}/api/v1/incidents"
-    for one in httpx.get(address, headers=planted.as_person(), timeout=10).json()["incidents"]:
+    for one in web.get(address, headers=planted.as_person(), timeout=10).json()["incidents"]:
         if one["state"] != "resolved":
-            answer = httpx.post(f"{address}/{one['id']}/resolve", headers=planted.as_person(), timeout=10)
+            answer = web.post(f"{address}/{one['id']}/resolve", headers=planted.as_person(), timeout=10)
             assert answer.status_code == 200
 
 
@@ -313,7 +314,7 @@ def test_applier_in_the_middle_of_an_apply(tree: Tree) -> None:
     plan = tree.show(incident)["plans"][0]["hash"]
     for step in ("approve", "apply"):
         address = f"{tree.url}/api/v1/plans/{plan}/{step}"
-        assert httpx.post(address, json={}, headers=tree.as_person(), timeout=20).status_code == 200
+        assert web.post(address, json={}, headers=tree.as_person(), timeout=20).status_code == 200
     tree.wait("the apply", lambda: tree.ask(incident)["plans"][0]["state"] == "applying", WITHIN_S)
     hit = kill(tree.one("opslib.actions.applier"))
     tree.wait("the end of the plan", lambda: ended_plan(tree.ask(incident)), WITHIN_S)

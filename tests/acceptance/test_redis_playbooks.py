@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
+from opslib import web
 from tests.acceptance.conftest import Installation
 
 pytestmark = pytest.mark.acceptance
@@ -26,7 +26,7 @@ DASHBOARD = {
 def p99_us(installation: Installation) -> float:
     """What the platform says of its Redis; a machine that is busy with other things makes it slow as well."""
     api = installation.json("sandbox", "status")["platforms"]["crypto"]["api"]
-    store = httpx.get(f"{api}/api/status", timeout=20, trust_env=False).json()["store"]
+    store = web.get(f"{api}/api/status", timeout=20).json()["store"]
     return float(store["p99_us"] or 1e9)
 
 

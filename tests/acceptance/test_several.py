@@ -17,7 +17,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from opslib import intake, people, store
+from opslib import intake, people, store, web
 from opslib.record import client
 from opslib.record.verify import verify
 from opslib.runs import descendants
@@ -53,7 +53,7 @@ class Site:
         address = f"http://127.0.0.1:{self.ports[server]}/api/v1/alerts"
         headers = {"authorization": f"Bearer {TOKEN}"}
         with contextlib.suppress(httpx.TransportError):
-            return httpx.post(address, json=body, headers=headers, timeout=30, trust_env=False).status_code
+            return web.post(address, json=body, headers=headers, timeout=30).status_code
         return 0
 
     def both(self, *numbers: int) -> None:
@@ -67,7 +67,7 @@ class Site:
 
     def metrics(self, server: int) -> dict[str, float]:
         address = f"http://127.0.0.1:{self.ports[server]}/metrics"
-        lines = httpx.get(address, timeout=30, trust_env=False).text.splitlines()
+        lines = web.get(address, timeout=30).text.splitlines()
         return {
             line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
             for line in lines

@@ -9,9 +9,9 @@ import shutil
 import signal
 from typing import Any
 
-import httpx
 import pytest
 
+from opslib import web
 from tests.acceptance.conftest import Installation, firing
 
 pytestmark = pytest.mark.acceptance
@@ -46,7 +46,7 @@ def test_prometheus_fires_alertmanager_posts_and_the_run_is_sealed(installation:
     webhook = f"{installation.url}/api/v1/alerts"
     installation.runbook("sandbox", "up", "crypto", "--monitoring", "--webhook", webhook)
     status = installation.json("sandbox", "status")
-    assert httpx.get(f"{status['prometheus']}/-/healthy", timeout=5).status_code == 200
+    assert web.get(f"{status['prometheus']}/-/healthy", timeout=5).status_code == 200
 
     def breaches() -> list[dict[str, Any]]:
         """The incidents of this alert; on a machine that starves Redis, its own alert is true as well."""
@@ -85,7 +85,7 @@ def test_alert_plan_approval_fix_and_seal(serving: Installation) -> None:
     serving.runbook("approve", incident["id"], "--plan", plan, expect=1, RUNBOOK_TOKEN=viewer)
     for token in (viewer, serving.intake_token, "nobody"):
         headers = {"authorization": f"Bearer {token}"}
-        answer = httpx.post(f"{serving.url}/api/v1/plans/{plan}/approve", json={}, headers=headers, timeout=10)
+        answer = web.post(f"{serving.url}/api/v1/plans/{plan}/approve", json={}, headers=headers, timeout=10)
         assert answer.status_code in (401, 403)
     assert serving.show(incident["id"])["plans"][0]["state"] == "proposed"
 
@@ -93,7 +93,7 @@ def test_alert_plan_approval_fix_and_seal(serving: Installation) -> None:
     shown = serving.show(incident["id"])
     assert shown["plans"][0]["state"] == "verified"
     api = serving.json("sandbox", "status")["platforms"]["crypto"]["api"]
-    status = httpx.get(f"{api}/api/status", timeout=5).json()
+    status = web.get(f"{api}/api/status", timeout=5).json()
     assert status["kelly_fraction"] <= 0.1
     assert max(symbol["var_pct"] for symbol in status["symbols"].values()) < 1.8
     assert any(run["mode"] == "apply" and run["state"] == "succeeded" for run in shown["runs"])

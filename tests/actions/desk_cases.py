@@ -17,7 +17,7 @@ import yaml
 from opslib import store
 from opslib.actions import holds, plans
 from opslib.actions.action import Check, Observation
-from opslib.actions.documents import Document, Plan, PlannedAction, Undo
+from opslib.actions.documents import Document, Plan, PlannedAction, Target, Undo
 from opslib.sql import queries
 from tests.actions.policy_cases import REDUCE, REFRESH, SET, STOP, Modules, full, plan, planned, signed, utc
 from tests.actions.world import World, begin_run
@@ -81,6 +81,7 @@ class Desk:
 
 Case = Callable[[Modules, Desk], Any]
 WHY = "nobody else is awake"
+BACK = Undo(kind="inverse", reason="", action=SET, arguments={"kelly_fraction": 0.2})
 FIX = planned(REFRESH, arguments=REASON, authority="L2", approvers=2)
 LESS, NONE_NEW = planned(REDUCE), planned(STOP, arguments=REASON)
 MORE = planned(SET, authority="L2")
@@ -154,12 +155,28 @@ def _problems(
     return asked
 
 
-def _inverse(undo: Undo) -> Case:
-    """The plan that takes another back."""
+def result(*states: str, before: float = 0.3, after: float | None = 0.25, uid: str = "small") -> dict[str, Any]:
+    """What an apply of some steps saw and did: the Kelly fraction before and after."""
+
+    def seen(kelly: float) -> list[dict[str, Any]]:
+        target = Target(kind="risk-engine", name="crypto", uid=uid, fields={"kelly_fraction": kelly})
+        return [Observation(target, {"volatility_updated_at": ""}).as_json()] * 2
+
+    told = {"steps": [{"state": state} for state in states], "before": seen(before)}
+    return told if after is None else {**told, "after": seen(after)}
+
+
+def _inverse(undo: Undo, *states: str, to: float = 0.25, then: Undo | None = None, **seen: Any) -> Case:
+    """The plan that takes another back, on a platform whose Kelly fraction is 0.25."""
 
     def asked(modules: Modules, desk: Desk) -> Any:
-        document = plan(planned(REDUCE).model_copy(update={"undo": undo}), incident=desk.world.incident)
-        applied = Plan(document.hash, "verified", document, document.expires_at)
+        desk.world.platform.set_kelly(0.25)
+        actions = [planned(REDUCE, kelly=to).model_copy(update={"undo": undo})]
+        if then is not None:
+            actions.append(planned(REDUCE, kelly=0.25).model_copy(update={"undo": then}))
+        document = plan(*actions, incident=desk.world.incident)
+        told = result(*(states or ("done",)), **seen)
+        applied = Plan(document.hash, "verified", document, document.expires_at, result=told)
         with desk.world.platform.calm():
             drawn = modules.undoing.inverse(desk.world.settings, applied, initiator="ann", reason="")
         return [action.action for action in drawn.actions]
@@ -169,7 +186,7 @@ def _inverse(undo: Undo) -> Case:
 
 def _decision(
     decision: str, name: str, *, action: str = REDUCE, state: str = "proposed", by: str = "alert", before: str = "",
-    overdue: bool = False, hold: bool = False, broke: str = "", now: str = "", **more: Any,
+    overdue: bool = False, hold: bool = False, broke: str = "", now: str = "", again: bool = False, **more: Any,
 ) -> Case:  # fmt: skip
     """What comes of a decision about a plan of a run that somebody started."""
 
@@ -184,6 +201,11 @@ def _decision(
             world.execute("UPDATE plans SET state = %s WHERE hash = %s", (state, hash_))
         if state == "verified":
             world.platform.set_kelly(0.1)
+            told = json.dumps(result("done", before=0.25, after=0.1))
+            world.execute("UPDATE plans SET result = %s WHERE hash = %s", (told, hash_))
+        if again:
+            modules.approval.undo(world.settings, hash_, world.person("ann"))
+            world.platform.set_kelly(0.12)
         if overdue:
             world.overdue(hash_)
         if hold:
@@ -282,6 +304,20 @@ CASES: dict[str, dict[str, Case]] = {
         "no undo, with an action": _inverse(
             Undo(kind="none", reason="", action=SET, arguments={"kelly_fraction": 0.2})
         ),
+        "nothing was done": _inverse(BACK, "failed", before=0.25),
+        "nothing was done, and the second was not begun": _inverse(BACK, "failed", before=0.25, then=BACK),
+        "it failed halfway": _inverse(BACK, "failed", to=0.1),
+        "it failed, and what it left was not seen": _inverse(BACK, "failed", to=0.1, after=None),
+        "the second was not begun, and has no inverse": _inverse(BACK, then=Undo(kind="none", reason="")),
+        "the second hides the first": _inverse(BACK, "done", "done", to=0.1, then=BACK),
+        "as it was before it was done": _inverse(BACK, before=0.25, to=0.1),
+        "another value since": _inverse(BACK, to=0.1, after=0.1),
+        "another platform since": _inverse(BACK, uid="large"),
+        "as it was left, which is not as it was asked": _inverse(BACK, to=0.1),
+        "what it left was not seen": _inverse(BACK, after=None),
+        "another value since, and no new risk": _inverse(
+            Undo(kind="inverse", reason="", action=STOP, arguments=REASON), to=0.1, after=0.1
+        ),
     },
     "approve": {
         "approve": _decision("approve", "ann"),
@@ -320,6 +356,7 @@ CASES: dict[str, dict[str, Case]] = {
         "undo": _decision("undo", "ann", state="verified"),
         "undo, a viewer": _decision("undo", "vera", state="verified"),
         "undo, not applied": _decision("undo", "ann"),
+        "undo again, somebody changed it since": _decision("undo", "bea", state="verified", again=True),
     },
     "begin": {
         "begin": _begun(),
@@ -329,6 +366,7 @@ CASES: dict[str, dict[str, Case]] = {
     },
 }
 CASES["_problems"] |= CASES["_not_wanted"]
+CASES |= dict.fromkeys(("_made", "_moved"), CASES["inverse"])
 # What all decisions ask first is judged by the cases of each.
 _DECISIONS = CASES["approve"] | CASES["reject"] | CASES["apply"] | CASES["undo"]
 CASES |= {"must_be": _DECISIONS, "authority": _DECISIONS}

@@ -24,6 +24,8 @@ class SmallPlatform:
         Kelly fraction and number of changes before each of them.
     refuse : int
         Answer every change with this status, 0 for none; nothing is done.
+    blind : bool
+        Answer no question; changes are made.
     hang_up : bool
         Do the change, then break the connection without an answer.
     lag_s : float
@@ -52,6 +54,7 @@ class SmallPlatform:
         self.before_posts: list[tuple[float, int]] = []
         self.refuse = 0
         self.hang_up = False
+        self.blind = False
         self.takes_s = 0.0
         self.in_flight = self.most_in_flight = 0
         self.counting = threading.Lock()
@@ -126,6 +129,8 @@ class SmallPlatform:
             self.trading = path == "/api/start-trading"
         elif path == "/api/risk/refresh-volatility":
             self.volatility_updated_at = "2026-01-02T00:00:00.000+00:00"
+        elif path == "/api/orders/cancel":
+            self.orders = [one for one in self.orders or [] if one["order"] not in body["orders"]]
         else:
             self.set_kelly(float(body["kelly_fraction"]))
 
@@ -140,7 +145,9 @@ def _handler(platform: SmallPlatform) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             with platform.lock:
-                if self.path == "/api/status":
+                if platform.blind:
+                    self._answer(503, "{}")
+                elif self.path == "/api/status":
                     self._answer(200, json.dumps(platform.status()))
                 elif self.path == "/metrics":
                     self._answer(200, platform.metrics())

@@ -422,6 +422,7 @@ CASES: dict[str, Case] = {
     "a guard against nothing known": _edited(
         _valid, lambda raw: raw["guards"]["open_orders"][0].update(forbids=["restrat"])
     ),
+    "an unknown kill switch": _edited(_valid, lambda raw: raw["guards"]["kill_switches"][0].update(file="halt.flag")),
     "a window without an offset": _edited(
         _valid, lambda raw: raw["guards"]["expiry_windows"][0].update(end="2026-12-25T09:00:00")
     ),

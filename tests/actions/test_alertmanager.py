@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from opslib import store
+from opslib import store, web
 from opslib.actions import applier, approval, plans
 from opslib.actions.action import Context, Description, Identity, Observation
 from opslib.actions.applying import Apply, target_locks
@@ -44,16 +43,16 @@ class Server:
 
     def post(self, what: str, body: Any) -> None:
         """As Prometheus, or a person, does."""
-        httpx.post(f"{self.url}/api/v2/{what}", json=body, trust_env=False).raise_for_status()
+        web.post(f"{self.url}/api/v2/{what}", json=body).raise_for_status()
 
     def silences(self, state: str = "active") -> list[dict[str, Any]]:
         """Those in a state."""
-        told = httpx.get(f"{self.url}/api/v2/silences", trust_env=False).json()
+        told = web.get(f"{self.url}/api/v2/silences").json()
         return [one for one in told if one["status"]["state"] == state]
 
     def sent(self) -> set[str]:
         """The symbols of the alerts that are sent."""
-        told = httpx.get(f"{self.url}/api/v2/alerts", params={"silenced": "false"}, trust_env=False).json()
+        told = web.get(f"{self.url}/api/v2/alerts", params={"silenced": "false"}).json()
         return {f"{one['labels']['platform']}/{one['labels'].get('symbol', '')}" for one in told}
 
 

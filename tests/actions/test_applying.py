@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
+import redis
 from nbformat import NotebookNode
 
 from opslib import store
@@ -18,8 +20,9 @@ from opslib.actions import applier, approval, crypto, crypto_breaker, holds, pla
 from opslib.actions.applying import Apply, target_locks
 from opslib.actions.documents import Plan
 from opslib.canonical import file_digest
-from opslib.errors import PlanError
-from tests.actions.world import World, begin_run, edit_policy
+from opslib.errors import ActionFailed, PlanError
+from sandbox.crypto import redis_server
+from tests.actions.world import World, begin_run, edit_policy, shown_at_once
 
 
 def ready(world: World, plan: Plan) -> Plan:
@@ -147,6 +150,64 @@ def test_new_risk_is_stopped_on_hold_too(world: World, monkeypatch: pytest.Monke
     assert not world.platform.trading
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "refused"])
+def test_no_secret_in_an_answer_of_the_platform_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    secret = "Bearer abcdefghijklmnopqrstuvwxyz0123456789"
+    shown_at_once(monkeypatch, "crypto.emergency-reduce")
+
+    def answers(*_given: Any) -> dict[str, str]:
+        if fails:
+            raise ActionFailed(f"refused: {secret}")
+        return {"session": secret}
+
+    monkeypatch.setattr(crypto.EmergencyReduce, "apply", answers)
+    plan = ready(world, world.propose())
+    applier.run_once(world.settings, plan.hash)
+    with store.connect(world.settings) as connection:
+        kept = connection.execute("SELECT result::text, reason FROM plans").fetchall()
+        kept += connection.execute("SELECT error FROM runs").fetchall()
+    assert "redacted" in str(kept)
+    assert secret.split()[1] not in str(kept)
+    for path in world.settings.home.glob("*/*/*"):
+        assert secret.split()[1].encode() not in (path.read_bytes() if path.is_file() else b"")
+
+
+@pytest.mark.parametrize(
+    ("second", "posted"),
+    [
+        ("crypto.refresh-volatility", ["/api/risk/emergency-reduce"]),
+        ("crypto.stop-trading", ["/api/risk/emergency-reduce", "/api/stop-trading"]),
+    ],
+)
+def test_a_hold_that_comes_meanwhile_stops_the_next_step_unless_it_stops_new_risk(
+    world: World, monkeypatch: pytest.MonkeyPatch, second: str, posted: list[str]
+) -> None:
+    shown_at_once(monkeypatch, "crypto.emergency-reduce", second)
+    world.fire()
+    steps = [{"action": "crypto.emergency-reduce", "arguments": {"kelly_fraction": 0.1}}, {"action": second}]
+    with store.transaction(world.settings) as connection:
+        plan = plans.propose(
+            world.settings, connection, run_id=world.run, actions=steps, reason="VaR breach", platform="crypto"
+        )
+    approval.approve(world.settings, plan.hash, world.person("cleo"))
+    approval.apply(world.settings, plan.hash, world.person("cleo"))
+    first = crypto.EmergencyReduce.apply
+
+    def then_held(*given: Any) -> Any:
+        answer = first(*given)
+        holds.place(world.settings, world.person("ann"), reason="wait")
+        return answer
+
+    monkeypatch.setattr(crypto.EmergencyReduce, "apply", then_held)
+    after = applier.run_once(world.settings, plan.hash)
+    assert [path for path, _, _ in world.platform.posts] == posted
+    if len(posted) == 1:
+        assert after.state == "partial"
+        assert "1 of 2 actions were done; not begun: every platform is on hold by ann: wait" in (after.reason or "")
+
+
 @pytest.mark.parametrize("alerts", [True, False], ids=["the alert is resolved", "the firing check is false"])
 def test_new_risk_is_stopped_whatever_became_of_the_alert(world: World, alerts: bool) -> None:
     if alerts:
@@ -212,12 +273,58 @@ def test_an_interrupted_apply_is_examined_and_never_repeated(world: World, until
     assert world.platform.posts == []
 
 
+def test_what_became_of_a_change_that_nobody_could_see_is_no_failure(world: World) -> None:
+    plan = ready(world, world.propose())
+    with target_locks(world.settings, plan.document.targets):
+        apply = Apply(world.settings, plan, "applier-that-dies")
+        assert apply.begin()
+        apply.result["steps"].append({"action": "crypto.emergency-reduce", "state": "intended", "at": ""})
+        apply._save_own()
+    world.platform.set_kelly(0.1)  # the change was made, and then the platform tells nothing any more
+    world.platform.blind = True
+    after = applier.run_once(world.settings, plan.hash)
+    assert after.state == "partial"
+    assert "0 of 1 actions were done; interrupted; whether it was done could not be seen: " in (after.reason or "")
+    world.platform.blind = False
+    back = approval.undo(world.settings, plan.hash, world.person("bob"))
+    assert [one.action for one in back.document.actions] == ["crypto.set-kelly"]
+
+
 def test_one_at_a_time_per_target_over_all_incidents(world: World) -> None:
     plan = ready(world, world.propose())
     with target_locks(world.settings, plan.document.targets) as free:
         assert free
         assert applier.run_once(world.settings, plan.hash).state == "approved"
     assert applier.run_once(world.settings, plan.hash).state == "verified"
+
+
+def test_patterns_that_may_mean_the_same_keys_are_one_target(world: World, tmp_path: Path) -> None:
+    server = redis_server.start(tmp_path, tmp_path, redis_server.Passwords.fresh())
+    try:
+        with redis.Redis.from_url(server.url()) as client:
+            client.mset({f"cache:greeks:{number}": "x" for number in range(9)})
+        place = world.settings.state / "sandbox" / "crypto.json"
+        endpoints = {"redis": server.url("recorder"), "redis_admin": server.url("admin"), "api": world.platform.url}
+        place.write_text(json.dumps({"endpoints": endpoints}), "utf-8")
+
+        def flush(pattern: str) -> Plan:
+            given = {"action": "redis.flush-pattern", "arguments": {"pattern": pattern, "until": "alert"}}
+            with store.transaction(world.settings) as connection:
+                plan = plans.propose(
+                    world.settings, connection, run_id=world.run, actions=[given], reason="full", platform="crypto"
+                )
+            return ready(world, plan)
+
+        first, second = flush("cache:greeks:*"), flush("cache:*")
+        with target_locks(world.settings, first.document.targets) as free:
+            assert free
+            assert applier.run_once(world.settings, second.hash).state == "approved"
+        assert applier.run_once(world.settings, second.hash).state == "verified"
+        after = applier.run_once(world.settings, first.hash)
+        assert (after.state, "keys was 9, is now 0" in (after.reason or "")) == ("void", True)
+    finally:
+        server.process.terminate()
+        server.process.wait()
 
 
 @pytest.mark.slow

@@ -87,6 +87,7 @@ def preview(service: Switch, name: str) -> tuple[Action, Observation, Descriptio
 def test_new_risk_is_stopped_and_allowed_again(service: Switch) -> None:
     action, seen, told = preview(service, STOP)
     assert told.summary == "Stop the auto-trading of derivatives"
+    assert told.residual_risk.endswith("Open now: delta -12,346 USD, vega +7,890 USD per point")
     assert (seen.facts["trading"], service.told["enabled"]) == (True, True)
     with context(service, "applier") as applier:
         before = action.check(applier)

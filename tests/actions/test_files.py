@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,8 @@ from opslib.actions.drift import changes
 from opslib.actions.policy import load
 from opslib.errors import ActionFailed, PlanError, ProbeError
 from opslib.settings import PROJECT, Settings
+
+SOMEBODY, GROUP = 4711, 4712
 
 
 @pytest.fixture
@@ -69,9 +75,82 @@ def test_a_new_file_is_removed_again(folder: Path) -> None:
     assert told.undo.action == "files.remove"
     back, before, way = preview(folder, str(told.undo.action), **(told.undo.arguments or {}))
     assert way.undo.arguments is not None
-    assert way.undo.arguments["content"] == {"accept_threshold": 0.99}
+    assert way.undo.arguments["text"] == '{\n  "accept_threshold": 0.99\n}\n'
     apply(folder, back, before)
     assert not (folder / given["path"]).exists()
+
+
+def test_a_removed_file_comes_back_for_whom_it_was(folder: Path) -> None:
+    path = folder / "config" / "position_override.json"
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, SOMEBODY, GROUP)
+    was = path.stat()
+    action, seen, told = preview(folder, "files.remove", path="config/position_override.json")
+    apply(folder, action, seen)
+    back, before, way = preview(folder, str(told.undo.action), **(told.undo.arguments or {}))
+    assert way.preview["access"] == {"mode": "0640", "owner": was.st_uid, "group": was.st_gid}
+    apply(folder, back, before)
+    now = path.stat()
+    assert (now.st_mode, now.st_uid, now.st_gid) == (was.st_mode, was.st_uid, was.st_gid)
+    assert path.read_text("utf-8") == '{"max_position_pct": 0.02}'
+
+
+def test_a_file_stays_its_owners(folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file to somebody")
+    path = folder / "config" / "position_override.json"
+    path.chmod(0o600)
+    os.chown(path, SOMEBODY, GROUP)
+    action, seen, _ = preview(folder, "files.write-json", path="config/position_override.json", content={})
+    apply(folder, action, seen)
+    now = path.stat()
+    assert (now.st_mode & 0o777, now.st_uid, now.st_gid) == (0o600, SOMEBODY, GROUP)
+
+
+@pytest.mark.parametrize(("mode", "readable"), [(0o664, True), (0o660, False)])
+def test_a_file_that_its_owner_could_not_read_after_us_is_not_written(mode: int, readable: bool) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file to somebody")
+    with tempfile.TemporaryDirectory() as place:  # tmp_path is closed to other users
+        Path(place).chmod(0o777)
+        path = Path(place, "limits.json")
+        path.write_text("{}", "utf-8")
+        os.chown(path, SOMEBODY, GROUP)
+        path.chmod(mode)
+        action = make("files.write-json", {"path": "limits.json", "content": {"a": 1}})
+        with nobody(), context(Path(place), "applier") as changing:
+            if readable:
+                action.apply(changing, "key-0")
+            else:
+                with pytest.raises(ActionFailed, match=r"limits\.json is of user 4711, who could not read it after us"):
+                    action.apply(changing, "key-0")
+        assert path.read_text("utf-8") == ('{\n  "a": 1\n}\n' if readable else "{}")
+        assert path.stat().st_mode & 0o777 == mode
+        assert [entry.name for entry in Path(place).iterdir()] == [path.name]  # nothing is left beside it
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As somebody who is not root, and owns no file of these tests."""
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def test_what_is_no_text_is_changed_by_hand(folder: Path) -> None:
+    path = folder / "config" / "position_override.json"
+    path.write_bytes(b'{"desk": "caf\xe9"}')
+    for name, more in (("files.remove", {}), ("files.write-json", {"content": {}})):
+        with pytest.raises(PlanError, match=r"holds bytes that are no text; no plan puts them back"):
+            preview(folder, name, path="config/position_override.json", **more)
+    (folder / "KILL_SWITCH").write_bytes(b"\xff")
+    action, seen, _ = preview(folder, "files.kill-switch-off")
+    apply(folder, action, seen)
 
 
 def test_a_file_that_others_changed_voids_the_plan(folder: Path) -> None:
@@ -106,7 +185,7 @@ def test_no_other_action_touches_the_kill_switch(folder: Path) -> None:
         with pytest.raises(PlanError, match="is the kill switch, which has actions of its own"):
             preview(folder, name, path="KILL_SWITCH", **more)
         with pytest.raises(PlanError, match="is the kill switch"):
-            preview(folder, name, path="./KILL_SWITCH", **more)
+            preview(folder, name, path="config/kill_switch.json", **more)
     with pytest.raises(PlanError, match="is no kill switch"):
         preview(folder, "files.kill-switch-off", path="config/position_override.json")
 

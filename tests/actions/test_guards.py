@@ -14,7 +14,7 @@ from opslib import store
 from opslib.actions import applier, approval, plans
 from opslib.actions.documents import Plan
 from opslib.errors import Forbidden
-from tests.actions.world import World, edit_policy
+from tests.actions.world import World, edit_policy, shown_at_once
 from tests.postgres_server import Server, running
 
 ORDERS = "SELECT id AS order FROM orders WHERE state = 'working' ORDER BY id"
@@ -107,7 +107,10 @@ def test_a_kill_switch_that_is_set_before_the_apply_voids_the_plan(world: World,
     assert "the kill switch KILL_SWITCH is set" in (after.reason or "")
 
 
-def test_what_starts_trading_again_is_applied_while_it_is_stopped(world: World, folder: Path) -> None:
+def test_what_starts_trading_again_is_applied_while_it_is_stopped(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown_at_once(monkeypatch, "crypto.start-trading")
     world.platform.trading = False
     applied(world, propose(world, "crypto.start-trading"))
     assert [path for path, _, _ in world.platform.posts] == ["/api/start-trading"]
@@ -135,7 +138,10 @@ def test_working_orders_in_a_database_hold_back_a_change(world: World, orders: p
     assert "1 order of execution working: A-3" in (after.reason or "")
 
 
-def test_a_plan_that_names_the_orders_holds_for_those_alone(world: World, orders: psycopg.Connection) -> None:
+def test_a_plan_that_names_the_orders_holds_for_those_alone(
+    world: World, orders: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown_at_once(monkeypatch, "crypto.refresh-volatility")
     guard(world, probe="postgres.sql", arguments={"statement": ORDERS}, answer="name")
     first, second = (propose(world, "crypto.refresh-volatility") for _ in range(2))
     [action] = first.document.actions

@@ -31,7 +31,7 @@ OTHERS = {
     "forbids": "business",
     "timezone": "UTC",
     "reason": "another",
-    "file": "OTHER_SWITCH",
+    "file": "other/KILL_SWITCH",
     "probe": "files.text",
     "path": "other.json",
     "under": "another",
@@ -49,7 +49,7 @@ LEVELS = ("L1", "L2", "L3", "L4")
 # What decides by itself, without the store, in each module.
 FUNCTIONS: dict[ModuleType, tuple[str, ...]] = {
     policy: (
-        *("_zoned", "_reduces", "_known", "_once", "_there", "covers", "authority", "approvers", "budget"),
+        *("_zoned", "_reduces", "_known", "_named", "_once", "_there", "covers", "authority", "approvers", "budget"),
         *("forbidden", "holding", "concerned", "_switched", "_over_orders"),
     ),
     guards: ("look", "named", "_is_set", "_working"),
@@ -63,7 +63,7 @@ ON_THE_DESK: dict[ModuleType, tuple[str, ...]] = {
         *("must_be", "authority"),
     ),
     applying: ("begin", "_problems", "_not_wanted", "_fires"),
-    undoing: ("inverse", "declared", "in_vain", "drawn", "by_itself", "covered"),
+    undoing: ("inverse", "_made", "_moved", "declared", "in_vain", "drawn", "by_itself", "covered"),
 }
 # What makes no difference when it is left out, and why.
 SAME = {

@@ -301,6 +301,8 @@ def test_a_setting_that_needs_a_restart_says_so(server: Server, admin: psycopg.C
     [
         ("archive_command", "rm -rf /", "is not changed here"),
         ("fsync", "off", "is not changed here"),
+        ("jit_provider", "elsewhere", "is not changed here"),
+        ("log_directory", "/var/www", "is not changed here"),
         ("shared_preload_libraries", "x", "is not changed here"),
         ("server_version", "1", "cannot be changed"),
         ("no_such_setting", "1", "there is no setting no_such_setting"),

@@ -11,6 +11,7 @@ import redis
 
 from opslib.actions.action import Action, Context, Identity
 from opslib.actions.catalogue import make
+from opslib.actions.documents import Target
 from opslib.actions.drift import changes
 from opslib.errors import ActionFailed, ParameterError, PlanError, ProbeError
 from sandbox.crypto import redis_server
@@ -218,6 +219,55 @@ def test_series_are_cut_down_to_their_retention(
     assert admin.hlen("metrics:var:A") == 1
     with pytest.raises(PlanError, match="no series 'metrics:tick:\\*' reaches back more than 1 h"):
         preview(server, action)
+
+
+@pytest.mark.parametrize("name", ["redis.flush-pattern", "redis.kill-clients", "redis.trim-series"])
+def test_no_more_goes_than_was_approved(server: redis_server.RedisServer, admin: redis.Redis, name: str) -> None:
+    quantity = {"redis.flush-pattern": "keys", "redis.kill-clients": "connections", "redis.trim-series": "points"}[name]
+    more = [redis.Redis.from_url(server.url(), client_name="greedy") for _ in range(24)]
+
+    def make_some(first: int, last: int) -> None:
+        for number in range(first, last):
+            admin.set(f"cache:greeks:{number}", "x")
+            admin.zadd("metrics:tick:A", {str(number): number})
+            more[number].ping()
+
+    given = {
+        "redis.flush-pattern": {"pattern": "cache:greeks:*"},
+        "redis.kill-clients": {"name": "greedy"},
+        "redis.trim-series": {"pattern": "metrics:tick:*", "keep_s": 3600},
+    }
+    make_some(0, 20)
+    action = make(name, given[name])
+    seen, _ = preview(server, action)
+    make_some(20, 22)
+    with context(server, "applier") as applier:
+        applier.approved = seen.target
+        with pytest.raises(ActionFailed, match=r"(22 .* now, and|more than the) 21 (were )?approved") as caught:
+            action.apply(applier, KEY)
+        assert caught.value.sent is False  # type: ignore[attr-defined]
+        with context(server, "recorder") as reader:
+            assert action.observe(reader).target.live[quantity].previewed == 22
+        admin.delete("cache:greeks:21")
+        admin.zrem("metrics:tick:A", "21")
+        more[21].close()
+        action.apply(applier, KEY)
+        assert action.done(applier, seen)
+    for one in more:
+        one.close()
+
+
+def test_what_may_be_the_same_is_locked_as_one() -> None:
+    def locks(*targets: Target) -> set[str]:
+        return {target.lock for target in targets}
+
+    def target(kind: str, name: str) -> Target:
+        return Target(kind=kind, name=name, uid="x")
+
+    keys = [target("redis-keys", "cache:greeks:*"), target("redis-keys", "cache:*"), target("redis-series", "cac*")]
+    assert locks(*keys) == {"redis-keys"}
+    assert len(locks(target("redis-clients", "name 'a'"), target("redis-clients", "host 10.0.0.1"))) == 1
+    assert len(locks(target("redis-setting", "maxmemory"), target("redis-setting", "timeout"))) == 2
 
 
 def test_the_recorder_changes_nothing(server: redis_server.RedisServer, admin: redis.Redis) -> None:

@@ -26,9 +26,10 @@ def _applied(
     """A plan that was applied without effect, and said that it is taken back then."""
     back = {"kelly_fraction": 0.2, "reason": "undo"}
     undo = Undo(kind=kind, reason="", action=SET, arguments=back, automatic=automatic)  # type: ignore[arg-type]
-    document = plan(planned(action).model_copy(update={"undo": undo}), undo_of=undo_of)
-    result = {"steps": [{"state": "done"}], "missing": [], "check": {"firing": True}} | (result or {})
-    return Plan(document.hash, "partial", document, document.expires_at, undo_of=undo_of, result=result)
+    arguments = {"kelly_fraction": 0.1} if action == REDUCE else desk_cases.REASON
+    document = plan(planned(action, arguments=arguments).model_copy(update={"undo": undo}), undo_of=undo_of)
+    told = desk_cases.result("done", before=0.25) | {"missing": [], "check": {"firing": True}} | (result or {})
+    return Plan(document.hash, "partial", document, document.expires_at, undo_of=undo_of, result=told)
 
 
 def _declared(**facts: Any) -> Case:
@@ -54,6 +55,7 @@ def _drawn(state: str = "partial", away: bool = False, **facts: Any) -> Case:
         applied = _applied(**facts)
         document = applied.document.model_copy(update={"incident": desk.world.incident})
         calm = nullcontext() if away else desk.world.platform.calm()
+        desk.world.platform.set_kelly(0.25)
         with calm:
             drawn, told = modules.undoing.drawn(
                 desk.world.settings, replace(applied, document=document), state, "it had none"

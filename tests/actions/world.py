@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from opslib import store
@@ -110,3 +111,9 @@ def connect_platform(settings: Settings, platform: SmallPlatform) -> None:
     folder = settings.state / "sandbox"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "crypto.json").write_text(json.dumps({"endpoints": {"api": platform.url}}), "utf-8")
+
+
+def shown_at_once(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Give these actions a moment for their effect: this platform's gauges never move, so more is waited in vain."""
+    for name in names:
+        monkeypatch.setattr(ACTIONS[name], "effect_within_s", 1.0)

@@ -14,8 +14,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from opslib import people, store
-from opslib.server import create_app
+from opslib import people, store, web
+from opslib.server import configuration, create_app
 from opslib.settings import Settings
 
 PEOPLE = {"intake": "machine", "looker": "viewer", "first": "L1", "second": "L2"}
@@ -33,7 +33,7 @@ class Server:
     def client(self, name: str | None = None) -> httpx.Client:
         """A client with somebody's token."""
         headers = {"Authorization": f"Bearer {self.tokens[name]}"} if name else {}
-        return httpx.Client(base_url=self.address, headers=headers, timeout=30, trust_env=False)
+        return web.client(base_url=self.address, headers=headers, timeout=30)
 
     def post(self, path: str, name: str | None = None, **request: object) -> httpx.Response:
         """A request with somebody's token."""
@@ -47,20 +47,28 @@ class Server:
 
 
 @contextmanager
-def serve(settings: Settings, tokens: dict[str, str]) -> Iterator[Server]:
-    """The application of a home, on a port of its own."""
+def listening(config: uvicorn.Config) -> Iterator[int]:
+    """What a configuration serves, on a port of its own, in a thread."""
     listener = socket.create_server(("127.0.0.1", 0))
-    app = create_app(settings)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=[[listener]])
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield Server(settings, f"http://127.0.0.1:{listener.getsockname()[1]}", tokens, app)
+    yield listener.getsockname()[1]
     server.should_exit = True
     thread.join()
     listener.close()
+
+
+@contextmanager
+def serve(settings: Settings, tokens: dict[str, str]) -> Iterator[Server]:
+    """The application of a home, on a port of its own."""
+    app = create_app(settings)
+    config = configuration(app)
+    config.timeout_graceful_shutdown = 1
+    with listening(config) as port:
+        yield Server(settings, f"http://127.0.0.1:{port}", tokens, app)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from opslib import store
+from opslib import store, web
 from opslib.settings import Settings
 from tests.intake.bodies import alert, webhook
 
@@ -70,9 +70,8 @@ class Tree:
         token = (self.settings.state / "intake-token").read_text("utf-8").strip()
         headers = {"Authorization": f"Bearer {token}"}
         try:
-            return httpx.post(
-                f"{self.address}/api/v1/alerts", content=webhook(alert()), headers=headers, timeout=30, trust_env=False
-            ).status_code
+            address = f"{self.address}/api/v1/alerts"
+            return web.post(address, content=webhook(alert()), headers=headers, timeout=30).status_code
         except httpx.TransportError:
             return 0
 

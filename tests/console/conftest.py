@@ -20,7 +20,7 @@ from bs4 import BeautifulSoup
 from fastapi import FastAPI
 from psycopg.types.json import Jsonb
 
-from opslib import console, incidents, people, store
+from opslib import console, incidents, people, store, web
 from opslib.actions import plans
 from opslib.actions.documents import Document, PlannedAction, Target, Undo
 from opslib.canonical import digest
@@ -83,7 +83,7 @@ class Console:
 
     def visitor(self) -> httpx.Client:
         """A browser without scripts, not signed in."""
-        visitor = httpx.Client(base_url=self.url, follow_redirects=True, trust_env=False, timeout=30)
+        visitor = web.client(base_url=self.url, follow_redirects=True, timeout=30)
         self.visitors.append(visitor)
         return visitor
 

@@ -93,6 +93,7 @@ def test_forged_forms_change_nothing(desk: Any, scene: Any) -> None:
         ({"form_key": other}, {}),
         ({"form_key": key}, {"Origin": "https://elsewhere.example"}),
         ({"form_key": key}, {"Origin": "null"}),
+        ({"form_key": key}, {"Origin": "http://[::1"}),
         ({"form_key": key}, {"Sec-Fetch-Site": "cross-site"}),
         ({"form_key": key}, {"Sec-Fetch-Site": "same-site"}),
     ]
@@ -136,3 +137,25 @@ def test_huge_forms_are_refused_before_they_are_read(desk: Any, scene: Any) -> N
     visitor = desk.signed_in("lena")
     answer = visitor.post(f"/incidents/{scene.incident}/note", data={"form_key": "x", "text": "x" * 100_000})
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("words", ["a\x00b", "\x1b[2J\r\n", "\u202egnihton"], ids=["nul", "terminal", "backwards"])
+def test_any_words_are_taken(desk: Any, scene: Any, words: str) -> None:
+    visitor = desk.signed_in("lena")
+    key = desk.form_key(visitor.get(f"/incidents/{scene.incident}"))
+    path = f"/incidents/{scene.incident}"
+    for step, more in (("note", {"text": words}), (f"plans/{scene.plan}/approve", {"reason": words})):
+        answer = visitor.post(f"{path}/{step}", data={"form_key": key} | more)
+        assert (step, answer.status_code) == (step, 200)
+    assert state(desk, scene) == "approved"
+    assert {"note", "plan-decided"} <= set(kinds(desk, scene))
+
+
+def test_no_letter_of_an_address_is_an_error_of_the_server(desk: Any, scene: Any) -> None:
+    visitor = desk.signed_in("lena")
+    key = desk.form_key(visitor.get(f"/incidents/{scene.incident}"))
+    for name in ("%00", "INC%00", "%ED%A0%80", "%FF"):
+        for path in (f"/incidents/{name}", f"/incidents/{scene.incident}/files/{name}", f"/static/{name}"):
+            assert visitor.get(path).status_code in (404, 422), path
+        answer = visitor.post(f"/incidents/{name}/note", data={"form_key": key, "text": "x"})
+        assert answer.status_code in (404, 422), name

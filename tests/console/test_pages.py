@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from opslib import store
+from opslib.canonical import file_digest
+from opslib.record import journal
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}{%print(1)%}javascript:alert(3)"
 
@@ -118,6 +120,23 @@ def test_final_page_of_the_record_is_served_once_the_run_is_over(desk: Any, scen
     assert desk.signed_in("vera").get(f"/incidents/{scene.incident}/runs/2/notebook.html").status_code == 404
 
 
+@pytest.mark.parametrize("name", ["01-var-breach.html", "01-var-breach.ipynb"])
+def test_a_notebook_that_was_altered_is_not_shown_as_the_record(desk: Any, scene: Any, name: str) -> None:
+    visitor, page = desk.signed_in("vera"), f"/incidents/{scene.incident}/runs/1/notebook.html"
+    with store.transaction(desk.settings) as connection:
+        row = connection.execute("SELECT folder FROM incidents").fetchone()
+        path = desk.settings.home / row["folder"] / name
+        if path.suffix == ".html":
+            path.write_text("<p>VaR is 2.3 %</p>")
+        body = {"run": scene.run, "path": name, "sha256": file_digest(path)}
+        journal.append(connection, scene.incident, "file", body, actor="worker")
+    assert "ALTERED" not in desk.visible(visitor.get(page))
+    path.write_bytes(path.read_bytes().replace(b"VaR", b"vaR"))
+    text = desk.visible(visitor.get(page))
+    assert f"ALTERED : {name} is not as the journal says" in text
+    assert "vaR" not in text
+
+
 def test_evidence_is_shown_and_an_altered_file_is_named(desk: Any, scene: Any) -> None:
     visitor = desk.signed_in("vera")
     text = desk.visible(visitor.get(f"/incidents/{scene.incident}/evidence/E001"))
@@ -165,3 +184,11 @@ def test_stream_tells_of_a_change(desk: Any, scene: Any) -> None:
             other.cookies = visitor.cookies
             other.post(f"/incidents/{scene.incident}/acknowledge", data={"form_key": key})
         assert next(lines) != first
+
+
+@pytest.mark.parametrize("path", ["/incidents/%00", "/incidents/%00/runs/1/notebook.html", "/incidents/%00/files/x"])
+def test_address_with_letters_that_cannot_be_stored_is_a_page_that_says_so(desk: Any, path: str) -> None:
+    page = desk.signed_in("vera").get(path)
+    assert page.status_code == 422
+    assert "cannot be stored (NUL" in desk.visible(page)
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")

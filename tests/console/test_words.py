@@ -88,6 +88,13 @@ def test_preview_is_a_small_table_with_its_measure_first() -> None:
     assert figures.effect(PREVIEW) == "largest VaR of a symbol: 2.42 → 0.97 % of NAV, limit 1.8"
 
 
+def test_what_names_a_row_of_a_preview_stands_first_and_what_no_row_has_is_left_out() -> None:
+    row = {"last_reason": None, "message": "", "node": "node-1", "pod": "api-1", "restarts": 0}
+    table = figures.changes({"rows": [row]})
+    assert table.plain == ("pod", "node", "restarts")
+    assert table.rows == ((("api-1", "node-1", "0"), ()),)
+
+
 def test_preview_without_an_after_is_still_told() -> None:
     unknown = {**PREVIEW, "after": None, "rows": [{"symbol": "XRP-USD", "var_pct": 2.4184}]}
     assert figures.changes(unknown).rows == ((("XRP-USD", "2.42"), ()),)

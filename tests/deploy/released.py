@@ -38,7 +38,7 @@ ROUTES = "routes: []\ndefault: {runbook: triage, target: [alertname]}\n"
 
 PROCESSES = ("server", "worker", "recorder", "applier", "signer")
 
-_START_S = 120.0
+_START_S, _REACHED_S = 120.0, 30.0
 _CODE = "/var/cache/numba"
 _BIN = Path("/usr/lib/postgresql/15/bin")
 _DATA = "/var/lib/postgresql/data"
@@ -199,7 +199,7 @@ class Release:
         """The two users of docs/operations.md, and the database that one of them owns."""
         port = self.cluster.expose(self.namespace, "postgres", 5432)
         admin = f"postgresql://postgres:{self.passwords['postgres']}@127.0.0.1:{port}/postgres"
-        with psycopg.connect(admin, autocommit=True, connect_timeout=10) as connection:
+        with _connected(admin) as connection:
             for user in ("owner", "runbook_worker"):
                 role = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
                 connection.execute(role.format(sql.Identifier(user), sql.Literal(self.passwords[user])))
@@ -260,6 +260,18 @@ def _container(name: str, command: list[str], **more: Any) -> dict[str, Any]:
     user = {"runAsUser": 65534, "runAsGroup": 65534}
     return {"name": name, "image": pods.HOST, "imagePullPolicy": "Never", "command": command, "env": pods.environment(),
             "volumeMounts": pods.mounts(), "securityContext": user, **more}  # fmt: skip
+
+
+def _connected(url: str) -> psycopg.Connection[Any]:
+    """A connection to a server that is ready: the nodes may hear of that a moment later, and lead nowhere till then."""
+    deadline = time.monotonic() + _REACHED_S
+    while True:
+        try:
+            return psycopg.connect(url, autocommit=True, connect_timeout=10)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
 
 
 def _postgres() -> list[dict[str, Any]]:

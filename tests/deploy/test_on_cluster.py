@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
+from opslib import web
 from opslib.record.verify import verify
 from sandbox.cluster import Cluster
 from tests.deploy.released import HELM, NAME, PROCESSES, Release
@@ -46,7 +46,7 @@ def test_an_alert_becomes_a_sealed_record(release: Release) -> None:
     port = release.cluster.expose(release.namespace, f"{NAME}-runbooks", 8600)
     labels = {"alertname": "DeskSlow", "platform": NAME, "severity": "critical"}
     body = bodies.webhook(bodies.alert(labels=labels, annotations={"summary": "the desk is slow"}))
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20.0) as client:
+    with web.client(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as client:
         assert client.post("/api/v1/alerts", content=body).status_code == 401
         client.headers["authorization"] = f"Bearer {release.token}"
         taken = client.post("/api/v1/alerts", content=body)

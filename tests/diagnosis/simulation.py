@@ -15,6 +15,7 @@ import pandas as pd
 from engine import risk
 from engine.volatility import realised_volatility
 from opslib.diagnosis import Diagnosis, Verdict, circuit_breaker, model_switching, var_breach
+from opslib.diagnosis import model_switching_seen as switching_seen
 from sandbox.crypto import config
 from sandbox.crypto.changes import CHANGES
 from sandbox.crypto.decoys import decoys
@@ -151,21 +152,31 @@ def clock(scene: Scene) -> dt.datetime:
     return dt.datetime.fromtimestamp(scene.now_ms / 1000, dt.UTC)
 
 
-def diagnose_switching(scene: Scene, unseen: tuple[str, ...] = ()) -> Verdict:
-    """What A10 concludes; `unseen` names `redis` or `api`."""
-    now = clock(scene)
-    switches = None if "redis" in unseen else stream(scene)
-    volume = None if "redis" in unseen else history(scene, "volume_usd")
+def diagnose_switching(
+    scene: Scene,
+    unseen: tuple[str, ...] = (),
+    *,
+    entries: pd.DataFrame | None = None,
+    volume: pd.DataFrame | None = None,
+    ours: dt.datetime | None = None,
+) -> Verdict:
+    """What A10 concludes; `unseen` names `redis` or `api`; another log or volume and our own clock may be given."""
     status = None if "api" in unseen else document(scene)
-    rate = model_switching.rate(switches, status, now, SWITCH_WINDOW_S)
-    facts: dict[str, Any] = {
-        "pattern": None if switches is None else model_switching.pattern(switches, now, SWITCH_WINDOW_S, SLOW_MS),
-        "liquidity": None if volume is None else model_switching.liquidity(volume, status),
-        "routing": None if status is None else model_switching.routing(status, WANTED),
-        "serving": None if status is None else model_switching.serving(status),
-    }
+    now = switching_seen.clock(status, ours or clock(scene))
+    held = stream(scene) if entries is None else entries
+    switches = None if "redis" in unseen else switching_seen.log(held, now)
+    traded = history(scene, "volume_usd") if volume is None else volume
+    rate = switching_seen.rate(switches, status, now, SWITCH_WINDOW_S)
+    facts: dict[str, Any] = dict.fromkeys(("pattern", "liquidity", "routing", "serving"))
+    if switches is not None and switching_seen.trusted(switches, status, now):
+        facts["pattern"] = switching_seen.pattern(switches, now, SWITCH_WINDOW_S, SLOW_MS)
+    if "redis" not in unseen:
+        facts["liquidity"] = switching_seen.liquidity(traded, status, now)
+    if status is not None:
+        facts["routing"], facts["serving"] = switching_seen.routing(status, WANTED), switching_seen.serving(status)
     case = Diagnosis(SimpleNamespace(unseen=list(unseen)), model_switching.CAUSES)
-    case.confirm(None if rate is None else rate > 20.0, f"{rate} model switches a minute")
+    case.confirm(*switching_seen.symptom(rate, 20.0, 15.0, alerted=False))
+    case.notes += switching_seen.doubts(switches, status, now)
     case.examine("two-model-flip", pattern=facts["pattern"], routing=facts["routing"])
     case.examine("random-across-all", pattern=facts["pattern"], liquidity=facts["liquidity"])
     case.examine("server-overload", pattern=facts["pattern"], serving=facts["serving"])
@@ -176,7 +187,7 @@ def diagnose_switching(scene: Scene, unseen: tuple[str, ...] = ()) -> Verdict:
 def remedy_switching(scene: Scene, causes: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """What A10 proposes for the causes."""
     status = document(scene)
-    return model_switching.remedy(causes, model_switching.routing(status, WANTED), model_switching.serving(status))
+    return model_switching.remedy(causes, switching_seen.routing(status, WANTED), switching_seen.serving(status))
 
 
 def diagnose_breaker(scene: Scene, unseen: tuple[str, ...] = ()) -> tuple[Verdict, pd.DataFrame]:
@@ -184,9 +195,10 @@ def diagnose_breaker(scene: Scene, unseen: tuple[str, ...] = ()) -> tuple[Verdic
     var = None if "redis" in unseen else history(scene, "var_pct")
     latency = None if "redis" in unseen else history(scene, "latency_ms")
     status = None if "api" in unseen else document(scene)
-    alert = {"startsAt": when(scene.platform.breaker.since_ms)}
-    began = circuit_breaker.since(status, alert)
-    triggers = circuit_breaker.triggers(var, latency, status, began, LIMITS)
+    alerted = dt.datetime.fromisoformat(when(scene.platform.breaker.since_ms))
+    began = circuit_breaker.since(status, alerted)
+    limits, _ = circuit_breaker.in_force(status, LIMITS)
+    triggers = circuit_breaker.triggers(var, latency, status, began, limits)
     case = Diagnosis(SimpleNamespace(unseen=list(unseen)), circuit_breaker.CAUSES)
     case.confirm(opened(scene), f"the circuit breaker is {scene.platform.breaker.state.name}")
     case.examine("var", triggers=triggers)
@@ -225,13 +237,16 @@ def diagnose(scene: Scene, *, misreckoned: float = 1.0) -> Verdict:
     status = {"symbols": {name: _symbol(platform, place) for place, name in enumerate(SYMBOLS)}}
     rise = var_breach.growth(var, positions, prices, WARNING)
     volatility = var_breach.estimates(hash_, realised, now, list(SYMBOLS), STALE_AFTER_S)
-    models = var_breach.claims(switches, status, now, 300.0)
+    models = var_breach.claims(switches, status, now, list(SYMBOLS), 300.0)
     case = Diagnosis(SimpleNamespace(unseen=[]), var_breach.CAUSES)
     latest = var.iloc[-1]
     agreement = var_breach.agreement(latest, risk, positions.iloc[-1], prices, STEP_DAYS, NAV_USD)
     doubt = var_breach.doubt(agreement, rise)
-    symptom = f"VaR of {latest.idxmax()} is {latest.max():.2f} % of NAV" + (f"; {doubt}" if doubt else "")
-    case.confirm(latest.max() > WARNING, symptom, var)
+    raised = var_breach.raised(
+        {"kelly_fraction": platform.kelly, "kelly_fraction_configured": platform.parameters.kelly_fraction}
+    )
+    confirmed, symptom = var_breach.above(latest, WARNING)
+    case.confirm(confirmed, "; ".join(told for told in (symptom, raised, doubt) if told), var)
     case.examine("single-symbol", rise=rise, models=models)
     case.examine("all-symbols", rise=rise, volatility=volatility)
     case.examine("after-model-switch", rise=rise, models=models)

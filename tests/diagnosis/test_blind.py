@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from opslib.errors import ProbeError
 from opslib.platforms import load
 from opslib.runs import catalogue, parameters
 from opslib.settings import Settings
+from tests.diagnosis.told import context
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ class Blind:
         self.unseen: list[str] = []
         self.concluded: list[Verdict] = []
         self.proposed: list[Any] = []
-        self.context = SimpleNamespace(incident="INC-2026-000001", platform="derivatives", contacts={})
+        self.context = context()
 
     def __getattr__(self, system: str) -> Any:
         class System:

@@ -191,6 +191,17 @@ def test_a_cache_that_was_flushed_is_none_of_these() -> None:
     assert "Redis started 90,000 s ago" in repr(verdict)
 
 
+def test_a_cache_that_is_emptied_soon_after_a_restart_is_not_cold_for_that() -> None:
+    facts = cold(Facts())
+    facts.lookups, facts.misses, facts.held, facts.uptime_s = 59.4, 51.4, 65.0, 264.0
+    facts.rows = keys(64, life=(2700, 3600), idle=(0, 3))
+    verdict = facts.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    assert "made some 13,570 keys, and it holds 65: something removes them" in repr(verdict)
+    facts.uptime_s, facts.held = 20.0, 1000.0  # as many as there can be by then
+    assert facts.diagnose().cause == "cold-after-restart"
+
+
 def test_other_questions_than_usual_are_none_of_these() -> None:
     facts = Facts()
     facts.misses, facts.ended, facts.held = 80.0, 4.0, 30_000.0

@@ -12,7 +12,7 @@ import pytest
 from opslib.diagnosis import Diagnosis, Verdict, dashboard_no_data, dashboard_picture
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
-REDIS, OTHER = "127.0.0.1:6379", "127.0.0.1:6390"
+REDIS, REPLICA, OTHER = "127.0.0.1:6379", "127.0.0.1:6380", "127.0.0.1:6390"
 USUAL = 1000
 
 
@@ -28,6 +28,9 @@ class Facts:
         self.writer: dict[str, Any] | None = {"running": True, "last_write_ms": (NOW.timestamp() - 1) * 1000}
         self.modules: dict[str, Any] | None = {"time_series": False}
         self.census_seen = self.status_seen = True
+        self.prometheus_answers = False
+        self.gone: list[str] = []
+        self.refused = ""
 
     def writer_down(self, age_s: float = 60.0, *, said: bool = True) -> Facts:
         self.points[:2] = [0, 0]
@@ -73,11 +76,14 @@ class Facts:
             times = pd.to_datetime([NOW.timestamp() - age_s - 1, NOW.timestamp() - age_s], unit="s", utc=True)
             series = pd.DataFrame({"A": [1.0, 1.0]}, index=times)
         held = dashboard_no_data.held(census, series, NOW)
-        elsewhere = dashboard_no_data.leads_elsewhere(panels, {"primary": REDIS}) if self.status_seen else None
-        case.examine("writer-down", held=held, writer=self.writer, now=NOW, stale_s=10.0)
-        case.examine("redis-empty", held=held, usual_points=USUAL)
+        instances = {"primary": REDIS, "replica": REPLICA}
+        elsewhere = dashboard_no_data.leads_elsewhere(panels, instances, "primary") if self.status_seen else None
+        case.examine("writer-down", held=held, writer=self.writer, now=NOW, stale_s=10.0, refused=self.refused)
+        over = dashboard_no_data.overwritten(panels)
+        case.examine("redis-empty", held=held, usual_points=USUAL, gone=self.gone, overwritten=over)
         case.examine("module-missing", panels=panels, modules=self.modules)
-        case.examine("datasource-wrong", panels=panels, elsewhere=elsewhere, held=held)
+        seen = {"panels": panels, "elsewhere": elsewhere, "held": held}
+        case.examine("datasource-wrong", **seen, prometheus=self.prometheus_answers, stale_s=10.0)
         return case.verdict()
 
 
@@ -99,6 +105,8 @@ ONE = {
         lambda: Facts().datasource_wrong(f"redis://{REDIS}/7", ""),  # it answers, of a database without the series
         lambda: Facts().datasource_wrong(f"redis://{REDIS}/0", "WRONGPASS invalid username-password pair"),
         lambda: Facts().datasource_wrong("redis://redis.old.internal:6379/0", "Timeout connecting to server"),
+        lambda: Facts().datasource_wrong("http://127.0.0.1:6379/", "Connection refused"),
+        lambda: Facts().datasource_wrong(f"redis://{REPLICA}/0", ""),  # it answers, and follows no more
     ],
 }
 
@@ -211,7 +219,105 @@ def test_who_only_looks_for_keys_keeps_its_connection() -> None:
     assert found == [("redis.kill-clients", {"name": "cleanup", "until": "dashboard-data"})]
     watched.loc[len(watched)] = {"kind": "normal", "name": "locks", "command": "del", "seen": 4}
     assert plan("redis-empty", Facts(), clients=clients, commands=watched) == []
-    assert dashboard_no_data.removers(clients, watched, ["trading-platform"]) == ["cleanup", "locks"]
+    found_both = dashboard_no_data.removers(clients, watched, ["trading-platform"])
+    assert found_both == [{"name": "cleanup"}, {"name": "locks"}]
+    assert dashboard_no_data.told(found_both) == "cleanup, locks"
+
+
+def sending(*sent: tuple[str, str]) -> pd.DataFrame:
+    client = {"kind": "normal", "host": "10.0.0.7", "user": "etl", "seen": 9}
+    return pd.DataFrame([{**client, "name": name, "command": verb} for name, verb in sent])
+
+
+@pytest.mark.parametrize("verb", ["del", "flushall", "rename", "expire", "pexpireat", "hdel", "getex"])
+def test_whoever_takes_keys_away_in_whatever_way_is_stopped(verb: str) -> None:
+    watched = sending(("tidy", "scan"), ("tidy", verb), ("trading-platform", "hdel"), ("web", "hgetall"))
+    closed = [("redis.kill-clients", {"name": "tidy", "until": "dashboard-data"})]
+    assert plan("redis-empty", Facts(), commands=watched) == closed
+
+
+@pytest.mark.parametrize("verb", ["eval", "evalsha", "fcall", "exec"])
+def test_who_hides_what_it_runs_is_stopped_only_while_keys_are_removed(verb: str) -> None:
+    watched = sending(("tidy", verb), ("trading-platform", "hset"), ("web", "hgetall"))
+    closed = [("redis.kill-clients", {"name": "tidy", "until": "dashboard-data"})]
+    assert plan("redis-empty", Facts(), commands=watched, ran=["DEL", "HSET", "KEYS"]) == closed
+    assert plan("redis-empty", Facts(), commands=watched, ran=["HSET", "HGETALL"]) == []
+    plain = pd.concat([watched, sending(("retention", "unlink"))])
+    assert plan("redis-empty", Facts(), commands=plain, ran=["UNLINK"])[0][1]["name"] == "retention"
+    two = pd.concat([watched, sending(("locks", verb))])
+    assert plan("redis-empty", Facts(), commands=two, ran=["DEL"]) == []
+    assert dashboard_no_data.ran({"server": {"mean_ms": {"HSET": 0.1, "DEL": 0.2}}}) == ["DEL", "HSET"]
+    assert dashboard_no_data.ran(None) == dashboard_no_data.ran({"server": None}) == []
+
+
+def test_a_remover_without_a_name_is_told_by_its_place() -> None:
+    watched = sending(("", "del"), ("trading-platform", "hset"))
+    place = {"name": "", "host": "10.0.0.7", "user": "etl"}
+    assert plan("redis-empty", Facts(), commands=watched) == [
+        ("redis.kill-clients", {**place, "until": "dashboard-data"})
+    ]
+    assert dashboard_no_data.told([place]) == "a program without a name at 10.0.0.7 (user etl)"
+    assert dashboard_no_data.told([]) == "nobody"
+
+
+def test_something_else_in_the_place_of_the_series_is_an_empty_redis() -> None:
+    facts = Facts()
+    facts.points[:2], facts.errors[:2] = [0, 0], ["WRONGTYPE Operation against a key"] * 2
+    assert dashboard_no_data.overwritten(facts.panels)
+    assert not dashboard_no_data.overwritten(Facts().redis_empty().panels)
+    assert facts.diagnose().cause == "redis-empty"
+    watched = sending(("importer", "set"), ("web", "hgetall"))
+    assert plan("redis-empty", facts, commands=watched) == []
+    closed = [("redis.kill-clients", {"name": "importer", "until": "dashboard-data"})]
+    assert plan("redis-empty", facts, commands=watched, overwritten=True) == closed
+
+
+@pytest.mark.parametrize("error", ["Timeout reading from socket", "Error 104 connecting to 127.0.0.1:6379."])
+def test_a_redis_that_is_late_at_its_right_address_is_no_wrong_datasource(error: str) -> None:
+    facts = Facts().datasource_wrong(f"redis://{REDIS}/0", error)
+    verdict = facts.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    elsewhere = dashboard_no_data.leads_elsewhere(facts.panels, {"primary": REDIS}, "primary")
+    told = dashboard_no_data.late(facts.panels, elsewhere)
+    assert told.startswith("Redis is asked at its right address and is late for 2 of 2 panels without data")
+    astray = Facts().datasource_wrong(error=error)
+    elsewhere = dashboard_no_data.leads_elsewhere(astray.panels, {"primary": REDIS}, "primary")
+    assert dashboard_no_data.late(astray.panels, elsewhere) == dashboard_no_data.late(None, None) == ""
+
+
+def test_a_datasource_that_serves_another_panel_leads_where_it_should() -> None:
+    facts = Facts()
+    facts.points[0], facts.errors[0] = 0, "WRONGPASS invalid username-password pair"
+    assert facts.diagnose().cause == "none-of-these"
+
+
+@pytest.mark.parametrize("host", ["localhost:6379", "reader:secret@127.0.0.1:6379", "127.0.0.1"])
+def test_another_way_to_write_the_right_address_is_right(host: str) -> None:
+    facts = Facts().redis_empty()
+    facts.url = f"redis://{host}/0"
+    assert dashboard_no_data.leads_elsewhere(facts.panels, {"primary": REDIS}, "primary").empty
+
+
+@pytest.mark.parametrize(
+    "error", ["Client error '404 Not Found' for url 'http://10.0.0.2:9093'", "Expecting value: line 1"]
+)
+def test_another_server_in_the_place_of_prometheus_is_a_wrong_datasource(error: str) -> None:
+    facts = of_prometheus(True)
+    facts.errors[2] = error
+    verdict = facts.diagnose()
+    assert verdict.cause == "datasource-wrong"
+    assert "prometheus leads to http://127.0.0.1:9090, where no Prometheus answers" in verdict.causes[0].because
+
+
+def test_a_writer_whose_redis_takes_no_writes_is_not_down() -> None:
+    facts = Facts().writer_down(said=False)
+    refused = dashboard_no_data.refused(facts.writer, {"connected": False})
+    assert refused == "the writer runs, and the platform says that Redis does not take what it writes"
+    facts.refused = refused
+    assert facts.diagnose().cause == "none-of-these"
+    assert dashboard_no_data.refused(facts.writer, {"connected": True}) == ""
+    assert dashboard_no_data.refused(Facts().writer_down().writer, {"connected": False}) == ""
+    assert dashboard_no_data.refused(None, None) == ""
 
 
 def test_where_the_data_end_is_marked_and_a_panel_without_points_says_so() -> None:
@@ -233,3 +339,66 @@ def test_where_the_data_end_is_marked_and_a_panel_without_points_says_so() -> No
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["edge", "VaR"]
     nothing = dashboard_picture.panels(None, points, until=now, quantity="VaR [%]", marks=alert)
     assert words(nothing.axes[0]) == ["nothing is stored"]
+
+
+def of_prometheus(answers: bool) -> Facts:
+    """The panel of Prometheus alone has no data."""
+    facts = Facts()
+    facts.points[2], facts.errors[2], facts.prometheus_answers = 0, "[Errno 111] Connection refused", answers
+    return facts
+
+
+def test_a_prometheus_that_is_down_is_no_wrong_datasource() -> None:
+    assert dashboard_no_data.cut_off_from_prometheus(of_prometheus(False).panels)
+    assert not dashboard_no_data.cut_off_from_prometheus(Facts().datasource_wrong().panels)
+    assert of_prometheus(False).diagnose().cause == "none-of-these"
+    verdict = of_prometheus(True).diagnose()
+    assert verdict.cause == "datasource-wrong"
+    assert "while Prometheus answers us" in verdict.causes[0].because
+
+
+def test_the_datasource_of_another_scheme_is_set_right() -> None:
+    facts = Facts().datasource_wrong("http://127.0.0.1:6379/")
+    elsewhere = dashboard_no_data.leads_elsewhere(facts.panels, {"primary": REDIS})
+    assert plan("datasource-wrong", facts, elsewhere=elsewhere) == [
+        ("dashboards.set-datasource", {"uid": "redis", "url": f"redis://{REDIS}/0"})
+    ]
+
+
+def test_the_instance_that_stands_by_is_not_blamed_for_what_nobody_writes() -> None:
+    facts = Facts().writer_down()
+    facts.url = f"redis://{REPLICA}/0"
+    told = likelihoods(facts.diagnose())
+    assert told["writer-down"] > 0.5
+    assert told["datasource-wrong"] < 0.5
+
+
+def test_series_of_one_panel_that_are_gone_are_an_empty_redis() -> None:
+    facts = Facts()
+    facts.points[0] = 0
+    assert dashboard_no_data.unexplained(facts.panels)
+    definition = {
+        "dashboard": {
+            "panels": [
+                {"title": "VaR", "targets": [{"command": "hgetall", "keyName": "metrics:var_pct:BTC-USD"}]},
+                {"title": "edge", "targets": [{"command": "hgetall", "keyName": "metrics:edge:BTC-USD"}]},
+                {"title": "switches", "targets": [{"expr": "up"}]},
+            ]
+        }
+    }
+    census = pd.DataFrame({"pattern": ["metrics:price:*"], "keys": [5], "largest_elements": [1000.0]})
+    facts.gone = dashboard_no_data.gone(definition, facts.panels, census)
+    assert facts.gone == ["metrics:var_pct:*"]
+    assert dashboard_no_data.gone(definition, facts.panels, census.assign(pattern="metrics:var_pct:*")) == []
+    assert facts.diagnose().cause == "redis-empty"
+    assert not dashboard_no_data.unexplained(Facts().module_missing().panels)
+
+
+def test_what_the_panels_are_told_is_in_the_symptom_and_no_panel_is_no_health() -> None:
+    facts = Facts()
+    facts.points[0], facts.errors[0] = 0, "WRONGTYPE Operation against a key"
+    told = (True, "1 of 3 panels of edge-risk show no data, told: WRONGTYPE Operation against a key")
+    assert dashboard_no_data.symptom(facts.panels, "edge-risk") == told
+    assert dashboard_no_data.symptom(Facts().panels, "edge-risk")[0] is False
+    none = dashboard_no_data.table({"panels": []}, [])
+    assert dashboard_no_data.symptom(none, "edge-risk") == (None, "no panel of edge-risk was found")

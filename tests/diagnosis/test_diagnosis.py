@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ from pydantic import ValidationError
 from opslib.diagnosis import Cause, Diagnosis, Reason, Verdict, reason
 from opslib.diagnosis.causes import BOUND
 from opslib.record.shown import Plan
+from tests.diagnosis.told import context
 
+NOW = dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC)
 WET = Cause(
     "wet", "Is it wet?", lambda water: [reason(f"{water} mm of water", water, threshold=1, decisive=3)], "dry it"
 )
@@ -27,7 +30,9 @@ class Seen(float):
 
 
 def case(unseen: list[str] | None = None) -> Diagnosis:
-    return Diagnosis(SimpleNamespace(unseen=unseen or [], conclude=print), [WET, HOT])
+    return Diagnosis(
+        SimpleNamespace(unseen=unseen or [], conclude=print, now=lambda: NOW, context=context()), [WET, HOT]
+    )
 
 
 def test_a_reason_is_nothing_at_its_threshold_and_88_percent_where_decisive() -> None:
@@ -71,12 +76,13 @@ def test_two_causes_may_hold() -> None:
     assert both.verdict().summary == f"Something is wrong: {told}"
 
 
-def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_when_more_is_told() -> None:
+def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_whom_to_call_when() -> None:
     wet = case(["the heat (no thermometer)"])
     levels = {
         level: {"who": who, "how": "by bell", "within": "a minute"} for level, who in (("L2", "ben"), ("L3", "cleo"))
     }
-    wet.ops.context = SimpleNamespace(incident="INC-1", platform="cellar", contacts=levels)  # type: ignore[attr-defined]
+    facts = {"paths": {"default": {"L3": 30}}, "updates": {"critical": 15}, "severity": "critical"}
+    wet.ops.context = context(incident="INC-1", platform="cellar", contacts=levels, **facts)  # type: ignore[misc]
     wet.confirm(True, "water is on the floor")
     wet.examine("hot", heat=None)
     wet.examine("wet", water=5.0)
@@ -84,18 +90,29 @@ def test_the_message_says_what_is_proposed_by_whom_it_is_decided_and_when_more_i
         {"summary": "pump", "authority": "L1", "effect_within_s": 60.0, "residual_risk": "mud"},
         {"summary": "close the tap", "authority": "L2", "effect_within_s": 300, "residual_risk": "mud"},
     ]
-    assert wet.message("Wet", Plan({"actions": actions}), update="in 15 minutes").splitlines() == [
+    assert wet.message("Wet", Plan({"actions": actions})).splitlines() == [
         "[INC-1] Wet on cellar, confirmed. Water is on the floor: wet (87 %), because 5.0 mm of water.",
         "Not seen: the heat (no thermometer).",
-        "Proposed: pump; close the tap. L2 (ben, by bell, within a minute) decides; it shows within 5 min.",
+        "Proposed, in this order:",
+        "1. pump",
+        "2. close the tap",
+        "L2 (ben, by bell, within a minute) decides; it shows within 5 min.",
         "Stays at risk: mud.",
-        "Where that does not end it, call L3 (cleo, by bell, within a minute).",
-        "Next update in 15 minutes.",
+        "Call, as long as it is not over:",
+        "- has it now: L1, nobody is named",
+        "- 12:30 UTC, in 30 min: L3, cleo, by bell, answers within a minute",
+        "Where somebody does not answer within that time, call the next level at once.",
+        "Next update due at 12:15 UTC, in 15 min (severity critical: every 15 min).",
     ]
-    by_hand = wet.message("Wet", None, update="in 15 minutes")
-    assert "Proposed: nothing.\nTo do by hand: dry it.\nWhere that does not end it, call L2 (ben, " in by_hand
-    levels.clear()
-    assert "call" not in wet.message("Wet", None, update="in 15 minutes")
+    one = wet.message("Wet", Plan({"actions": actions[:1]})).splitlines()
+    assert one[2] == "Proposed: pump. L1 decides; it shows within 60 s."
+    by_hand = wet.message("Wet", None)
+    assert "Proposed: nothing.\nTo do by hand: dry it.\nCall, as long as it is not over:" in by_hand
+    wet.ops.context.paths.clear()
+    assert "No time is set for L2: where L1 does not end it, call L2 (ben, by bell, " in wet.message("Wet", None)
+    wet.confirm(False, "it is dry")
+    over = wet.message("Wet", None).splitlines()[-1]
+    assert over == "Nobody has to be called, and no update is due while it stays so (severity critical)."
 
 
 def test_nothing_that_fits_is_none_of_these() -> None:
@@ -145,6 +162,29 @@ def test_an_alert_that_is_not_true_has_no_cause(confirmed: bool | None, beginnin
     assert verdict.summary == f"{beginning}all is calm."
 
 
+@pytest.mark.parametrize(("ago_s", "told"), [(20, True), (3600, False)])
+def test_a_cause_that_is_plain_while_a_young_alert_dips_is_told_and_not_named(ago_s: float, told: bool) -> None:
+    """Its level may hover: a service that is half rolled out answers now so, now otherwise."""
+    dip = case()
+    dip.ops.context.started_at = NOW
+    dip.about({"labels": {}, "startsAt": (NOW - dt.timedelta(seconds=ago_s)).isoformat()})
+    dip.confirm(False, "all is calm")
+    dip.examine("wet", water=5.0)
+    dip.examine("hot", heat=10.0)
+    verdict = dip.verdict()
+    assert (verdict.confirmed, verdict.cause, verdict.plan) == (False, None, None)
+    assert [cause.key for cause in verdict.causes] == (["wet"] if told else [])
+    if told:
+        assert verdict.summary.startswith(
+            "Not confirmed: all is calm. Yet there is wet (87 %), because 5.0 mm of water."
+        )
+        assert "look again" in verdict.summary
+        assert "Nobody has to be called" not in dip.message("Wet", None)
+        assert "To do by hand" not in dip.message("Wet", None)
+    else:
+        assert verdict.summary == "Nothing wrong: all is calm."
+
+
 @pytest.mark.parametrize(
     ("labels", "elsewhere"),
     [
@@ -178,6 +218,16 @@ def test_a_run_by_hand_names_nothing() -> None:
     dry.about({}, symbol=["BTC-USD"])
     dry.confirm(False, "it is dry")
     assert dry.verdict().unseen == []
+
+
+def test_a_label_that_is_not_understood_is_not_examined(capsys: pytest.CaptureFixture[str]) -> None:
+    dry = case()
+    assert dry.about({"labels": {"symbol": ["DOGE-USD"], "severity": None}}, symbol=["BTC-USD"])["labels"] == {}
+    assert "label symbol is a list, not a text, and is left out" in capsys.readouterr().out
+    dry.confirm(False, "it is dry")
+    verdict = dry.verdict()
+    assert verdict.unseen == ["label symbol of the alert, which is not a text"]
+    assert verdict.confidence < 1
 
 
 def test_the_display_shows_hostile_text_as_text() -> None:

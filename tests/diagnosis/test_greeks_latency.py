@@ -16,6 +16,7 @@ from engine import european
 from opslib.diagnosis import Diagnosis, Verdict, greeks_latency, lost_cards, rollouts, service_pods
 from opslib.errors import ProbeError
 from tests.diagnosis.derivatives_facts import BEFORE, NAME, NOW, REVISION, WORKLOAD, Pod, World, noisy, over_time, ramp
+from tests.diagnosis.told import context
 
 if TYPE_CHECKING:
     from opslib import Ops
@@ -315,6 +316,14 @@ def test_no_pod_is_deleted_that_would_come_back_to_a_lost_card() -> None:
     assert "L2" in told
 
 
+def test_a_command_that_could_not_be_run_tells_of_no_card() -> None:
+    world = off_the_card(World())
+    world.pods[next(iter(world.pods))].node = "node-2"
+    cards = asked_for_cards(world, aaaaa="no command can be run in x/api: Handshake status 500", bbbbb="not found")
+    world.pods[next(iter(world.pods))].node = "node-1"  # it is about to end there, and serves no more
+    assert (outlook(world, cards).free, outlook(world, cards).hindrance) == (("node-2",), "")
+
+
 def test_a_pod_that_lost_a_card_which_still_answers_is_restarted() -> None:
     world = on_a_lost_card(World())
     assert len(fixes(world, "gpu-unavailable", cards=asked_for_cards(world))) == 2
@@ -378,18 +387,18 @@ def test_served_greeks_that_differ_are_told_in_verdict_and_message() -> None:
     served["vega"] *= 1.05
     told = greeks_latency.disagreement("greeks:SPX", greeks_latency.compared(served, mine))
     assert told == "The Greeks served as greeks:SPX DIFFER from those computed here (vega by 4.8 %): call L2 at once"
-    where = SimpleNamespace(incident="INC-1", platform="derivatives", contacts={})
+    where = context()
     for confirmed, begins in (
         (True, "Slow. No cause is looked for"),
         (False, "Not confirmed: slow"),
         (None, "Not known"),
     ):
-        case = Diagnosis(SimpleNamespace(unseen=[], context=where), ())  # type: ignore[arg-type]
+        case = Diagnosis(SimpleNamespace(unseen=[], context=where, now=lambda: NOW), ())  # type: ignore[arg-type]
         case.confirm(confirmed, "slow")
         case.notes += ["", told, told]
         assert case.verdict().summary.startswith(begins), case.verdict().summary
         assert case.verdict().summary.count(told) == 1
-        assert told in case.message("Greeks latency", None, update="soon")
+        assert told in case.message("Greeks latency", None)
 
 
 def test_roll_outs_are_marked_when_they_came() -> None:

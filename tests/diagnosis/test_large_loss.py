@@ -203,6 +203,17 @@ def test_without_quotes_and_releases_the_cause_is_still_found(cause: str) -> Non
     assert desk.diagnose().cause == cause
 
 
+@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize("empty", ["hedges", "positions", "served", "quotes", "log"])
+def test_a_table_without_rows_breaks_nothing(cause: str, empty: str) -> None:
+    desk = play(happening(cause, 2), 2)
+    setattr(desk, empty, getattr(desk, empty).iloc[:0])
+    verdict = desk.diagnose()
+    assert verdict.confirmed
+    if empty != "hedges":  # without any, hedges were missed indeed
+        assert verdict.cause in (None, cause), verdict
+
+
 def test_a_book_without_pairs_is_valued_without_the_market_at_entry() -> None:
     desk = play(happening("wrong-greeks", 3), 3)
     assert desk.positions is not None

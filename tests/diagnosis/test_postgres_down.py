@@ -408,7 +408,7 @@ def test_a_change_counts_where_it_was_made_lately_and_can_be_taken_back() -> Non
     assert lately(pd.DataFrame([{**MADE, "what": "revision 1: first revision that is kept"}])) == ""
     assert lately(pd.DataFrame([{**MADE, "what": "edited (replicas)"}])) == ""
     assert mending.changes_of(CHANGES, "postgres", NOW - dt.timedelta(seconds=90)) == {
-        "revision 3: args changed": ago(60.0).to_pydatetime()
+        "revision 3": ago(60.0).to_pydatetime()
     }
 
 

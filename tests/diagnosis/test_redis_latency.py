@@ -322,3 +322,59 @@ def test_memory_has_the_room_of_its_container_and_never_less_than_is_used(
     change = {"name": "maxmemory", "value": str((value or 0) * MB)}
     wanted = [] if value is None else [("redis.set-configuration", change)]
     assert fixes(facts, "memory-swapping", container=container) == wanted
+
+
+def test_what_began_a_moment_ago_and_is_seldom_is_slow_all_the_same() -> None:
+    facts = Facts().slow(140.0)
+    facts.slowlog = [(age, 140.0, "HGETALL agg:ticks", "reporting") for age in range(1, 14, 2)]
+    assert facts.diagnose().cause == "slow-commands"
+    facts.slowlog = [(age + 200.0, took, *rest) for age, took, *rest in facts.slowlog]
+    assert facts.diagnose().cause == "none-of-these"
+
+
+def test_calls_that_wait_for_a_long_command_are_no_slow_network() -> None:
+    facts = Facts().slow(254.0, 254.0)
+    assert facts.own is not None
+    facts.own |= {"calls": 6, "way_back_ms": 116.0}
+    facts.server.update({"cpu_share": 0.01, "command_share": 0.84})
+    verdict = facts.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    assert any("busy for 84 % of the time" in item.because for item in verdict.causes)
+
+
+def test_half_of_a_long_wait_is_no_way_back_where_few_were_asked() -> None:
+    facts = Facts().slow(250.0, 250.0)
+    assert facts.own is not None
+    facts.own |= {"calls": 6, "way_back_ms": 116.0}
+    facts.server["command_share"] = 0.5
+    assert facts.diagnose().cause == "none-of-these"
+    facts.own["calls"] = 300
+    assert facts.diagnose().cause == "network"
+
+
+def test_a_platform_that_waits_for_long_commands_longer_than_we_do_has_no_slow_path() -> None:
+    facts = reading_whole(Facts().slow(80.0, 10.9, here=False))
+    facts.server.update({"cpu_share": 0.45, "command_share": 0.47})
+    facts.server["slow"][0]["share"] = 0.46
+    assert likely(facts.diagnose()) == {"slow-commands"}
+
+
+def test_a_shortage_of_cpus_is_told_beside_the_verdict() -> None:
+    facts = Facts()
+    assert facts.own is not None
+    assert redis_latency.short_of_cpu(None) == redis_latency.short_of_cpu(facts.own) == ""
+    facts.own["own_wait_ms"] = 3.25
+    of_us = "this run itself waited 3.2 ms for one in a typical call, which is not counted as latency"
+    assert redis_latency.short_of_cpu(facts.own) == f"CPUs are short: {of_us}"
+    facts.server.update({"cpu_share": 0.01, "command_share": 0.3})
+    worked = "Redis' commands take 30 times as long as the CPU works for them"
+    assert redis_latency.short_of_cpu(facts.own) == f"CPUs are short: {worked}; {of_us}"
+
+
+def test_what_redis_did_itself_is_told_where_no_cause_is_named() -> None:
+    facts = Facts().slow(12.0)
+    facts.events = [("fork", age, 60.0) for age in range(0, 60, 2)] + [("eviction-cycle", 5.0, 900.0)]
+    reading_whole(facts)
+    waits = redis_latency.blocked(facts.frames()["events"], facts.own, NOW, 60)
+    assert redis_latency.other_waits(waits) == "Redis itself kept all waiting by fork 3.0 % of the last minute"
+    assert redis_latency.other_waits(redis_latency.blocked(None, None, NOW, 60)) == ""

@@ -18,6 +18,7 @@ from opslib.platforms import load
 from opslib.probes.seen import Seen
 from opslib.runs import catalogue, parameters
 from opslib.settings import Settings
+from tests.diagnosis.told import context
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
@@ -56,7 +57,7 @@ class Platform:
         self.unseen: list[str] = []
         self.concluded: list[Verdict] = []
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-        self.context = SimpleNamespace(incident="INC-2026-000001", platform="derivatives", contacts=CONTACTS)
+        self.context = context(contacts=CONTACTS)
         pods = {
             "pod": ["api-1", "api-2"], "status": ["Running"] * 2, "ready": [True] * 2, "restarts": [0, 0],
             "last_reason": [None] * 2, "last_finished": pd.to_datetime([None] * 2, utc=True),
@@ -167,7 +168,7 @@ def test_an_alert_whose_rule_is_not_here_is_not_over(
     assert "delivered as firing at 2026-11-28T11:50:00Z" in verdict.summary
     assert verdict.confidence == 0.0
     told = capsys.readouterr().out
-    assert "Call L1 (On-call engineer, PagerDuty: trading-oncall) now" in told
+    assert "has it now: L1, On-call engineer, PagerDuty: trading-oncall" in told
     assert "call L2 (Quant team, Slack: #quant-emergency, within 15 minutes)" in told
     assert "Nobody has to be called" not in told
     assert "prometheus.rule" not in [name for name, _, _ in ops.asked]
@@ -296,6 +297,41 @@ def test_pods_that_ended_or_only_began_are_well(monkeypatch: pytest.MonkeyPatch)
     assert run(ops, fired(), monkeypatch).confirmed is False
 
 
+@pytest.mark.parametrize(
+    ("probe", "part", "why"),
+    [
+        ("redis.ping", "redis", "redis at r:6379: it refuses our read-only identity (WRONGPASS invalid pair.)"),
+        ("redis.ping", "redis", "redis at r:6379: User recorder has no permissions to run the 'ping' command"),
+        ("postgres.server", "postgres", "postgres at p:5432: it refuses our identity (password authentication failed)"),
+        ("prometheus.targets", "targets", "prometheus at m:9090: GET /api/v1/targets answered 401: Unauthorized"),
+    ],
+)
+@pytest.mark.parametrize("others", [(), ("LargeLoss",)])
+def test_a_part_that_does_not_take_our_identity_is_never_well(
+    probe: str, part: str, why: str, others: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ops = Platform()
+    ops.answers[probe] = ProbeError(why)
+    for name in others:
+        ops.answers["prometheus.alerts"] = firing(name)
+    found = run(ops, fired("FundingRateSpike"), monkeypatch)
+    assert found.confirmed is True
+    assert found.symptom.startswith(f"{part} is closed to us ({why})")
+    assert "part that was asked is well" not in found.symptom
+
+
+def test_where_something_fires_what_was_not_seen_is_not_called_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    ops = Platform()
+    ops.answers[PODS] = ProbeError("pods is forbidden")
+    ops.answers["prometheus.alerts"] = firing("LargeLoss")
+    found = run(ops, fired("FundingRateSpike"), monkeypatch)
+    assert "LargeLoss fires while pods could not be seen and the other parts are well" in found.symptom
+    ops.answers["prometheus.alerts"] = NO_ALERTS
+    ops.answers["prometheus.rule"] = {**RULE, "series": [{"labels": {"pod": "api-1"}, "value": 12.0}]}
+    found = run(ops, fired(pod="api-1"), monkeypatch)
+    assert found.symptom.endswith("while pods could not be seen and the other parts are well")
+
+
 def test_what_was_not_seen_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
     ops = Platform()
     ops.answers[PODS] = ProbeError("pods is forbidden")
@@ -319,7 +355,16 @@ def test_what_was_not_seen_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> No
         ("prometheus.targets", "targets"),
     ],
 )
-@pytest.mark.parametrize(("why", "away"), [("Connection refused", True), ("timed out", True), ("not allowed", False)])
+@pytest.mark.parametrize(
+    ("why", "away"),
+    [
+        ("Connection refused", True),
+        ("timed out", True),
+        ("no answer to /health within 5 s", True),
+        ("max number of clients reached", True),
+        ("not allowed", False),
+    ],
+)
 def test_a_part_that_refuses_is_down_and_one_that_was_not_seen_is_not(
     probe: str, part: str, why: str, away: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +380,7 @@ def test_a_platform_without_systems_says_whom_to_call(
 ) -> None:
     found = run(Platform(()), fired(), monkeypatch)
     assert (found.confirmed, len(found.parts)) == (None, 0)
-    assert "Call L1" in capsys.readouterr().out
+    assert "has it now: L1" in capsys.readouterr().out
 
 
 def test_the_change_nearest_to_the_alert_stands_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +427,7 @@ def test_what_the_labels_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> N
         "pod api-2": "ok", "node node-1": "ok", "deployment gone": "not there", "instance api:80": "ok",
         "symbol SOL-USD": "ok",
     }  # fmt: skip
-    assert found.at["symbol SOL-USD", "seen"] == 'models.0.symbols.SOL-USD: {"edge_bps": 14.4}'
+    assert found.at["symbol SOL-USD", "seen"] == "models.0.symbols.SOL-USD: edge bps 14.4"
     assert found.at["pod api-2", "evidence"] == "E-kubernetes.pods"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from opslib.actions.catalogue import ACTIONS
 from opslib.diagnosis import var_breach, var_breach_fixes
+from sandbox.crypto.parameters import SYMBOLS
 from tests.diagnosis import simulation
 
 NAMED = {
@@ -27,7 +28,7 @@ def test_each_cause_has_a_lasting_fix_of_its_own(cause: str) -> None:
     var, positions, prices = (simulation.history(scene, name) for name in ("var_pct", "position_size_usd", "price"))
     rise = var_breach.growth(var, positions, prices, simulation.WARNING)
     status, now = simulation.document(scene), simulation.clock(scene)
-    models = var_breach.claims(simulation.stream(scene), status, now, 300.0)
+    models = var_breach.claims(simulation.stream(scene), status, now, list(SYMBOLS), 300.0)
     (told,) = var_breach_fixes.lasting([cause], rise, models, status, simulation.WARNING)
     assert f"({NAMED[cause]})" in told
     assert NAMED[cause] in ACTIONS

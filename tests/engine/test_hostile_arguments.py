@@ -90,3 +90,115 @@ def test_one_contract_may_have_several_quotes() -> None:
     fit = engine.calibrate_heston(100.0, strike, 0.5, 0.0, 0.0, "call", twice)
     assert fit.rmse < 1e-6
     assert not fit.converged  # one expiry does not tell the parameters apart
+
+
+QUOTED = {
+    "spot": 100.0, "strike": [[90.0], [100.0], [110.0]], "expiry": [0.5, 1.0], "rate": 0.0, "dividend": 0.0,
+    "kind": "call",
+    "price": engine.heston_price(
+        100.0, [[90.0], [100.0], [110.0]], [0.5, 1.0], 0.0, 0.0, "call", 0.04, 1.5, 0.06, 0.5, -0.7
+    ),
+}  # fmt: skip
+OPTION = {
+    "spot": 100.0, "strike": 100.0, "expiry": 1.0, "rate": 0.0, "dividend": 0.0, "volatility": 0.2, "kind": "call"
+}  # fmt: skip
+PATHS = {
+    "payoff": engine.European(100.0, 1.0, "call"), "model": engine.GBM(100.0, 0.0, 0.0, 0.2), "n_paths": 2048, "seed": 1
+}  # fmt: skip
+RAGGED, HUGE = [[1.0], [1.0, 2.0]], 10**400
+ODD: list[tuple[Any, dict[str, Any], str, Any, str]] = [
+    (engine.backtest_var, {"pnl": [1.0, -1.0], "var": 1.0}, "var", RAGGED, "var: must hold numbers only"),
+    (engine.backtest_var, {"pnl": [1.0, -1.0], "var": 1.0}, "allow_negative", "no", "is 'no'; must be True or False"),
+    (engine.calibrate_heston, QUOTED, "weights", 1e308, "weights: is 1e[+]308; squares of it overflow"),
+    (engine.calibrate_heston, QUOTED, "expiry", 5e-324, "expiry: is 5e-324; must be at least 1e-12 years"),
+    (engine.verify_greeks, {"served": {}, "request": OPTION}, "n_paths", HUGE, "n_paths: is 1000"),
+    (engine.verify_greeks, {"served": {}, "request": OPTION}, "n_paths", 2**63, "must be at most 134,217,728"),
+    (engine.monte_carlo, PATHS, "n_replicates", HUGE, "n_replicates: is 1000"),
+    (engine.monte_carlo, PATHS, "n_replicates", 2**63, "must be at most 65,536"),
+    (engine.monte_carlo, PATHS, "sampling", np.array(["sobol", "sobol"]), "sampling: is array"),
+    (engine.monte_carlo, PATHS, "antithetic", "False", "antithetic: is 'False'; must be True or False"),
+    (engine.monte_carlo, PATHS, "control", None, "control: is None; must be True or False"),
+    (engine.value_at_risk, {"exposures": [1.0]}, "method", np.array(["a", "b"]), "method: is array"),
+    (engine.value_at_risk, {"exposures": BOOK, "returns": MARKET}, "method", pd.NA, "method: is <NA>"),
+    (engine.Scenarios, {"spot": [[0.0]]}, "underlyings", RAGGED, "underlyings: must be a sequence of names"),
+    (engine.Market, {"spot": {"X": 1.0}}, "as_of", pd.NaT, "as_of: is NaT; must be a known date"),
+    (engine.GBM, {"rate": 0.0, "dividend": 0.0, "volatility": 0.2}, "spot", True, "spot: must be one number"),
+    (engine.kelly_fraction, {"expected_return": 1.0, "variance": 1.0}, "fraction", pd.Series([0.5]), "fraction: is 0 "),
+    (engine.kelly_for_var, {"limit": 2.0, "var": 1.0, "kelly": 0.2}, "margin", np.array([0.5]), r"margin: is array\("),
+    (engine.optimal_trajectory, PLAN, "volatility", np.True_, "volatility: is np.True_; must be a number"),
+    (engine.Market, {"spot": {"X": 1.0}}, "as_of", pd.Series([0.5]), "as_of: is 0 "),
+    (engine.trend, {"series": [1.0, 2.0, 3.0, 4.0, 5.0]}, "interval", 1e308, "interval: is 1e[+]308; the last of 5"),
+    (
+        engine.revalue,
+        {"book": BOOK, "market": MARKET, "scenarios": engine.Scenarios(["X"], [[0.1]])},
+        "positions",
+        pd.NA,
+        "positions: is <NA>; must be True or False",
+    ),
+    (
+        engine.Scenarios.simulated,
+        {"underlyings": ["X"], "covariance": [[1.0]], "seed": 1},
+        "n_scenarios",
+        HUGE,
+        r"n_scenarios: is 10{400}; must be at most 2,147,483,648",
+    ),
+    (engine.walk_forward, {"n_train": 2, "n_test": 1}, "n_periods", HUGE, "n_periods: is beyond every float"),
+    (engine.walk_forward, {"n_train": 2, "n_test": 1}, "n_periods", 2**53, "must be below 2"),
+    (engine.purged_folds, {"ends": [1.0]}, "starts", RAGGED, "starts: must be times or numbers in 1 dimension"),
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "name", "value", "text"), ODD)
+def test_what_is_odd_is_named(function: Any, arguments: dict[str, Any], name: str, value: Any, text: str) -> None:
+    with pytest.raises(engine.InvalidInput, match=text):
+        function(**{**arguments, name: value})
+
+
+def test_extremes_give_the_limit_without_a_warning() -> None:
+    assert engine.probabilistic_sharpe_ratio(0.1, 1e308, 100) == 0.0
+    assert engine.probabilistic_sharpe_ratio(0.1, -1e308, 100) == 1.0
+    # by fifty-digit arithmetic
+    assert engine.expected_maximum_sharpe(1e308, 1.0) == pytest.approx(37.556034338902058, rel=1e-15)
+    assert engine.deflated_sharpe_ratio(0.1, 100, 1e308, 0.01) == pytest.approx(0.0, abs=1e-12)
+    assert engine.backtest_var([1.0, -2.0], 1.0, 5e-324).zone == "green"
+
+
+MASKED = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+WORDS = np.array([1.0, "2.0", 3.0], dtype=object)
+THREE: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
+    (engine.european, OPTION, ("spot", "rate", "volatility")),
+    (engine.implied_volatility, {**OPTION, "price": 8.0, "volatility": None}, ("price", "expiry")),
+    (engine.heston_price, {**QUOTED, "v0": 0.04, "kappa": 1.0, "theta": 0.04, "sigma": 0.5, "rho": 0.0}, ("v0",)),
+    (engine.american, OPTION, ("strike",)),
+    (engine.probabilistic_sharpe_ratio, {"sharpe": 0.1, "benchmark": 0.0, "n_observations": 9}, ("sharpe",)),
+    (engine.sharpe_ratio, {}, ("returns",)),
+    (engine.ks, {"expected": [1.0], "actual": [1.0]}, ("expected", "actual")),
+    (engine.psi, {"expected": [1.0, 2.0], "actual": [1.0], "bins": 2}, ("expected", "actual")),
+    (engine.kelly_fraction, {"expected_return": 0.1, "variance": 0.1}, ("variance",)),
+    (engine.backtest_var, {"pnl": [1.0, 1.0, 1.0], "var": 1.0}, ("pnl", "var")),
+    (engine.trend, {}, ("series",)),
+]
+
+
+@pytest.mark.parametrize("values", [MASKED, WORDS], ids=["masked", "words"])
+@pytest.mark.parametrize(("function", "arguments", "names"), THREE, ids=lambda given: getattr(given, "__name__", ""))
+def test_what_is_masked_or_a_word_among_objects_is_no_number(
+    function: Any, arguments: dict[str, Any], names: tuple[str, ...], values: Any
+) -> None:
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if function is engine.heston_price:
+        del given["price"]
+        given["strike"], given["expiry"] = 100.0, 1.0
+    for name in names:
+        text = rf"{name}\[1\]: is ('2\.0'; must hold numbers only|nan; every value must be finite)"
+        with pytest.raises(engine.InvalidInput, match=text):
+            function(**{**given, name: values})
+
+
+def test_a_mask_that_hides_nothing_changes_nothing() -> None:
+    plain = np.array([90.0, 100.0])
+    assert engine.european(**{**OPTION, "spot": np.ma.array(plain)}).price.tolist() == (  # type: ignore[arg-type]
+        engine.european(**{**OPTION, "spot": plain}).price.tolist()  # type: ignore[arg-type]
+    )
+    with pytest.raises(engine.NotFinite, match=r"kind\[0\]: is nan"):
+        engine.european(**{**OPTION, "kind": np.ma.array([1, -1], mask=[True, False])})  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ replaced by one point, since they are compared by their presence alone.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import shutil
 import subprocess
@@ -20,12 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from opslib import store
+from opslib.canonical import plain
+from opslib.platforms import load
+from opslib.record import evidence, redaction
 from opslib.record.archive import EVIDENCE, JOURNAL
 from opslib.record.archived import ArchivedRun, journal_of, runs_in
 from opslib.record.client import environment
 from opslib.runs import replaying
 from opslib.runs.formats import nbformat
-from opslib.settings import Settings
+from opslib.settings import PROJECT, Settings
 from sandbox import faults, platforms
 from tests.golden import FOLDER, GOLDEN, Golden
 
@@ -104,8 +108,7 @@ def keep(name: str, run: ArchivedRun) -> None:
     (target / EVIDENCE).mkdir(parents=True)
     for entry in run.answers.values():
         shutil.copy(run.folder / entry["file"], target / entry["file"])
-    lines = (json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in told(run))
-    (target / JOURNAL).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    write_journal(target, told(run))
     write(target / run.notebook.name, json.loads(run.notebook.read_text("utf-8")))
 
 
@@ -123,11 +126,14 @@ def told(run: ArchivedRun) -> list[dict[str, Any]]:
 
 def renew(name: str) -> None:
     """Let today's playbook run on the evidence; what it shows is what is expected from now on."""
+    tell_calling(FOLDER / name)
     (run,) = runs_in(FOLDER / name)
-    with tempfile.TemporaryDirectory() as place:
-        settings = Settings(home=Path(place) / "home")
-        settings.make_home()
-        again = replaying.backtest(settings, run)
+    again = replayed(run)
+    if again.missing and all(call.startswith("clock.now()") for call in again.missing):
+        for _ in again.missing:
+            tell_time(run.folder)
+        (run,) = runs_in(FOLDER / name)
+        again = replayed(run)
     if again.missing or again.state != "succeeded":
         raise SystemExit(f"{name}: today's playbook asks for more than the record holds: make it anew. {again.error}")
     notebook = json.loads(run.notebook.read_text("utf-8"))
@@ -135,6 +141,50 @@ def renew(name: str) -> None:
     write(run.notebook, notebook)
     size = sum(path.stat().st_size for path in (FOLDER / name).rglob("*") if path.is_file())
     say(f"{name} is renewed, {size:,} bytes")
+
+
+def replayed(run: ArchivedRun) -> replaying.Replayed:
+    """What today's playbook shows on the evidence."""
+    with tempfile.TemporaryDirectory() as place:
+        settings = Settings(home=Path(place) / "home")
+        settings.make_home()
+        return replaying.backtest(settings, run)
+
+
+def tell_calling(folder: Path) -> None:
+    """Put into a record whom today's parameter files say to call, and when, as a run of today would be told."""
+    entries = journal_of(folder)
+    opened = next(entry for entry in entries if entry["kind"] == "incident-opened")
+    platform = load(Settings(params=PROJECT / "params"), opened["body"]["platform"])
+    session = next(entry for entry in entries if entry["kind"] == "session")
+    session["body"] |= {
+        "contacts": {level: contact.model_dump() for level, contact in platform.contacts.items()},
+        "paths": platform.paths_of(opened["body"]["runbook"]),
+        "updates": platform.updates,
+        "severity": opened["body"]["severity"],
+        "opened_at": opened["at"],
+    }
+    write_journal(folder, entries)
+
+
+def tell_time(folder: Path) -> None:
+    """Put the time of the last evidence into a record once more: a clock alone is known without a platform."""
+    (run,) = runs_in(folder)
+    at = max(dt.datetime.fromisoformat(body["at"]) for body in run.answers.values())
+    asked = sum(body["probe"] == "clock.now" for body in run.answers.values())
+    call = evidence.Call(run.incident, int(run.facts["run"]), "clock.now", {}, asked + 1, at, 0.0)
+    with tempfile.TemporaryDirectory() as place:
+        seen = evidence.write(folder, call, at, redaction.Redactor(Settings(home=Path(place))))
+    entries = journal_of(folder)
+    end = next(place for place, entry in enumerate(entries) if entry["kind"] == "run-ended")
+    entries.insert(end, {**entries[end], "actor": "recorder", "kind": "evidence", "body": plain(seen.entry)})
+    write_journal(folder, entries)
+
+
+def write_journal(folder: Path, entries: list[dict[str, Any]]) -> None:
+    """The journal of a record, a line an entry."""
+    lines = (json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in entries)
+    (folder / JOURNAL).write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
 def lasting(cell: dict[str, Any]) -> dict[str, Any]:

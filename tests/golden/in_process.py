@@ -30,6 +30,7 @@ from tests.golden import FOLDER
 
 FAILS = "does not answer in this test"
 BESIDE = ("clock.now", "random.numbers")  # the recorder's own, which ask no server
+ARCHIVED: Any = object()  # the alert of the record
 MOST = 6  # calls of one probe that fail by themselves
 _CODE: dict[str, list[list[Callable[[dict[str, Any]], Any]]]] = {}
 
@@ -135,7 +136,7 @@ def failures(name: str) -> list[str]:
 
 
 def show(
-    home: Settings, name: str, monkeypatch: pytest.MonkeyPatch, *, fails: str = "", alert: dict[str, Any] | None = None
+    home: Settings, name: str, monkeypatch: pytest.MonkeyPatch, *, fails: str = "", alert: Any = ARCHIVED
 ) -> Shown:
     """Run today's playbook of a golden record on its evidence.
 
@@ -149,13 +150,14 @@ def show(
         Tells the notebook where it is answered.
     fails : str
         What fails, as `call` names it.
-    alert : dict, optional
-        In place of the archived one.
+    alert : Any
+        In place of the archived one: whatever an engineer writes into the cell of the parameters.
     """
     run = archived(name)
     own = Settings(params=PROJECT / "params", notebooks=PROJECT / "notebooks")
     runbook, platform = catalogue.find(own, run.facts["runbook"]), platforms.load(own, run.facts["platform"])
-    values = parameters.resolve(runbook, platform, run.requested, run.alert if alert is None else alert)
+    values = parameters.resolve(runbook, platform, run.requested, run.alert)
+    given = run.alert if alert is ARCHIVED else alert
     printed, layouts = io.StringIO(), list[str]()
 
     def display(*values: Any) -> None:
@@ -175,7 +177,7 @@ def show(
                     for part in cell:
                         part(names)
                     if number == 0:  # the parameters cell comes first
-                        names |= values
+                        names |= {**values, "alert": given}
         finally:
             if "ops" in names:
                 names["ops"].close()

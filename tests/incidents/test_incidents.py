@@ -116,3 +116,56 @@ def test_commands(settings: Settings, capsys: pytest.CaptureFixture[str], monkey
     assert run(capsys, "show", "INC-2026-999999")[0] == 1
     assert run(capsys, "incidents", "--state", "moon")[0] == 2
     assert json.loads(run(capsys, "alerts", "--json")[1])["accepted"] == 0
+
+
+@pytest.mark.parametrize("name", ["INC\udcff", "INC-2026-000001\udce9", "\x1b[2J"])
+def test_no_letter_of_a_name_ends_a_command_with_a_traceback(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with store.transaction(settings) as connection:
+        monkeypatch.setenv("RUNBOOK_TOKEN", people.add(connection, "ann", "L4"))
+        open_one(connection)
+    plan = ("--plan", "0" * 64)
+    for words in (
+        ("show", name),
+        ("ack", name),
+        ("note", name, "x"),
+        ("escalate", name),
+        ("resolve", name),
+        ("cancel", name),
+        ("approve", name, *plan),
+        ("undo", name, "--plan", name),
+        ("hold", "--platform", name, "--reason", "x"),
+        ("people", "remove", name),
+        ("run", name, "--platform", "crypto"),
+        ("run", "var-breach", "--platform", name),
+        ("postmortem", name),
+        ("replay", name),
+        ("verify", name),
+        ("rbac", name),
+    ):
+        code, _, told = run(capsys, *words)
+        assert (words, code) == (words, code if code in (1, 2) else "1 or 2"), told
+        assert told.strip() or words[0] == "verify", words
+        assert "Traceback" not in told
+    assert "\x1b" not in run(capsys, "people", "add", "ben", "--role", "L1", "--platform", name)[2]
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "\x1b[2J\r\n", "x" * 19_000])
+def test_any_words_of_a_remark_are_kept(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with store.transaction(settings) as connection:
+        monkeypatch.setenv("RUNBOOK_TOKEN", people.add(connection, "ann", "L4"))
+        name = open_one(connection)["id"]
+    for words in (
+        ("ack", name, "--text", text),
+        ("note", name, text),
+        ("escalate", name, "--text", text),
+        ("resolve", name, "--text", text),
+    ):
+        assert run(capsys, *words)[0] == 0
+    with store.connect(settings) as connection:
+        told = {entry["kind"]: entry["body"] for entry in journal.entries(connection, name)}
+    kept = text.replace("\udce9", "?")
+    assert [told[kind]["text"] for kind in ("acknowledged", "note", "escalated", "resolved")] == [kept] * 4

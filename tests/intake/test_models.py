@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
 
 import pytest
@@ -58,6 +59,7 @@ def test_second_endpoint_takes_the_end_as_an_expiry_and_drops_empty_labels() -> 
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe", "not UTF-8"),
+        (gzip.compress(b'{"alerts": []}', mtime=0), "compressed with gzip; send it as plain JSON"),
         (b"[" * 200_000, "nested too deep|not JSON"),
         (b"[]", "no list `alerts`"),
         (b"17", "no list `alerts`"),
@@ -68,6 +70,13 @@ def test_second_endpoint_takes_the_end_as_an_expiry_and_drops_empty_labels() -> 
 def test_body_that_cannot_be_read(body: bytes, why: str) -> None:
     with pytest.raises(BodyNotUnderstood, match=why):
         read(body, "v1", NOON)
+
+
+def test_number_that_is_too_long_to_be_read_loses_no_alert() -> None:
+    long = "9" * 5000
+    body = f'{{"version": "4", "truncatedAlerts": {long}, "x": -{long}, "alerts": [{json.dumps(alert())}]}}'
+    found = read(body.encode(), "v1", NOON)
+    assert (len(found.alerts), found.unreadable, found.truncated) == (1, [], 0)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from opslib import web
 from opslib.settings import Settings
 from tests.chromium import choose, chromium, eventually, kernel_waits, needed, says
 
@@ -60,7 +61,7 @@ def browser(tmp_path: Path) -> Iterator[WebDriver]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).status_code < 500
+        return web.get(url).status_code < 500
     except httpx.TransportError:
         return False
 

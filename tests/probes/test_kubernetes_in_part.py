@@ -97,8 +97,15 @@ def test_changes_that_may_not_be_seen_are_said(tmp_path: Path) -> None:
         found = probes.call("changes.recent", target, {})
     rows = found.table.to_pylist()
     assert [row["kind"] for row in rows] == ["pod", "secrets", "Helm releases", "autoscalers"]
-    assert found.note is not None
-    assert found.note == "secrets, Helm releases, autoscalers: our identity may not do that"
+    assert found.note == "autoscalers: our identity may not do that"
+    assert [row["unseen"] for row in rows[1:3]] == ["not looked at: its role reads no secrets"] * 2
+
+
+def test_changes_in_secrets_that_nobody_asked_for_are_not_unseen(tmp_path: Path) -> None:
+    kinds = ("deployments", "statefulsets", "configmaps", "horizontalpodautoscalers", "ingresses", "events")
+    with cluster(tmp_path, {kind: [] for kind in kinds}, {}) as target:
+        found = probes.call("changes.recent", target, {})
+    assert ([row["kind"] for row in found.table.to_pylist()], found.note) == (["secrets", "Helm releases"], None)
 
 
 def test_changes_for_which_no_time_is_left_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

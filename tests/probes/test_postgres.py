@@ -239,6 +239,21 @@ def test_space_settings_replication_and_counters(target: Target) -> None:
     assert any(row["index"] == "trades_pkey" and row["valid"] for row in rows("indexes", target, table="public.trades"))
 
 
+def test_an_answer_without_rows_has_its_columns(target: Target) -> None:
+    kinds = "1::int AS whole, 1.5::numeric AS number, now() AS time, true AS flag, 'x' AS text"
+    for statement in (f"SELECT {kinds} WHERE false", f"SELECT {kinds} WHERE 1 = %(two)s"):
+        parameters = {"two": 2} if "two" in statement else None
+        full, none = (
+            probes.call("postgres.sql", target, {"statement": text, "parameters": parameters}).table
+            for text in (statement.replace(" WHERE false", "").replace("1 = %", "2 = %"), statement)
+        )
+        assert (full.num_rows, none.num_rows) == (1, 0)
+        assert none.schema.equals(full.schema)
+    assert probes.call("postgres.sql", target, {"statement": "SHOW work_mem"}).table.num_rows == 1
+    named = probes.call("postgres.named", target, {"query": "replication"})
+    assert (named.table.num_rows, "state" in named.table.column_names) == (0, True)
+
+
 def test_without_permission_it_says_what_is_not_shown(server: Server) -> None:
     blind = Target("postgres", server.blind, incident=INCIDENT)
     seen = probes.call("postgres.activity", blind, {})

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from opslib import probes
+from opslib import probes, web
 from opslib.errors import ProbeError
 from opslib.probes import Target
 from opslib.promql import condition
@@ -62,10 +62,8 @@ def _wait(url: str) -> None:
     scrapes = {"query": "count_over_time(model_switch_total[1m]) >= 3"}
     while True:
         try:
-            alerts = httpx.get(f"{url}/api/v1/alerts", timeout=2, trust_env=False).json()["data"]["alerts"]
-            several = httpx.get(f"{url}/api/v1/query", params=scrapes, timeout=2, trust_env=False).json()["data"][
-                "result"
-            ]
+            alerts = web.get(f"{url}/api/v1/alerts", timeout=2).json()["data"]["alerts"]
+            several = web.get(f"{url}/api/v1/query", params=scrapes, timeout=2).json()["data"]["result"]
             firing = {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
             if several and "VarBreach" in firing:
                 return

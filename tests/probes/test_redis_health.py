@@ -12,6 +12,7 @@ import redis
 from opslib import probes
 from opslib.errors import ProbeError
 from opslib.probes import Target
+from opslib.probes.redis_latency import less_own_wait, way_back
 from sandbox.crypto.redis_server import RECORDER_RULES
 
 Pair = tuple[Target, redis.Redis]
@@ -39,9 +40,36 @@ def test_latency_of_an_idle_server(seeing: Pair) -> None:
     assert found["calls"] > 5
     assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["max_ms"]
     assert 0 <= found["way_back_ms"] <= found["max_ms"]
+    assert found["own_wait_ms"] >= 0
     assert found["retransmits"] == 0
     assert found["server"]["slow"] == []
     assert 0 <= found["server"]["cpu_share"] <= 1
+
+
+def test_our_own_wait_for_a_cpu_is_no_way_back() -> None:
+    """Answers that come at once, and are taken late: the wait is ours, whichever call it falls on."""
+    ahead, calls = 0.4, []  # the server's clock is ahead of ours [s]
+    for number in range(30):
+        sent = 1000.0 + number
+        served, came = sent + 0.00004, sent + 0.0001
+        waited_ms = 6.0 if number % 5 else 0.0
+        took_ms = (came - sent) * 1000.0 + waited_ms
+        calls.append(less_own_wait(took_ms, waited_ms, came + waited_ms / 1000.0, served + ahead))
+    # Preempted while the server worked: all of a long call seems to be our wait, and its answer to come before it.
+    calls.append(less_own_wait(9.0, 8.95, 2000.009, 2000.0045 + ahead))
+    assert way_back(calls) == pytest.approx(0.05, abs=0.03)
+    assert sorted(took for took, *_ in calls)[15] == pytest.approx(0.1)
+
+
+def test_a_slow_way_back_is_told_whether_we_wait_or_not() -> None:
+    calls = []
+    for number in range(30):
+        sent, waited_ms = 1000.0 + number, 4.0 * (number % 2)
+        came = sent + 0.0101 + 0.0001 * number
+        calls.append(
+            less_own_wait((came - sent) * 1000.0 + waited_ms, waited_ms, came + waited_ms / 1000.0, came - 0.005)
+        )
+    assert way_back(calls) == pytest.approx(5.0, abs=0.2)
 
 
 def test_latency_names_the_command_that_keeps_everybody_waiting(seeing: Pair) -> None:

@@ -79,3 +79,35 @@ def test_a_line_breaks_where_nothing_was_told() -> None:
     series = pd.DataFrame({"errors": [0.0, 0.1, None, None, None, None, None, None, 5.0, 9.0]}, index=TIMES)
     figure = pictures.over_time(series, quantity="requests that fail [%]")
     assert sum(value != value for value in figure.axes[0].lines[0].get_ydata()) == 1
+
+
+def test_values_that_are_no_numbers_leave_a_picture_against_the_limit() -> None:
+    """What is stored may be anything; the axis is then that of the limit."""
+    for values in ([float("nan")] * 10, [float("inf")] * 10, [1.0] * 9 + [float("nan")]):
+        figure = pictures.against_limit(
+            pd.DataFrame({"A": values, "B": values}, index=TIMES), warning=1.8, limit=2.0, quantity="VaR [%]"
+        )
+        assert figure.axes[0].get_ylim() == (0.0, 1.15 * 2.0)
+    none = pd.DataFrame({"A": []}, index=TIMES[:0], dtype=float)
+    assert pictures.against_limit(none, warning=1.8, limit=2.0, quantity="VaR [%]", marks={"opened": START}).axes
+
+
+def test_a_mark_stands_above_the_picture_by_name() -> None:
+    series = pd.DataFrame({"A": [1.0] * 10}, index=TIMES)
+    calls = pd.DataFrame({"p50_ms": [0.2], "p99_ms": [9.0]}, index=["the platform"])
+    for figure in (
+        pictures.against_limit(series, warning=1.8, limit=2.0, quantity="VaR [%]", marks={"opened": TIMES[4]}),
+        pictures.latency(series, calls, pd.Series(dtype=float), limit_ms=5.0, marks={"opened": TIMES[4]}),
+    ):
+        (name,) = (text for text in figure.axes[0].texts if text.get_text() == "opened")
+        assert (name.get_rotation(), name.xyann[1] > 0) == (0.0, True)
+
+
+def test_switches_of_any_symbol_to_a_model_of_any_name_are_drawn() -> None:
+    log = pd.DataFrame({"time": TIMES, "symbol": ["A", "DOGE"] * 5, "to": [r"$\frac{x$", "b\n" + 60 * "c"] * 5})
+    log["took_ms"] = float("nan")
+    figure = pictures.switches(log, ["A", "B"], until=TIMES[-1], window_s=120.0, slow_ms=100.0)
+    figure.canvas.draw()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["A", "DOGE"]
+    assert f"to b {28 * 'c'}..." in words(figure)
+    assert pictures.switches(log.tail(1), ["A"], until=TIMES[-1], window_s=120.0, slow_ms=100.0).axes

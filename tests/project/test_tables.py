@@ -48,6 +48,23 @@ def test_an_empty_table_has_its_headings() -> None:
     assert tables.shown(pd.DataFrame()).rows == ()
 
 
+def test_an_empty_table_says_so() -> None:
+    empty = tables.shown(pd.DataFrame({"alert": []}))
+    assert repr(empty) == "alert\n(none)"
+    assert ">none</td>" in empty._repr_html_()
+
+
+def test_shares_are_told_in_per_cent() -> None:
+    table = tables.shown(pd.DataFrame({"share": [0.026, math.nan]}), {"share": "of the time"}, shares=("share",))
+    assert (table.headings, table.rows) == (("of the time [%]",), (("2.6",), ("–",)))
+
+
+def test_a_short_name_is_never_broken() -> None:
+    page = tables.shown(pd.DataFrame({"node": ["node-1"], "says": ["much " * 10]}))._repr_html_()
+    assert "white-space:nowrap'>node-1<" in page
+    assert "nowrap'>much" not in page
+
+
 def test_hostile_text_stays_text_and_long_text_is_cut() -> None:
     page = tables.shown(pd.DataFrame({"<b>": ["<script>alert(1)</script>", "x" * 500]}))._repr_html_()
     assert "<script>" not in page

@@ -53,7 +53,9 @@ def desk(settings: Settings, redis_url: str, api_url: str, tmp_path: Path, monke
         f"title: Desk\nenvironment: staging\nendpoints:\n  redis: {address}\n  api: {api_url}\n  prometheus: null\n"
     )
     levels = "".join(f"  L{level}: {CONTACT}\n" for level in range(1, 5))
-    (place.parent / "contacts.yaml").write_text(f"levels:\n{levels}")
+    (place.parent / "contacts.yaml").write_text(
+        f"levels:\n{levels}updates: {{critical: 15}}\npaths: {{default: {{L2: 15}}, other: {{L3: 1}}}}\n"
+    )
     (place.parent / "policy.yaml").write_text("standing_approvals: []\n")
     declare(tmp_path / "notebooks", reads=READS, proposes=PROPOSES)
     monkeypatch.setenv("RUNBOOK_PARAMS", str(place.parent))
@@ -76,8 +78,8 @@ def add_incident(settings: Settings, incident: str = INCIDENT, date: str = "2026
     """An open incident."""
     with store.transaction(settings) as connection:
         connection.execute(
-            "INSERT INTO incidents (id, platform, runbook, opened_by, folder) "
-            "VALUES (%s, 'desk', 'var-breach', 'operator', %s)",
+            "INSERT INTO incidents (id, platform, runbook, opened_by, severity, folder) "
+            "VALUES (%s, 'desk', 'var-breach', 'operator', 'critical', %s)",
             (incident, f"{date}/{incident}"),
         )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from opslib.record import archive
+from opslib import store
+from opslib.record import archive, journal
 from opslib.record.seal import seal
 from opslib.record.verify import verify
 from opslib.settings import Settings
@@ -19,9 +20,14 @@ from tests.runs.support import wait_for
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
+import nbformat
 from opslib.record import archive
+from opslib.runs.notebook import ExecutedNotebook
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-archive.write_atomic(Path(sys.argv[1]), b"half")
+path = Path(sys.argv[1])
+if path.suffix == ".ipynb":
+    ExecutedNotebook(nbformat.v4.new_notebook(), path).save(force=True)
+archive.write_atomic(path, b"half")
 """
 
 
@@ -40,7 +46,9 @@ def killed_while_writing(path: Path) -> Path:
     return left
 
 
-@pytest.mark.parametrize("name", ["journal.jsonl", "evidence/E001-redis.info.json", "seal-0002.json"])
+@pytest.mark.parametrize(
+    "name", ["journal.jsonl", "evidence/E001-redis.info.json", "seal-0002.json", "01-var-breach.ipynb"]
+)
 def test_a_seal_removes_what_a_killed_process_left(desk: Settings, run_id: int, name: str) -> None:
     incident = sealed(desk, run_id)
     (incident / name).parent.mkdir(exist_ok=True)
@@ -60,6 +68,26 @@ def test_a_signer_removes_what_is_left_where_nothing_is_to_be_sealed(desk: Setti
     with signer(desk):
         wait_for(lambda: not left.exists())
         assert verify(desk.home).ok
+
+
+@pytest.mark.parametrize("name", ["01-var-breach.ipynb", "evidence/E001-redis.info.json"])
+def test_what_the_killed_process_of_a_run_leaves_is_not_yet_tampering(desk: Settings, run_id: int, name: str) -> None:
+    with store.transaction(desk) as connection:
+        journal.append(connection, INCIDENT, "run-started", {"run": run_id, "number": 1}, actor="worker")
+    incident = seal(desk, INCIDENT).parent
+    (incident / name).parent.mkdir(exist_ok=True)
+    killed_while_writing(incident / name)
+    (report,) = verify(desk.home).incidents
+    assert (report.state, [problem.reason for problem in report.problems]) == (
+        "open",
+        ["left half written by a killed process"],
+    )
+    finish_run(desk, run_id)
+    seal(desk, INCIDENT)
+    (incident / name).parent.mkdir(exist_ok=True)
+    killed_while_writing(incident / name)
+    (report,) = verify(desk.home).incidents
+    assert (report.state, [problem.reason for problem in report.problems]) == ("altered", ["added: no seal lists it"])
 
 
 def test_what_is_being_written_is_no_tampering_and_stays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import shutil
@@ -119,6 +120,14 @@ def test_context_tells_the_run(ops: Ops, run_id: int) -> None:
     assert ops.context.run == run_id
     assert ops.context.parameters == {"limit": 2.0}
     assert ops.context.alert == {"labels": {"symbol": "A"}}
+
+
+def test_context_tells_whom_to_call_when(ops: Ops) -> None:
+    where = ops.context
+    assert (where.severity, where.updates, where.paths) == ("critical", {"critical": 15}, {"default": {"L2": 15}})
+    assert where.opened_at is not None
+    assert where.started_at is not None
+    assert dt.timedelta(0) <= where.started_at - where.opened_at < dt.timedelta(minutes=5)
     assert "INC-2026-000001" in repr(ops)
 
 

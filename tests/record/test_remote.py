@@ -206,3 +206,30 @@ def test_a_locked_object_stays_whoever_writes_over_it(
         s3.delete_object(Bucket=BUCKET, Key=key, VersionId=first["VersionId"])
     kept = s3.get_object(Bucket=BUCKET, Key=key, VersionId=first["VersionId"])["Body"].read()
     assert kept == b"true"
+
+
+@pytest.mark.slow
+def test_no_object_is_written_outside(
+    s3: Any, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix, folder = os.urandom(4).hex(), "2026-11-20/INC-2026-000001"
+    monkeypatch.setenv("RUNBOOK_ARCHIVE", f"s3://{BUCKET}/{prefix}")
+    there = host(tmp_path, "there")
+    s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{folder}/a.txt", Body=b"a")
+    s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{folder}/../../../outside", Body=b"planted")
+    assert remote.fetch(there, folder) == ["a.txt"]
+    with pytest.raises(RecordError, match="which leads out of it"):
+        remote.copy(there, tmp_path / "deep" / "copy")
+    assert not list(tmp_path.rglob("outside"))
+
+
+@pytest.mark.slow
+def test_an_archive_that_is_no_home_is_told(
+    s3: Any, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = os.urandom(4).hex()
+    monkeypatch.setenv("RUNBOOK_ARCHIVE", f"s3://{BUCKET}/{prefix}")
+    for name in ("log", "log/leaves.jsonl"):
+        s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=b"x")
+    with pytest.raises(RecordError, match="is no file of a home"):
+        remote.copy(host(tmp_path, "there"), tmp_path / "copy")

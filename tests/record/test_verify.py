@@ -273,13 +273,33 @@ def test_a_line_added_to_a_journal_is_open_not_intact(home: Path) -> None:
 def test_a_record_that_is_being_closed_is_looked_at_again(home: Path, told: bool, state: str) -> None:
     folder = home / DATE / FIRST
     line_added(folder, "run-ended", {"run": 99, "state": "succeeded"})
-    notebook = folder / "01-var-breach.ipynb"
-    notebook.write_bytes(notebook.read_bytes() + b" ")
+    notebook = folder / "02-var-breach.ipynb"
+    notebook.write_bytes(b'{"cells": []}')
     facts = {"run": 99, "path": notebook.name, "sha256": file_digest(notebook)}
     telling = threading.Timer(0.5, line_added, (folder, "file", facts) if told else (folder, "note", {"text": "a"}))
     telling.start()
     assert verify(home).incidents[0].state == state
     telling.join()
+
+
+@pytest.mark.parametrize("name", ["01-var-breach.html", "01-var-breach.ipynb"])
+@pytest.mark.parametrize("kind", ["file", "file-found"])
+def test_what_a_seal_has_is_altered_whatever_a_line_after_it_says(home: Path, name: str, kind: str) -> None:
+    page = home / DATE / FIRST / name
+    page.write_bytes(page.read_bytes().replace(b"fine", b"calm") + b" ")
+    line_added(page.parent, kind, {"run": 1, "path": name, "sha256": file_digest(page)})
+    report = verify(home).incidents[0]
+    assert (report.state, [problem.file for problem in report.problems]) == ("altered", [f"{DATE}/{FIRST}/{name}"])
+    told = ", whatever a line after the seal says" if kind == "file" else ""
+    assert report.problems[0].reason == f"altered: it is not as it was sealed{told}"
+
+
+def test_what_a_seal_has_is_altered_though_a_run_pretends_to_go_on(home: Path) -> None:
+    page = home / DATE / FIRST / "01-var-breach.html"
+    page.write_bytes(page.read_bytes() + b" ")
+    line_added(page.parent, "run-started", {"run": 1, "number": 1})
+    line_added(page.parent, "file", {"run": 1, "path": page.name, "sha256": file_digest(page)})
+    assert verify(home).incidents[0].state == "altered"
 
 
 @pytest.mark.parametrize("run", [[], {"a": 1}, 1.5])
@@ -389,3 +409,70 @@ def test_the_command_names_files_and_exits_with_one(
     assert document["ok"] is False
     assert document["incidents"][0]["problems"][0]["file"] == f"{DATE}/{FIRST}/01-var-breach.html"
     assert exit_code(SECOND) == 0
+
+
+def swapped(one: Path, other: Path) -> None:
+    """Each has what the other had."""
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+
+
+def elsewhere(path: Path) -> None:
+    """A link to where it is now."""
+    home = next(one for one in path.parents if one.name == "home")
+    path.symlink_to(path.rename(home.with_name(f"moved-{path.name}")))
+
+
+def linked(one: Path, other: Path) -> None:
+    """Two names of one file."""
+    other.unlink()
+    other.hardlink_to(one)
+
+
+def evidence_of(folder: Path) -> list[Path]:
+    return sorted((folder / "evidence").iterdir())
+
+
+# What is done to the folder of the first incident, and what has to be named: below that folder, or from the home (`/`).
+TAMPERINGS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "evidence swapped": (lambda at: swapped(*evidence_of(at)[:2]), "evidence"),
+    "evidence of two names": (lambda at: linked(*evidence_of(at)[:2]), "evidence"),
+    "evidence empty": (lambda at: evidence_of(at)[0].write_bytes(b""), "evidence"),
+    "evidence elsewhere": (lambda at: elsewhere(at / "evidence"), "evidence"),
+    "evidence in capitals": (lambda at: (at / "evidence").rename(at / "Evidence"), "Evidence"),
+    "record elsewhere": (elsewhere, ""),
+    "record twice": (lambda at: shutil.copytree(at, at.parents[1] / "2026-11-21" / FIRST), f"/2026-11-21/{FIRST}"),
+    "record renamed": (lambda at: shutil.copytree(at, at.parent / "INC-2026-000003"), f"/{DATE}/INC-2026-000003"),
+    "record in small letters": (lambda at: shutil.copytree(at, at.parent / FIRST.lower()), f"/{DATE}/{FIRST.lower()}"),
+    "record with a line": (lambda at: shutil.copytree(at, at.parent / f"{FIRST}\n"), f"/{DATE}/{FIRST}\\n"),
+    "day renamed": (lambda at: at.parent.rename(at.parents[1] / "2026-11-19"), ""),
+    "day and log gone": (lambda at: [shutil.rmtree(one) for one in (at.parent, at.parents[1] / "log")], "/log"),
+    "journal empty": (lambda at: (at / "journal.jsonl").write_bytes(b""), "journal.jsonl"),
+    "journal in capitals": (lambda at: (at / "journal.jsonl").rename(at / "Journal.jsonl"), "Journal.jsonl"),
+    "seals swapped": (lambda at: swapped(at / "seal-0001.json", at / "seal-0002.json"), "seal-0002.json"),
+    "seals gone": (lambda at: [one.unlink() for one in at.glob("seal-*")], "seal-0001.json"),
+    "page in capitals": (
+        lambda at: (at / "01-var-breach.html").rename(at / "01-Var-Breach.html"),
+        "01-Var-Breach.html",
+    ),
+    "page of two names": (lambda at: (at / "02-more.html").hardlink_to(at / "01-var-breach.html"), "02-more.html"),
+    "a part": (lambda at: (at / ".02-more.ipynb.0123456789ab.part").touch(), ".02-more.ipynb.0123456789ab.part"),
+    "log reordered": (lambda at: _turned(at.parents[1] / "log" / "leaves.jsonl"), "/log/leaves.jsonl"),
+    "log empty": (lambda at: (at.parents[1] / "log" / "leaves.jsonl").write_bytes(b""), "/log/leaves.jsonl"),
+}
+
+
+def _turned(path: Path) -> None:
+    path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_what_is_moved_swapped_linked_or_emptied_is_named(home: Path, name: str) -> None:
+    folder = f"{DATE}/{FIRST}"
+    tamper, expected = TAMPERINGS[name]
+    tamper(home / folder)
+    report = verify(home)
+    assert not report.ok
+    wanted = expected.removeprefix("/") if expected.startswith("/") else f"{folder}/{expected}".rstrip("/")
+    assert any(one == wanted or one.startswith(f"{wanted}/") for one in named(report)), (wanted, named(report))

@@ -51,7 +51,10 @@ def test_changes_that_may_not_be_seen(ops: Ops, capsys: pytest.CaptureFixture[st
     [unseen] = ops.unseen
     assert unseen.startswith("changes.recent: configuration maps, ")
     assert unseen.endswith(": our identity may not do that")
-    assert f"Seen in part: {unseen}." in capsys.readouterr().out
+    assert "secrets" not in unseen
+    printed = capsys.readouterr().out
+    assert f"Seen in part: {unseen}." in printed
+    assert "Not looked at: secrets, Helm releases, since its role reads no secrets." in printed
 
 
 @pytest.mark.slow

@@ -37,6 +37,15 @@ def wait_for(condition: Callable[[], Any], within_s: float = 180.0) -> Any:
         time.sleep(0.05)
 
 
+def sockets(pid: int) -> int:
+    """How many sockets a process holds; a descriptor that is closed while they are counted is none."""
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(str(descriptor.readlink()))
+    return sum(link.startswith("socket:") for link in links)
+
+
 def execute(settings: Settings, name: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
     """A run by hand, here; its row."""
     _, number = run.start(settings, name, "test", given or {}, None, "plan", "ann")

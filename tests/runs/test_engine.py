@@ -17,10 +17,12 @@ from opslib.runs import cells, engine, notebook, outputs
 from opslib.runs.formats import v4
 
 
-def papermill(tmp_path: Path, *cells: str) -> tuple[subprocess.CompletedProcess[str], nbformat.NotebookNode]:
+def papermill(
+    tmp_path: Path, *cells: str, **metadata: Any
+) -> tuple[subprocess.CompletedProcess[str], nbformat.NotebookNode]:
     source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     spec = {"name": "python3", "language": "python", "display_name": "Python"}
-    node = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": spec})
+    node = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": spec, **metadata})
     nbformat.write(node, source)
     command = [sys.executable, "-m", "papermill", "--engine", "runbook", "--no-progress-bar", str(source), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
@@ -42,6 +44,40 @@ def test_what_did_not_succeed_is_no_success_for_papermill_either(tmp_path: Path,
     done, node = papermill(tmp_path, cell, "2 + 2")
     assert done.returncode != 0
     assert [one.metadata.papermill.status for one in node.cells] == ["completed", "failed", "not-run"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked", "expected"),
+    [
+        ({}, None, (60.0, 300.0)),
+        ({}, 1000, (1000.0, 1000.0)),
+        ({"cell_timeout_s": 5, "run_timeout_s": 900}, None, (5.0, 900.0)),
+        ({"cell_timeout_s": 5, "run_timeout_s": 900}, 20, (20.0, 900.0)),
+        ({"cell_timeout_s": "x", "run_timeout_s": -1}, None, (60.0, 300.0)),
+        (["no object"], None, (60.0, 300.0)),
+    ],
+)
+def test_papermill_has_the_bounds_it_asks_for_or_the_notebook_declares(
+    declared: Any, asked: float | None, expected: tuple[float, float]
+) -> None:
+    node = v4.new_notebook(metadata={"runbook": declared})
+    assert engine.bounds(node, asked) == expected
+
+
+def test_papermill_has_the_bounds_of_the_settings_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_CELL_TIMEOUT_S", "7")
+    monkeypatch.setenv("RUNBOOK_RUN_TIMEOUT_S", "3600")
+    assert engine.bounds(v4.new_notebook()) == (7.0, 3600.0)
+    monkeypatch.setenv("RUNBOOK_PORT", "none")  # settings that do not validate
+    assert engine.bounds(v4.new_notebook()) == (60.0, 300.0)
+
+
+@pytest.mark.slow
+def test_a_cell_that_declares_its_bound_is_cut_there_under_papermill(tmp_path: Path) -> None:
+    done, node = papermill(tmp_path, "import time; time.sleep(60)", runbook={"cell_timeout_s": 0.5})
+    assert done.returncode != 0
+    assert node.metadata.run.state == "timed-out"
+    assert "ran past its time-out of 0.5 s" in done.stderr
 
 
 def test_saved_file_is_what_nbformat_writes(tmp_path: Path) -> None:
@@ -69,8 +105,9 @@ def test_failed_save_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     try:
         if os.getuid() == 0:
             path = Path("/proc/a.ipynb")
-        with pytest.raises(OSError, match=r"a\.ipynb"):
-            notebook.write(path, "after")
+        executed = notebook.ExecutedNotebook(v4.new_notebook(), path)
+        with pytest.raises(RecordError, match=r"could not be saved: .*a\.ipynb"):
+            executed.save(force=True)
     finally:
         tmp_path.chmod(0o700)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.ipynb"]
@@ -133,7 +170,7 @@ def saving(monkeypatch: pytest.MonkeyPatch, number: int) -> tuple[list[int], int
 
     monkeypatch.setattr(notebook, "SMALL", 100_000)
     monkeypatch.setattr(notebook, "SAVE_EVERY_S", 1e9)
-    monkeypatch.setattr(notebook, "write", lambda _path, text: written.append(len(text)))
+    monkeypatch.setattr(notebook.archive, "put", lambda _path, data: written.append(len(data)))
     monkeypatch.setattr(notebook, "_dumped", dump)
     node = v4.new_notebook(cells=[v4.new_code_cell("x") for _ in range(number)])
     executed = notebook.ExecutedNotebook(node, Path("a.ipynb"))

@@ -19,7 +19,7 @@ from opslib import store
 from opslib.record.client import environment
 from opslib.runs import descendants, following
 from opslib.settings import Settings
-from tests.runs.support import queued, wait_for
+from tests.runs.support import queued, sockets, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -51,13 +51,9 @@ class Asked:
         for pid in descendants.below(self.process.pid):
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if b"opslib.runs.forker ahead" in words and _sockets(pid) >= 2:
+                if b"opslib.runs.forker ahead" in words and sockets(pid) >= 2:
                     return pid
         return None
-
-
-def _sockets(pid: int) -> int:
-    return sum(str(one.readlink()).startswith("socket:") for one in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def lives(pid: int) -> bool:

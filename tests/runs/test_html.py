@@ -132,10 +132,14 @@ def test_page_reads_well() -> None:
 
 
 def test_what_the_last_cell_says_in_short_is_on_the_first_screen() -> None:
-    said = v4.new_output("stream", name="stdout", text="Proposed: <b>nothing</b>.\n")
+    said = v4.new_output("stream", name="stdout", text="L1 (ben, Phone: 1) at 14:00.\nProposed: <b>nothing</b>.\n")
     nodes = [v4.new_markdown_cell("# Title"), v4.new_code_cell("print()", id="message", outputs=[said])]
     short = page(*nodes).find(".//section")
-    assert "".join(short.itertext()) == "In shortProposed: <b>nothing</b>."
+    assert ["".join(line.itertext()) for line in short.iter("p")] == [
+        "L1 (ben, Phone: 1) at 14:00.",
+        "Proposed: <b>nothing</b>.",
+    ]
+    assert [label.text for label in short.iter("b")] == ["Proposed:"]
     assert short.attrib["class"] == "short"
     nodes[1]["outputs"] = []
     assert "In short" not in "".join(page(*nodes).itertext())

@@ -22,7 +22,7 @@ from opslib.runs import descendants, leases, nursery
 from opslib.runs.kernels import Kernel
 from opslib.settings import Settings
 from tests.runs import support
-from tests.runs.support import wait_for
+from tests.runs.support import sockets, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -136,18 +136,14 @@ def test_it_has_one_thread_and_no_socket_but_to_who_asks_and_to_its_kernels(
 ) -> None:
     number = served[1]
 
-    def sockets() -> int:
-        links = [str(entry.readlink()) for entry in Path(f"/proc/{number}/fd").iterdir()]
-        return sum(link.startswith("socket:") for link in links)
-
     assert len(list(Path(f"/proc/{number}/task").iterdir())) == 1
-    assert sockets() == 2  # where it is asked, and the kernel that is ready
+    wait_for(lambda: sockets(number) == 2)  # where it is asked, and the kernel that is ready; who asked has gone
     kernel = taken(settings)
     wait_for(lambda: told(settings)["ready"] == 1)
-    assert sockets() == 3
+    wait_for(lambda: sockets(number) == 3)
     assert len(list(Path(f"/proc/{number}/task").iterdir())) == 1
     kernel.end()
-    wait_for(lambda: sockets() == 2)
+    wait_for(lambda: sockets(number) == 2)
 
 
 def test_who_looks_for_a_nursery_does_not_keep_one_from_starting(tmp_path: Path) -> None:

@@ -100,6 +100,12 @@ def test_every_mistake_is_named_at_once(runbook: catalogue.Runbook, platform: pl
     assert len(caught.value.facts["mistakes"]) == 8
 
 
+@pytest.mark.parametrize("alert", [[{"labels": {}}], "VarBreach", 7])
+def test_what_is_no_alert_is_refused(runbook: catalogue.Runbook, platform: platforms.Platform, alert: Any) -> None:
+    with pytest.raises(ParameterError, match=r"alert: it is a \w+; an alert is an object with `labels` \(given\)"):
+        parameters.resolve(runbook, platform, {"needed": 1}, alert)
+
+
 def test_runbook_of_another_platform_is_refused(runbook: catalogue.Runbook, platform: platforms.Platform) -> None:
     elsewhere = platform.model_copy(update={"name": "crypto"})
     with pytest.raises(ParameterError, match="all is for test, not crypto"):

@@ -6,16 +6,18 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 
 from opslib import incidents, server, store
 from opslib.errors import RecordError
-from opslib.record import archive, journal
+from opslib.record import archive, journal, seal
 from opslib.record.verify import verify
-from opslib.runs import descendants, ending, following, queue, reaper
+from opslib.runs import descendants, ending, following, html, queue, reaper
 from opslib.runs.silence import Silence
 from opslib.settings import Settings
 from opslib.sql import queries
@@ -106,6 +108,39 @@ def test_a_record_that_two_close_at_once_is_written_and_told_once(settings: Sett
     assert verify(settings.home).ok
 
 
+def test_what_a_seal_has_is_not_written_again_by_a_process_that_was_taken_for_gone(settings: Settings) -> None:
+    incident, number = begun(settings)
+    assert reaper.lose(settings, number, "It is gone.")
+    reaper.close_ended(settings)
+    before = len(entries(settings, incident))
+    executed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    assert ending.close_record(settings, number, executed, "lost", "It is gone.")
+    assert (len(entries(settings, incident)), verify(settings.home).ok) == (before, True)
+
+
+def test_a_record_that_is_closed_after_its_seal_is_at_no_moment_altered(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident, number = begun(settings)
+    assert reaper.lose(settings, number, "It is gone.")
+    seal.seal(settings, incident)
+    assert verify(settings.home).ok
+    states: list[str] = []
+
+    def looking(do: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(*args: Any) -> Any:
+            states.extend(report.state for report in verify(settings.home).incidents)
+            return do(*args)
+
+        return looked
+
+    monkeypatch.setattr(html, "render", looking(html.render))
+    monkeypatch.setattr(seal, "seal", looking(seal.seal))
+    reaper.close_ended(settings)
+    assert states == ["intact", "open"]
+    assert verify(settings.home).ok
+
+
 def test_a_long_output_that_the_journal_cut_hinders_no_closing(settings: Settings) -> None:
     incident, number = begun(settings)
     with store.transaction(settings) as connection:
@@ -121,15 +156,15 @@ def test_a_record_that_cannot_be_closed_now_is_closed_later(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     incident, number = begun(settings)
-    whole = ending._write
+    whole = archive.write_atomic
 
-    def full(*_: object) -> list[Path]:
+    def full(*_: object) -> Path:
         raise RecordError("the disk is full")
 
-    monkeypatch.setattr(ending, "_write", full)
+    monkeypatch.setattr(archive, "write_atomic", full)
     assert reaper.lose(settings, number, "It is gone.")
     reaper.close_ended(settings)
-    monkeypatch.setattr(ending, "_write", whole)
+    monkeypatch.setattr(archive, "write_atomic", whole)
     reaper.close_ended(settings)  # not at once
     assert "file" not in [entry["kind"] for entry in entries(settings, incident)]
     monkeypatch.setattr(reaper, "_ended", dict.fromkeys(reaper._ended, 0.0))

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import redis
 
+from opslib import web
 from opslib.settings import Settings
 from sandbox import crypto, faults, state
 from sandbox.state import State
@@ -37,7 +38,7 @@ def platform(sandbox_home: Settings) -> Iterator[State]:
 @pytest.fixture
 def api(platform: State) -> Iterator[httpx.Client]:
     """A client of its API."""
-    with httpx.Client(base_url=platform.endpoints.api, timeout=10.0, trust_env=False) as client:
+    with web.client(base_url=platform.endpoints.api, timeout=10.0) as client:
         yield client
 
 

@@ -102,7 +102,7 @@ def test_break_and_heal_print_one_document(cli_home: Settings) -> None:
     document = json.loads(broken.stdout)
     assert (document["fault"], document["seed"]) == ("var-breach/all-symbols", 4)
     assert "change 1 of 1 made" in broken.stderr
-    healed = json.loads(runbook(cli_home.home, "heal", "--json").stdout)
+    healed = json.loads(runbook(cli_home.home, "heal", "crypto", "--json").stdout)
     assert (healed["healthy"], healed["platform"]) == (True, "crypto")
 
 

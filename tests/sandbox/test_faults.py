@@ -12,6 +12,7 @@ import httpx
 import pytest
 import redis
 
+from opslib import web
 from opslib.settings import Settings
 from sandbox import faults, platforms, state
 from sandbox.crypto import control
@@ -111,7 +112,7 @@ def readable(found: State, reader: redis.Redis, folder: Path) -> str:
     boards = ("datasources", "panels", "dashboards/uid/edge-risk", "dashboards/uid/edge-risk/versions")
     paths = [f"{found.endpoints.dashboards}/api/{board}" for board in boards]
     paths += [f"{found.endpoints.api}/{path}" for path in ("api/status", "metrics")]
-    seen = [httpx.get(path, timeout=30.0, trust_env=False).text for path in paths]
+    seen = [web.get(path, timeout=30.0).text for path in paths]
     seen.append(f"{reader.client_list()} {reader.slowlog_get(100)}")
     for key in reader.scan_iter(count=1000):
         kind = reader.type(key)

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
-from opslib import probes
+from opslib import probes, web
 from opslib.diagnosis import api_errors, postgres_down, service_pods
 from opslib.errors import ProbeError
 from opslib.probes import Target
@@ -131,9 +130,7 @@ def ask(target: Target, promql: str, step_s: int = 60) -> list[float]:
     """Every value of an expression over the whole history but its first five minutes."""
     end = time.time() - history.GAP_S
     limits = {"start": end - history.SPAN_S + 300, "end": end - 60, "step": step_s}
-    answer = httpx.get(
-        f"{target.url}/api/v1/query_range", params={"query": promql, **limits}, timeout=30, trust_env=False
-    )
+    answer = web.get(f"{target.url}/api/v1/query_range", params={"query": promql, **limits}, timeout=30)
     return [float(value) for row in answer.raise_for_status().json()["data"]["result"] for _, value in row["values"]]
 
 

@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 import redis
 
+from opslib import web
 from opslib.settings import Settings
 from sandbox import crypto, processes, state
-from sandbox.crypto import lifecycle
+from sandbox.crypto import front, lifecycle
 from sandbox.errors import StartFailed
 
 pytestmark = pytest.mark.slow
+needs_nginx = pytest.mark.skipif(front.available() is None, reason=front.LACKING)
 
 
 def wait_for(seen: Callable[[], bool], within_s: float = 20.0) -> None:
@@ -50,7 +51,7 @@ def test_up_and_down_twice_are_harmless_and_leave_nothing(home: Settings) -> Non
     assert crypto.down(home) is False
 
 
-@pytest.mark.parametrize("victim", ["service", "redis"])
+@pytest.mark.parametrize("victim", ["service", "redis", pytest.param("nginx", marks=needs_nginx)])
 def test_up_recovers_after_a_kill(home: Settings, victim: str) -> None:
     first = crypto.up(home, monitored=False)
     os.kill(first.pids[victim], signal.SIGKILL)
@@ -70,7 +71,7 @@ def test_redis_goes_with_the_service(home: Settings) -> None:
 def test_the_platform_says_so_while_redis_is_away(home: Settings) -> None:
     found = crypto.up(home, monitored=False)
     os.kill(found.pids["redis"], signal.SIGKILL)
-    with httpx.Client(base_url=found.endpoints.api, trust_env=False) as api:
+    with web.client(base_url=found.endpoints.api) as api:
         wait_for(lambda: api.get("/health").status_code == 503)
         assert api.get("/api/ready").json() == {"ready": False}
         assert api.get("/api/status").is_success

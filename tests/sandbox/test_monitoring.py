@@ -13,10 +13,10 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
+from opslib import web
 from opslib.settings import PROJECT, Settings
 from sandbox import crypto, faults
 from sandbox.crypto import monitoring
@@ -65,7 +65,7 @@ def test_a_breach_reaches_the_web_hook_and_resolves(
     found = crypto.up(home, monitored=True, webhook=address)
     assert found.endpoints.prometheus
     assert found.endpoints.alertmanager
-    configured = httpx.get(f"{found.endpoints.prometheus}/api/v1/status/config", timeout=10).json()["data"]["yaml"]
+    configured = web.get(f"{found.endpoints.prometheus}/api/v1/status/config", timeout=10).json()["data"]["yaml"]
     assert [job["job_name"] for job in yaml.safe_load(configured)["scrape_configs"]] == ["crypto", "runbook"]
     faults.break_(home, "var-breach/single-symbol", seed=5)
     authorization, body = posted.get(timeout=30.0)
@@ -115,7 +115,7 @@ def test_sandbox_rules_differ_from_the_seeds_in_windows_only() -> None:
     def rules(path: Path) -> list[Any]:
         groups = yaml.safe_load(path.read_text("utf-8"))["groups"]
         return [
-            {key: without_windows(str(value)) for key, value in rule.items() if key != "for"}
+            {key: without_windows(str(value)) for key, value in rule.items() if key not in ("for", "keep_firing_for")}
             for group in groups
             for rule in group["rules"]
         ]

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
+from opslib import web
 from opslib.settings import Settings
 from sandbox import faults, state
 from sandbox.crypto import control
@@ -44,7 +44,7 @@ def admin(found: State, which: str = "redis_admin") -> redis.Redis:
 
 
 def status(found: State) -> dict[str, Any]:
-    document: dict[str, Any] = httpx.get(f"{found.endpoints.api}/api/status", timeout=10, trust_env=False).json()
+    document: dict[str, Any] = web.get(f"{found.endpoints.api}/api/status", timeout=10).json()
     return document
 
 
@@ -70,11 +70,11 @@ def test_the_replica_follows_and_its_password_opens_nothing_else(platform: State
 
 def test_the_platform_uses_another_instance_and_comes_back(platform: State, sandbox_home: Settings) -> None:
     api = f"{platform.endpoints.api}/api/store/use"
-    refused = httpx.post(api, json={"instance": "replica"}, trust_env=False)
+    refused = web.post(api, json={"instance": "replica"})
     assert (refused.status_code, "promote it first" in refused.json()["error"]) == (422, True)
     with admin(platform, "redis_replica_admin") as replica:
         replica.replicaof("NO", "ONE")
-    assert httpx.post(api, json={"instance": "replica"}, timeout=30, trust_env=False).json()["before"] == "primary"
+    assert web.post(api, json={"instance": "replica"}, timeout=30).json()["before"] == "primary"
     moved = state.require(sandbox_home)
     assert moved.endpoints.redis_admin == platform.endpoints.redis_replica_admin
     with admin(moved) as now:
@@ -106,7 +106,7 @@ def test_redis_becomes_slow_for_its_reason_and_is_healed(platform: State, sandbo
     result = faults.break_(sandbox_home, f"redis-latency/{cause}", seed=4, decoys=1)
     assert "above 5 ms" in result["shows"]
     assert proof(state.require(sandbox_home), cause)
-    assert "redis_latency_p99" in httpx.get(f"{platform.endpoints.api}/metrics", timeout=10, trust_env=False).text
+    assert "redis_latency_p99" in web.get(f"{platform.endpoints.api}/metrics", timeout=10).text
     assert faults.heal(sandbox_home)["healthy"]
     found = state.require(sandbox_home)
     with admin(found) as client:
@@ -119,7 +119,7 @@ def test_redis_becomes_slow_for_its_reason_and_is_healed(platform: State, sandbo
 
 
 def panels(found: State) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{found.endpoints.dashboards}/api/panels", timeout=10, trust_env=False).json()
+    answer = web.get(f"{found.endpoints.dashboards}/api/panels", timeout=10).json()
     return list(answer["panels"])
 
 
@@ -146,12 +146,10 @@ def test_panels_lose_their_data_for_its_reason_and_get_them_back(
 
 
 def test_the_datasources_show_no_password(platform: State) -> None:
-    text = httpx.get(f"{platform.endpoints.dashboards}/api/datasources", timeout=10, trust_env=False).text
+    text = web.get(f"{platform.endpoints.dashboards}/api/datasources", timeout=10).text
     for url in (platform.endpoints.redis, platform.endpoints.redis_admin):
         assert url.rpartition("@")[0].rpartition(":")[2] not in text
-    assert (
-        httpx.get(f"{platform.endpoints.dashboards}/api/health", timeout=10, trust_env=False).json()["database"] == "ok"
-    )
+    assert web.get(f"{platform.endpoints.dashboards}/api/health", timeout=10).json()["database"] == "ok"
 
 
 def test_what_can_happen_to_the_store_is_bounded(platform: State) -> None:

@@ -44,8 +44,10 @@ def changed(kubeconfig: tuple[Path, str], namespace: str, tmp_path_factory: pyte
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
         "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": {"app": "mover"}}}],
     }
-    world.apply(mover)
-    wanted = {"desk": 2, "alone": 1, "scaled-desk": 1, "mover": 2}
+    book = deployment("book", 1)
+    book["spec"]["strategy"] = {"type": "Recreate"}  # as a database of one pod: the old one goes first
+    world.apply(mover, book)
+    wanted = {"desk": 2, "alone": 1, "scaled-desk": 1, "mover": 2, "book": 1}
     until(
         lambda: all((world.deployment(name).status.ready_replicas or 0) == many for name, many in wanted.items()),
         "the workloads of the actions",

@@ -66,6 +66,20 @@ def test_restart_replaces_every_pod_and_is_never_without_a_ready_one(desk: Desk)
         approval.undo(desk.settings, plan.hash, WHO)
 
 
+def test_a_restart_with_an_outage_needs_more_authority_and_is_asked_for_by_name(desk: Desk) -> None:
+    what = "deployment/book"
+    with pytest.raises(PlanError, match=f"no ready pod of {what} would be left.*kubernetes.restart-with-outage"):
+        desk.propose(("kubernetes.restart", {"workload": what}))
+    [before] = desk.world.pods("book")
+    plan = previewed(desk, "kubernetes.restart-with-outage", workload=what)
+    [planned] = plan.document.actions
+    assert (planned.authority, planned.blast_radius) == ("L2", {"pods": 1, "ready_pods_at_worst": "none"})
+    assert desk.apply(plan).state == "verified"
+    [after] = [pod for pod in desk.world.pods("book") if not pod.metadata.deletion_timestamp]
+    assert after.metadata.uid != before.metadata.uid
+    assert desk.world.deployment("book").status.ready_replicas == 1
+
+
 def test_an_image_a_variable_resources_and_back_by_revision(desk: Desk) -> None:
     old = image(desk)
     several = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -141,6 +142,56 @@ def test_with_all_the_time_in_the_world_it_is_perpetual(kind: str, sign: float) 
     assert found.boundary == pytest.approx(boundary, rel=1e-6)
 
 
+def exact_perpetual(spot: float, strike: float, rate: float, dividend: float, volatility: float, sign: int) -> float:
+    """R. Merton (1973), to fifty digits."""
+    with mpmath.workdps(50):
+        spot, strike, rate, dividend, volatility = map(mpmath.mpf, (spot, strike, rate, dividend, volatility))
+        centre = mpmath.mpf(0.5) - (rate - dividend) / volatility**2
+        power = centre + sign * mpmath.sqrt(centre**2 + 2 * rate / volatility**2)
+        boundary = strike * power / (power - 1)
+        if sign * (spot - boundary) >= 0:
+            return float(sign * (spot - strike))
+        return float(sign * (boundary - strike) * (spot / boundary) ** power)
+
+
+@pytest.mark.parametrize(
+    ("strike", "expiry", "rate", "dividend", "volatility", "sign"),
+    [
+        (100.0, 1.0, 0.05, 0.02, 0.0005, -1),
+        (99.97945793708004, 30.0, 0.1, 0.05, 0.002, -1),
+        (100.0458911323538, 30.0, 0.02, 0.0, 0.005, -1),
+        (100.0, 30.0, 0.05, 0.08, 0.001, 1),
+        (100.01188796074065, 30.0, 0.05, 0.1, 0.002, 1),
+        (100.5, 5.0, 0.05, 0.1, 0.005, 1),
+        (99.5, 60.0, 0.02, 0.05, 0.001, -1),
+    ],
+)
+def test_where_the_boundary_is_met_long_before_expiry_it_is_perpetual(
+    strike: float, expiry: float, rate: float, dividend: float, volatility: float, sign: int
+) -> None:
+    found = american(100.0, strike, expiry, rate, dividend, volatility, sign)
+    assert found.price == pytest.approx(exact_perpetual(100.0, strike, rate, dividend, volatility, sign), abs=1e-11)
+    assert found.error_estimate < 1e-11
+    step = 1e-3 * volatility**2
+    up, down = (american(100.0 + move, strike, expiry, rate, dividend, volatility, sign) for move in (step, -step))
+    assert found.delta == pytest.approx((up.price - down.price) / (2.0 * step), abs=1e-3)
+    assert found.gamma == pytest.approx((up.delta - down.delta) / (2.0 * step), rel=1e-3, abs=1e-9)
+    assert found.theta == 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-7.6, -1.2), st.sampled_from([0.005, 0.02, 0.1]), st.sampled_from([0.0, 0.01, 0.1]), st.floats(2, 60))
+def test_no_expiry_makes_it_worth_more_than_the_perpetual(
+    log_volatility: float, rate: float, dividend: float, spans: float
+) -> None:
+    volatility = math.exp(log_volatility)
+    expiry = min(spans * (volatility / (abs(rate - dividend) + 1e-3)) ** 2, 50.0)
+    spot = np.exp(np.array([0.0, 1.0, -1.0, 3.0]) * volatility * math.sqrt(expiry))
+    found = american(spot, 1.0, expiry, rate, dividend, volatility, "put")
+    most = np.array([exact_perpetual(one, 1.0, rate, dividend, volatility, -1) for one in spot.tolist()])
+    assert (found.price <= most + 1e-14).all()
+
+
 @pytest.mark.parametrize("kind", ["call", "put"])
 @pytest.mark.parametrize("spot", [92.0, 100.0, 107.0])
 def test_greeks_are_slopes_of_the_price(kind: str, spot: float) -> None:
@@ -204,6 +255,11 @@ def test_extremes_are_limits(kind: str) -> None:
 
 def test_limits() -> None:
     assert american(90.0, 100.0, 0.0, 0.05, 0.0, 0.2, "put").price == 10.0
+    # exercised, so nothing decays; beyond the boundary at expiry it is the European, which would rather wait
+    assert american(90.0, 100.0, 0.0, 0.05, 0.0, 0.2, "put")[2:5] == (-1.0, 0.0, 0.0)
+    assert american(110.0, 100.0, 0.0, 0.0, 0.05, 0.2, "call")[2:5] == (1.0, 0.0, 0.0)
+    kept = american(90.0, 100.0, 0.0, 0.05, 0.1, 0.2, "put")
+    assert kept.theta == european(90.0, 100.0, 0.0, 0.05, 0.1, 0.2, "put").theta == pytest.approx(-4.0)
     assert american(90.0, 100.0, 0.0, 0.02, 0.05, 0.2, "put").boundary == pytest.approx(40.0)
     assert american(0.0, 100.0, 1.0, 0.05, 0.0, 0.2, "put")[:3] == (
         100.0,
@@ -229,17 +285,18 @@ def test_without_volatility_the_best_time_is_chosen(spot: float, rate: float, di
     assert nearly.price == pytest.approx(worth, abs=0.3 + 2.0 * nearly.error_estimate)
 
 
-def test_little_volatility_is_solved_or_said() -> None:
-    """Where the boundary moves within a sliver of time, the estimate owns up to it."""
+def test_little_volatility_is_solved() -> None:
+    """Where the boundary moves within a sliver of time, and points cannot tell."""
     hard = american(99.99, 100.0, 1.0, 0.05, 0.02, 1e-4, "put")
-    assert hard.error_estimate > 1e-8 * 100.0
-    assert hard.price == pytest.approx(0.01, abs=hard.error_estimate)
-    # of a put that is exercised at once, or waits for the first tick: Merton's perpetual one, in its limit
-    for volatility, off in ((0.003, 1e-6), (0.001, 1e-3)):
+    assert hard.error_estimate < 1e-12
+    assert hard.price == pytest.approx(0.01, abs=1e-12)
+    # of a put that is exercised at once, or waits for the first tick: Merton's perpetual one
+    for volatility in (0.003, 0.001, 1e-4, 1e-6):
         easy = american(100.0, 100.0, 1.0, 0.1, 0.05, volatility, "put")
-        assert easy.error_estimate < off
-        price = 100.0 * volatility**2 / (2.0 * 0.05) * math.exp(-1.0)
-        assert easy.price == pytest.approx(price, rel=0, abs=easy.error_estimate + 5e-7)
+        assert easy.error_estimate < 1e-12
+        exact = exact_perpetual(100.0, 100.0, 0.1, 0.05, volatility, -1)
+        assert easy.price == pytest.approx(exact, abs=1e-12)
+        assert exact == pytest.approx(100.0 * volatility**2 / (2.0 * 0.05) * math.exp(-1.0), rel=1e-3)
 
 
 def test_arrays_broadcast_and_scalars_stay() -> None:

@@ -62,6 +62,15 @@ def test_greeks_in_print(arguments: tuple[float, ...], kind: str, name: str, pri
     assert getattr(european(*arguments, kind), name) == pytest.approx(printed, rel=0, abs=0.5000001e-4)
 
 
+def test_kinds_may_be_an_array_of_words() -> None:
+    signs = european([90.0, 110.0], 100.0, 1.0, 0.05, 0.0, 0.2, [-1, 1])
+    for words in (["put", "call"], np.array(["put", "call"]), np.array(["put", 1], dtype=object), ("put", "call")):
+        assert european([90.0, 110.0], 100.0, 1.0, 0.05, 0.0, 0.2, words).price.tolist() == signs.price.tolist()
+        found = implied_volatility(signs.price, [90.0, 110.0], 100.0, 1.0, 0.05, 0.0, words)
+        np.testing.assert_allclose(found, 0.2, rtol=1e-12)
+    assert european(90.0, 100.0, 1.0, 0.05, 0.0, 0.2, np.array("put")).price == signs.price[0]
+
+
 def test_rho_that_a_peer_has_with_the_wrong_sign() -> None:
     assert european(100.0, 100.0, 1.0, 0.05, 0.0, 0.2, "call").rho == pytest.approx(53.23, abs=5e-3)
 
@@ -221,6 +230,9 @@ def test_a_large_result_that_is_held_is_not_overwritten() -> None:
         (5, 10**400, InvalidInput, r"volatility: must hold numbers only"),
         (6, "CALL", InvalidInput, r"kind: is 'CALL'; must be 'call', 'put' or an array of \+1 and -1"),
         (6, [1, 0], InvalidInput, r"kind\[1\]: is 0.0; must be \+1 \(call\) or -1 \(put\)"),
+        (6, ["call", "P"], InvalidInput, r"kind\[1\]: is P; must be 'call', 'put', \+1 or -1"),
+        (6, ["call", None], InvalidInput, r"kind\[1\]: is None; must be 'call', 'put', \+1 or -1"),
+        (6, np.array([["put", ""]]), InvalidInput, r"kind\[0, 1\]: is ; must be 'call', 'put', \+1 or -1"),
     ],
 )
 def test_bad_input_names_the_argument_and_the_place(place: int, value: Any, error: type[Exception], text: str) -> None:

@@ -129,6 +129,49 @@ def test_the_bounds_are_nothing_and_infinity() -> None:
     assert implied_volatility(120.0, 100.0, 120.0, 1.0, 0.0, 0.0, "put") == math.inf
 
 
+def test_the_price_without_volatility_has_none_whichever_way_it_was_rounded() -> None:
+    rng = np.random.default_rng(3)
+    n = 4_000
+    spot = rng.choice([1e-8, 1.0, 100.0, 1e8, 77.7], n)
+    strike = spot * np.exp(rng.uniform(-0.7, 0.7, n))
+    expiry, rate, dividend = (
+        rng.choice([0.01, 1.0, 5.0], n),
+        rng.choice([0.0, 0.05, -0.02], n),
+        rng.choice([0, 0.03], n),
+    )
+    sign = np.where(rng.random(n) < 0.5, 1.0, -1.0)
+    own, owed = spot * np.exp(-dividend * expiry), strike * np.exp(-rate * expiry)
+    ways = (european(spot, strike, expiry, rate, dividend, 0.0, sign).price, np.maximum(sign * (own - owed), 0.0))
+    for price in ways:
+        found = np.asarray(implied_volatility(price, spot, strike, expiry, rate, dividend, sign))
+        assert not np.isnan(found).any()
+        # one rounding above the bound there is a volatility, and it gives the price to rounding
+        assert (found == 0.0).mean() > 0.97
+        back = european(spot, strike, expiry, rate, dividend, found, sign).price
+        assert (np.abs(back - price) <= 4 * EPSILON * (own + owed)).all()
+    # well below the bound there is none
+    below = ways[0] * (1.0 - 1e-13) - 1e-13 * spot
+    assert np.isnan(implied_volatility(below, spot, strike, expiry, rate, dividend, sign)).all()
+
+
+def test_digits_that_a_price_without_discounting_has_are_used() -> None:
+    for strike, sign in ((99.9999, 1), (100.0001, -1)):
+        price = sign * (100.0 - strike) + 5e-15
+        found = float(implied_volatility(price, 100.0, strike, 3e-8, 0.0, 0.0, sign))
+        assert 9e-4 < found < 1.1e-3
+        assert exact_price((100.0, strike, 3e-8, 0.0, 0.0, found), sign) == pytest.approx(price, rel=1e-15)
+
+
+@pytest.mark.parametrize("price", [5e-324, 1e-320, 1e-312, 1e-305, 1e-295])
+def test_prices_down_to_the_smallest_float_have_a_volatility(price: float) -> None:
+    at = implied_volatility(price, 1.0, 1.0, 0.25, 0.0, 0.0, "call")
+    assert at == pytest.approx(price * math.sqrt(2.0 * math.pi) / 0.5, rel=1e-14, abs=1e-323)
+    for strike in (1.5, 1.0001):
+        away = implied_volatility(price, 1.0, strike, 0.25, 0.0, 0.0, "call")
+        assert implied_volatility_reason(price, 1.0, strike, 0.25, 0.0, 0.0, "call") == ""
+        assert european(1.0, strike, 0.25, 0.0, 0.0, away, "call").price == pytest.approx(price, rel=1e-5, abs=1e-323)
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "reason"),
     [
@@ -185,3 +228,25 @@ def test_a_long_chain_on_many_threads_is_the_chain_in_parts() -> None:
         for cut in (slice(0, 30_001), slice(30_001, 75_000), slice(75_000, None))
     ]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "text"),
+    [
+        (6, 0.5, r"is 0.5; must be \+1 \(call\) or -1 \(put\)"),
+        (6, 0.0, r"is 0.0; must be \+1 \(call\) or -1 \(put\)"),
+        (6, -2.0, r"is -2.0; must be \+1 \(call\) or -1 \(put\)"),
+        (4, -1e4, "times expiry is so far below 0 that the discounted strike overflows"),
+        (4, -1e308, "times expiry is so far below 0 that the discounted strike overflows"),
+        (5, -1e4, "times expiry is so far below 0 that the discounted spot overflows"),
+    ],
+)
+def test_what_european_refuses_is_refused(place: int, value: float, text: str) -> None:
+    arguments: list[Any] = [5.3, 100.0, 105.0, 0.5, 0.03, 0.01, 1.0]
+    name = ("price", "spot", "strike", "expiry", "rate", "dividend", "kind")[place]
+    alone = [*arguments[:place], value, *arguments[place + 1 :]]
+    with pytest.raises(InvalidInput, match=f"{name}: {text}"):
+        implied_volatility(*alone)
+    among = [*arguments[:place], [arguments[place], value], *arguments[place + 1 :]]
+    with pytest.raises(InvalidInput, match=rf"{name}\[1\]: {text}"):
+        implied_volatility(*among)

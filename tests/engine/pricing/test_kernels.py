@@ -88,7 +88,7 @@ def test_the_loops_are_vectors(name: str, divisions: int, roots: int) -> None:
 
 def test_a_change_of_a_formula_is_a_change_of_the_cache_key() -> None:
     def key(source: str) -> Any:
-        function = _build(source).european_one
+        function = _build(source).european_block
         return function._cache._index_key((), function.targetctx.codegen())
 
     assert key("one source") == key("one source")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.exact import exact_greeks, scales
+from bench.exact import exact_greeks, exact_price, scales
 from engine import Greeks, european
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -93,6 +93,43 @@ def test_outside_the_range_of_the_fast_formulas(arguments: tuple[float, ...], si
     found = european(*arguments, "call" if sign > 0 else "put")
     for name, value, reference, scale in zip(Greeks._fields, found, exact, scales(*arguments), strict=True):
         assert value == pytest.approx(reference, rel=1e-10, abs=8 * EPSILON * scale), name
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_wings_have_their_digits_down_to_the_smallest_float(unit: float, sign: int) -> None:
+    for s in (0.001, 0.0103, 0.3, 3.0):
+        for deviations in (20.0, 33.0, 35.0, 36.5, 36.95, 37.3, 38.0):
+            strike = unit * math.exp(sign * deviations * s)
+            exact = exact_price((unit, strike, 1.0, 0.0, 0.0, s), sign)
+            if exact < 1e-305:
+                continue
+            allowed = 200 * EPSILON / min(s, 1.0) * (1.0 + deviations * s)
+            assert european(unit, strike, 1.0, 0.0, 0.0, s, sign).price == pytest.approx(exact, rel=allowed, abs=0)
+            both = european([unit, unit], strike, 1.0, 0.0, 0.0, s, sign).price
+            assert both[0] == pytest.approx(exact, rel=allowed, abs=0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (1e8, 10165064662.114553, 11.55385475326235, 0.5, 0.1, 0.001),
+        (100.0, 1.115740794254876, 30.0, -0.05, 0.1, 0.001),
+        (1e-8, 1.0914293035024106e-11, 23.64659185213459, -0.18842495344610494, 0.1, 0.001),
+        (100.0, 100.0, 1.0 / 525_960.0, 0.05, 0.1, 0.001),
+        (1e8, 3e7, 30.0, 0.02, 0.1, 5.0),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_little_and_much_volatility_far_from_the_strike(arguments: tuple[float, ...], sign: int) -> None:
+    spot, strike, expiry, rate, dividend, volatility = arguments
+    s = volatility * math.sqrt(expiry)
+    far = 1.0 + (abs(math.log(spot / strike)) + abs(rate - dividend) * expiry) / min(s, 1.0)
+    exact = exact_greeks(arguments, sign)
+    for name, value, right, scale in zip(
+        Greeks._fields, european(*arguments, sign), exact, scales(*arguments), strict=True
+    ):
+        assert value == pytest.approx(right, rel=0, abs=8 * EPSILON * far * scale), name
 
 
 @pytest.mark.parametrize("arguments", [(1e300, 1e-300), (1e-300, 1e300), (5e-324, 1.0), (1.0, 5e-324)])

@@ -208,19 +208,6 @@ def test_a_function_of_the_path_sees_paths_and_times() -> None:
     assert seen[0][2:] == pytest.approx((100.0, 100.0))
 
 
-@pytest.mark.parametrize(("sampling", "antithetic"), [("sobol", False), ("pseudo", False), ("pseudo", True)])
-@pytest.mark.parametrize("control", [False, True])
-def test_the_interval_covers_as_often_as_it_says(sampling: Any, antithetic: bool, control: bool) -> None:
-    payoff, exact = European(105.0, 1.0, "call"), european(100.0, 105.0, 1.0, 0.05, 0.02, 0.25, "call").price
-    covered = 0
-    for seed in range(300):
-        found = monte_carlo(payoff, MODEL, 1024, seed, sampling=sampling, antithetic=antithetic, control=control)
-        low, high = found.interval(0.95)
-        covered += low <= exact <= high
-    # four standard deviations of a binomial of 300
-    assert 285 - 4 * 3.8 <= covered <= 300
-
-
 def test_sobol_points_err_far_less() -> None:
     payoff = European(100.0, 1.0, "call")
     few, many = (monte_carlo(payoff, MODEL, n, 1, control=False).standard_error for n in (2**12, 2**18))
@@ -364,12 +351,33 @@ def test_a_function_that_returns_something_else_is_refused(returned: Any, error:
         monte_carlo(PathPayoff(returned, 1.0, 4), MODEL, 64, 1)
 
 
+def test_a_call_whose_mean_no_path_shows_is_refused() -> None:
+    wild = GBM(100.0, 0.05, 0.02, 5.0)
+    for payoff in (
+        European(100.0, 30.0, "call"),
+        Asian(100.0, 30.0, "call"),
+        Barrier(90.0, 80.0, 30.0, "call", "down-and-in"),
+    ):
+        with pytest.raises(InvalidInput, match=r"has volatility \* sqrt\(expiry\) of 27\.4; above 5 no path shows"):
+            monte_carlo(payoff, wild, 1024, 1)
+    # what is bounded is fine
+    put = monte_carlo(European(100.0, 30.0, "put"), wild, 4096, 1)
+    assert put.price == pytest.approx(european(100.0, 100.0, 30.0, 0.05, 0.02, 5.0, "put").price)
+    assert monte_carlo(Barrier(90.0, 120.0, 30.0, "call", "up-and-out"), wild, 1024, 1).price == pytest.approx(0.0)
+
+
 def test_spots_beyond_a_float_are_refused() -> None:
     with pytest.raises(NotFinite, match="its spots overflow"):
         monte_carlo(European(100.0, 1.0, "call"), GBM(1e308, 50.0, 0.0, 5.0), 1024, 1)
 
 
-@pytest.mark.parametrize("confidence", [0.0, 1.0, math.nan])
-def test_a_confidence_outside_its_range_is_refused(confidence: float) -> None:
-    with pytest.raises(InvalidInput, match="confidence"):
-        monte_carlo(European(100.0, 1.0, "call"), MODEL, 64, 1).interval(confidence)
+def test_a_control_that_few_paths_show_leaves_the_error_as_it_is() -> None:
+    # about 4 of 16,384 paths pay; fitted to these alone the control left an error of 1e-19 beside a price 2 % off
+    model = GBM(100.0, 0.0317, 0.0559, 0.0889)
+    for sampling in ("sobol", "pseudo"):
+        for seed in range(12):
+            found = monte_carlo(
+                Barrier(127.6, 97.6, 0.68, "call", "down-and-out"), model, 2**14, seed, sampling=sampling
+            )
+            assert found.control_coefficient == 0.0
+            assert found.price == 0.0 or found.standard_error > 0.1 * found.price

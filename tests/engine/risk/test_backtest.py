@@ -104,6 +104,8 @@ def test_no_exceedance_is_a_limit() -> None:
     assert found.frequency.statistic == pytest.approx(-2.0 * 250.0 * math.log(0.99), rel=1e-12)
     assert (found.independence.statistic, found.independence.p_value) == (0.0, 1.0)
     assert (found.zone, found.exceedances.size) == ("green", 0)
+    for n, confidence in ((2, 0.99), (5, 0.99), (5, 0.99999)):
+        assert with_hits(n, [], confidence).zone == "green"
     always = with_hits(50, slice(None))
     assert always.frequency.statistic == pytest.approx(-2.0 * 50.0 * math.log(0.01), rel=1e-12)
     assert (always.independence.statistic, always.zone) == (0.0, "red")
@@ -112,6 +114,7 @@ def test_no_exceedance_is_a_limit() -> None:
 def test_a_loss_of_exactly_var_does_not_exceed_it() -> None:
     assert backtest_var([-1.0, -1.0, -1.0000001], 1.0).exceedances.tolist() == [2]
     assert backtest_var([-1.0, -1.0, -1.0], [2.0, 0.5, 1.0]).exceedances.tolist() == [1]
+    assert backtest_var([-1.0, -2.0, -1.0], np.array(1.0)).exceedances.tolist() == [1]
 
 
 def test_a_right_var_is_kept_and_a_wrong_one_rejected() -> None:
@@ -159,3 +162,15 @@ def test_a_calm_var_in_clustered_markets_fails_independence_alone() -> None:
 def test_a_wrong_argument_is_named(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         backtest_var(*arguments)
+
+
+def test_a_loss_with_the_other_sign_is_said_so() -> None:
+    pnl = np.array([0.5, -1.5, 2.0, 1.0])
+    with pytest.raises(InvalidInput, match=r"^var: is -1.0; VaR is a loss and positive: change its sign, or say allow"):
+        backtest_var(pnl, -1.0)
+    with pytest.raises(InvalidInput, match=r"^var\[2\]: is -1.0; VaR is a loss and positive"):
+        backtest_var(pnl, [1.0, 0.0, -1.0, -2.0])
+    # a book that gains 1 even where it does worst: exceeded where it gains less
+    found = backtest_var(pnl, -1.0, allow_negative=True)
+    assert found.exceedances.tolist() == [0, 1]
+    assert backtest_var(pnl, 0.0).exceedances.tolist() == [1]

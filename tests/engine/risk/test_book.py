@@ -143,6 +143,14 @@ def test_a_wrong_surface_is_refused(facts: dict[str, Any], message: str) -> None
         VolatilitySurface(**{**good, **facts})
 
 
+def test_points_of_a_surface_are_pairs() -> None:
+    surface = VolatilitySurface([0.25, 1.0], [90.0, 110.0], [[0.3, 0.2], [0.3, 0.2]])
+    assert surface.at([0.5], [90.0, 100.0]).round(12).tolist() == [0.3, 0.25]
+    assert VolatilitySurface([0.5], [100.0], [[0.2]]).at([0.1, 0.2], [95.0]).tolist() == [0.2, 0.2]
+    with pytest.raises(InvalidInput, match="strike: has 3 points for 2 expiries"):
+        surface.at([0.5, 0.6], [90.0, 100.0, 110.0])
+
+
 def test_the_nearest_volatility_wins() -> None:
     held = book()
     surface = VolatilitySurface([0.1, 2.0], [60.0, 140.0], [[0.5, 0.4], [0.45, 0.4]])

@@ -78,6 +78,13 @@ def test_contributions_add_up_where_the_contour_bends_sharply() -> None:
     assert found.contributions.sum() == pytest.approx(found.total, abs=1e-11 * size)
 
 
+def test_where_every_contour_passes_near_a_pole_more_nodes_are_taken() -> None:
+    held, moves = book(25, 708), scenarios(150, 708)
+    found = expected_shortfall(held, market(), moves, method="parametric", confidence=0.875)
+    size = np.abs(found.position_contributions).sum()
+    assert found.contributions.sum() == pytest.approx(found.total, abs=1e-9 * size)
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=12, deadline=None)
@@ -373,3 +380,17 @@ def test_greeks_that_do_not_exist_are_named() -> None:
     held = Book.from_columns(id=["now"], underlying=["X"], kind=["call"], quantity=[1.0], strike=[100.0], expiry=[0.0])
     with pytest.raises(NotFinite, match=r"market\[0\]: leaves position 'now' without finite Greeks"):
         value_at_risk(held, Market({"X": 100.0}, volatility=0.3), covariance=[[0.01]])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_an_option_far_in_the_money_is_its_underlying(measure: Any) -> None:
+    held = Book.from_columns(
+        id=["it"], underlying=["X"], kind=["call"], quantity=[-1.0], strike=[52.2], expiry=[0.0871]
+    )
+    now = Market({"X": 100.0}, volatility=0.3, rate=0.03)
+    short = Book.from_columns(id=["it"], underlying=["X"], kind=["spot"], quantity=[-1.0])
+    for confidence in (0.5, 0.9, 0.95, 0.99):
+        found = measure(held, now, covariance=[[7.6e-4]], confidence=confidence)
+        assert found.total == pytest.approx(
+            measure(short, now, covariance=[[7.6e-4]], confidence=confidence).total, abs=0.05
+        )

@@ -207,7 +207,8 @@ def test_what_is_no_covariance_is_refused(covariance: Any, message: str) -> None
 
 
 def test_too_short_a_history_is_refused() -> None:
-    with pytest.raises(TooFewObservations, match=r"confidence 0\.99 needs at least 100 observations and got 99"):
+    short = r"confidence 0\.99 needs at least 100 observations and got 99: .* a lower confidence$"
+    with pytest.raises(TooFewObservations, match=short):
         value_at_risk([1.0, 1.0], book(n_obs=99, n_symbols=2)[1], method="historical")
     with pytest.raises(TooFewObservations, match="needs at least 2 observations and got 1"):
         value_at_risk([1.0], [[0.1]])
@@ -233,16 +234,36 @@ def test_kelly_fractions_together_maximise_growth() -> None:
 @pytest.mark.parametrize(
     ("mean", "variance", "message"),
     [
-        (0.1, 0.0, r"variance\[\]: is 0.0; must be above 0"),
+        (0.1, 0.0, r"^variance: is 0.0; must be above 0"),
         ([0.1, 0.1], [0.1, -0.1], r"variance\[1\]: is -0.1; must be above 0"),
         ([0.1, 0.1], [0.1, 0.1, 0.1], "variance: has shape"),
         ([0.1, 0.1], [[1.0, 1.0], [1.0, 1.0]], "variance: is singular"),
-        (float("nan"), 0.1, "expected_return.*: is nan"),
+        ([0.1, 0.1], [[0.04, 0.06], [0.06, 0.09]], "variance: is singular: drop a symbol that repeats another"),
+        ([0.1, 0.1], [[0.04, 0.0], [0.0, 0.0]], r"variance\[1, 1\]: is 0: drop the symbol"),
+        (1e300, 1e-300, "variance: is so small beside the expected return that a fraction overflows"),
+        (float("nan"), 0.1, "^expected_return: is nan"),
     ],
 )
 def test_kelly_fraction_refuses(mean: Any, variance: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         kelly_fraction(mean, variance)
+
+
+def test_kelly_fraction_refuses_a_sample_covariance_of_a_symbol_that_mixes_others() -> None:
+    rng = np.random.default_rng(1)
+    for part in (0.5, 1.3, 2.7, 40.0):
+        returns = rng.normal(0.0, 0.01, (200, 2))
+        third = part * returns[:, 0] + 0.7 * returns[:, 1]
+        with pytest.raises(InvalidInput, match=r"variance: is singular.*a mix of others"):
+            kelly_fraction([0.01, 0.02, 0.03], np.cov(np.column_stack([returns, third]).T))
+
+
+def test_kelly_fraction_of_symbols_of_very_different_size() -> None:
+    deviations = np.array([1e-8, 1.0, 1e6])
+    correlation = np.array([[1.0, 0.999999, 0.0], [0.999999, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    shares = np.array([3.0, -2.0, 1.0]) / deviations
+    covariance = correlation * deviations * deviations[:, None]
+    np.testing.assert_allclose(kelly_fraction(covariance @ shares, covariance), shares, rtol=1e-9)
 
 
 @given(
@@ -256,6 +277,16 @@ def test_kelly_for_var_brings_the_largest_to_the_limit(
 ) -> None:
     found = kelly_for_var(limit, var, kelly, margin=margin)
     assert max(var) * found / kelly == pytest.approx(limit * (1.0 - margin))
+
+
+@pytest.mark.parametrize("method", ["parametric", "historical"])
+def test_figures_that_overflow_are_no_figures(method: Method) -> None:
+    with pytest.raises(NotFinite, match="exposures: and their returns are so large that the figure overflows"):
+        value_at_risk([1e300, 1e300], np.full((100, 2), 1e100), method=method)
+    with pytest.raises(NotFinite, match="returns: are so large that their squares overflow"):
+        value_at_risk([1.0, 1.0], np.full((100, 2), 1e200))
+    with pytest.raises(NotFinite, match="so far below the limit of 1e\\+308 that the fraction overflows"):
+        kelly_for_var(1e308, 1e-10, 0.25)
 
 
 def test_kelly_for_var_refuses_what_has_no_loss() -> None:

@@ -95,3 +95,14 @@ def test_a_mixture_of_signs_agrees_with_simulation(seed: int) -> None:
 def test_nothing_that_moves_is_a_constant() -> None:
     found = tail_of(Quadratic(3.0, NOTHING, NOTHING), 0.01)
     assert (found.quantile, found.shortfall, found.error) == (3.0, 3.0, 0.0)
+
+
+@pytest.mark.parametrize("level", CONFIDENCES)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("size", [1e-18, 1e-17, 1e-16, 1e-15, 1e-14, 1e-13, 1e-12, 1e-11])
+def test_what_hardly_bends_is_normal(size: float, sign: float, level: float) -> None:
+    found = tail_of(Quadratic(0.0, np.ones(1), np.full(1, sign * size)), 1.0 - level)
+    quantile = stats.norm.ppf(level)
+    assert found.quantile == pytest.approx(quantile, abs=1e-9)
+    assert found.shortfall == pytest.approx(stats.norm.pdf(quantile) / (1.0 - level), rel=1e-9)
+    assert found.mean_at == pytest.approx(np.array([quantile]), abs=1e-8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -88,10 +89,19 @@ def test_the_ratio_is_its_definition_in_every_shape() -> None:
     assert sharpe_ratio(returns[:, 1] * 1e-200) == pytest.approx(sharpe_ratio(returns[:, 1]), rel=1e-13)
 
 
+@pytest.mark.parametrize("least", [1e-300, 0.1, 1e6])
+def test_returns_that_differ_by_one_rounding_have_the_exact_ratio(least: float) -> None:
+    returns = [least, least, math.nextafter(least, math.inf)]
+    exact = [Fraction(value) for value in returns]
+    mean = sum(exact) / 3
+    variance = sum((value - mean) ** 2 for value in exact) / 2
+    assert sharpe_ratio(returns) == pytest.approx(math.sqrt(mean**2 / variance), rel=1e-13)
+
+
 def test_bad_returns_are_named() -> None:
     with pytest.raises(InvalidInput, match=r"returns: is 0\.01 throughout"):
         sharpe_ratio([0.01, 0.01, 0.01])
-    with pytest.raises(TooFewObservations, match="needs at least 2 observations and got 1"):
+    with pytest.raises(TooFewObservations, match=r"needs at least 2 observations and got 1: give a longer series$"):
         sharpe_ratio([0.01])
     with pytest.raises(NotFinite, match=r"returns\['b'\]\[1\]: is nan"):
         sharpe_ratio(pd.DataFrame({"a": [0.1, 0.2], "b": [0.1, math.nan]}))

@@ -37,7 +37,7 @@ def test_a_test_window_lies_after_all_it_learns_from(
     n_periods: int, n_train: int, n_test: int, gap: int, expanding: bool
 ) -> None:
     if n_periods < n_train + gap + n_test:
-        with pytest.raises(TooFewObservations):
+        with pytest.raises(TooFewObservations, match=r"give a longer series or shorten n_train, n_test or gap$"):
             walk_forward(n_periods, n_train, n_test, gap=gap, expanding=expanding)
         return
     found = walk_forward(n_periods, n_train, n_test, gap=gap, expanding=expanding)
@@ -174,8 +174,8 @@ def test_bad_folds_are_named() -> None:
             purged_folds(starts, starts, n_folds)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="must be at most the number of observations, 6"):
         purged_folds(starts, starts, 7)
-    for embargo in (-0.1, 1.0, math.nan):
+    for embargo in (-0.1, 1.0, math.nan, "0.1", None):
         with pytest.raises(InvalidInput, match="embargo: is"):
-            purged_folds(starts, starts, 2, embargo=embargo)
+            purged_folds(starts, starts, 2, embargo=embargo)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="leaves fold 0 nothing to learn from"):
         purged_folds(starts, starts + 100, 2)

@@ -60,7 +60,10 @@ def test_an_account_without_rights_is_refused_in_words(seen: World) -> None:
     )
     table = probes.call("changes.recent", Target("kubernetes", address), {}).table.to_pylist()
     assert {row["kind"] for row in table} >= {"deployments", "secrets", "events"}
-    assert all("may not do that" in row["unseen"] for row in table)
+    told = {row["kind"]: row["unseen"] for row in table}
+    assert {told.pop(kind) for kind in ("secrets", "Helm releases")} == {"not looked at: its role reads no secrets"}
+    assert told
+    assert all("may not do that" in why for why in told.values())
 
 
 def test_a_token_that_is_not_valid_is_told(seen: World) -> None:

@@ -19,13 +19,16 @@ import pytest
 import redis
 from psycopg import sql
 
+from opslib import web
 from opslib.settings import PROJECT
 from opslib.store import embedded
 from sandbox import processes
 from sandbox.crypto import redis_server
-from sandbox.derivatives import contents
+from sandbox.crypto.monitoring import available
+from sandbox.derivatives import contents, settle
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
+from sandbox.errors import CannotRun
 from sandbox.gpu.description import CARD
 
 
@@ -40,6 +43,16 @@ def wait_for(seen: Callable[[], Any], within_s: float = 60.0) -> Any:
             pass
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
+
+
+def require_a_cluster() -> None:
+    """Skip the test where this machine lacks what the platform on its own cluster, watched, needs."""
+    try:
+        settle.check_programs()
+    except CannotRun as lacking:
+        pytest.skip(str(lacking))
+    if available() is None:
+        pytest.skip("needs Prometheus and Alertmanager (apt-get install prometheus-alertmanager)")
 
 
 @dataclass
@@ -94,11 +107,11 @@ class Plain:
         if "service" in self.children:
             self.stop("service")
         self.start("service", **environment)
-        wait_for(lambda: httpx.get(f"{self.api}/health", trust_env=False).json()["market"])
+        wait_for(lambda: web.get(f"{self.api}/health").json()["market"])
 
     def stats(self) -> dict[str, Any]:
         """`/stats/engines`."""
-        return dict(httpx.get(f"{self.api}/stats/engines", trust_env=False).json())
+        return dict(web.get(f"{self.api}/stats/engines").json())
 
 
 @pytest.fixture(scope="module")

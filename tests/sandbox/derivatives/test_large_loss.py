@@ -7,13 +7,12 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pandas as pd
 import pytest
 import redis
 
 from engine import pricing, risk
-from opslib import probes
+from opslib import probes, web
 from opslib.diagnosis import Diagnosis, Verdict, large_loss
 from opslib.probes import Target
 from sandbox.derivatives.market import UNDERLYINGS
@@ -35,7 +34,7 @@ def ask(plain: Plain) -> None:
     rng = random.Random(3)
     for one in UNDERLYINGS.values():
         option = {"underlying": one.name, "kind": rng.choice(("call", "put")), "strike": one.spot, "expiry_days": 60}
-        httpx.post(f"{plain.api}/greeks", json={"client": "client-01", "options": [option]}, trust_env=False)
+        web.post(f"{plain.api}/greeks", json={"client": "client-01", "options": [option]})
 
 
 def diagnose(plain: Plain) -> tuple[Verdict, large_loss.Valuation, pd.DataFrame]:

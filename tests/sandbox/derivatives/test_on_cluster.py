@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Iterator
+from typing import Any
 
-import httpx
 import psycopg
 import pytest
 import redis
 
+from opslib import probes, web
+from opslib.errors import ProbeError
+from opslib.probes import Target
+from opslib.record.client import environment
 from opslib.settings import Settings
 from sandbox import cluster, faults, state
-from sandbox.crypto.monitoring import available
-from sandbox.derivatives import operations, settle
+from sandbox.derivatives import operations
 from sandbox.derivatives.access import Access, reach
-from sandbox.errors import CannotRun, NotOurs
-from tests.sandbox.derivatives.conftest import wait_for
+from sandbox.derivatives.setup import NAMESPACE
+from sandbox.errors import NotOurs
+from sandbox.service import RUNBOOK
+from tests.sandbox.derivatives.conftest import require_a_cluster, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.acceptance, pytest.mark.cluster]
 
-# One of each kind of change; a game day goes through all of them.
+# One of each kind of change in `make test`, the others in `make soak`.
 CHOSEN = (
     "api-error-rate/cuda-out-of-memory",
     "api-error-rate/slow-database",
@@ -31,15 +38,21 @@ CHOSEN = (
 )
 
 
+EVERY = [
+    name if name in CHOSEN else pytest.param(name, marks=pytest.mark.soak)
+    for name, fault in faults.FAULTS.items()
+    if fault.platform == NAMESPACE
+]
+PLAYBOOKS = (
+    *("api-error-rate", "cache-miss-rate", "greeks-latency", "large-loss", "latency-degrading"),
+    *("postgres-down", "triage"),
+)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A home with the running platform."""
-    try:
-        settle.check_programs()
-    except CannotRun as lacking:
-        pytest.skip(str(lacking))
-    if available() is None:
-        pytest.skip("needs Prometheus and Alertmanager (apt-get install prometheus-alertmanager)")
+    require_a_cluster()
     settings = Settings(home=tmp_path_factory.mktemp("derivatives") / "home")
     operations.up(settings)
     yield settings
@@ -54,8 +67,8 @@ def access(home: Settings) -> Access:
 def test_it_answers_everywhere(home: Settings, access: Access) -> None:
     shown = operations.status(home)
     assert shown is not None
-    assert httpx.get(f"{shown['api']}/health", trust_env=False).json()["status"] == "ok"
-    stats = httpx.get(f"{shown['api']}/stats/engines", trust_env=False).json()
+    assert web.get(f"{shown['api']}/health").json()["status"] == "ok"
+    stats = web.get(f"{shown['api']}/stats/engines").json()
     assert stats["greeks_engine"]["device"] == "gpu"
     assert stats["book"]["pnl_usd"] > -50_000.0
     with psycopg.connect(shown["postgres"], autocommit=True) as connection:
@@ -66,6 +79,10 @@ def test_it_answers_everywhere(home: Settings, access: Access) -> None:
     with redis.Redis.from_url(shown["redis"]) as client, pytest.raises(redis.ResponseError, match="no permissions"):
         client.set("a", "b")
     assert wait_for(lambda: access.value("max(pg_up)")) == 1.0  # scraped for the first time a moment after the start
+    for job in ("cadvisor", "kubelet", "kube-apiserver"):
+        assert wait_for(lambda job=job: access.value(f'min(up{{job="{job}"}})')) == 1.0
+    assert wait_for(lambda: access.value("sum(apiserver_request_total)")) > 0
+    assert access.value("max(kubelet_running_pods)") > 0
     assert len(access.kube.document("get", "replicasets", "-l", "app=derivatives-api")["items"]) >= 3
 
 
@@ -80,14 +97,15 @@ def test_a_second_up_may_have_its_alerts_posted_elsewhere(home: Settings) -> Non
     elsewhere = "http://127.0.0.1:9/api/v1/alerts"
     operations.up(home, webhook=elsewhere)
     assert state.require(home, "derivatives") == before.model_copy(update={"webhook": elsewhere})
-    asked = httpx.get(f"{before.endpoints.alertmanager}/api/v2/status", trust_env=False).json()
+    asked = web.get(f"{before.endpoints.alertmanager}/api/v2/status").json()
     assert elsewhere in asked["config"]["original"]
     operations.up(home)
     assert state.require(home, "derivatives") == before
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_fault_shows_and_is_healed(home: Settings, access: Access, name: str) -> None:
+    assert faults.FAULTS[name].visible(home) is None
     shown = faults.break_(home, name, seed=3, decoys=5)
     assert shown["shows"]
     for kind in ("pods", "deployments", "statefulsets", "events", "configmaps"):
@@ -108,6 +126,34 @@ def test_nothing_without_the_mark_is_touched(home: Settings, access: Access) -> 
             operations.heal(home)
     finally:
         access.kube("label", "namespace", "derivatives", f"sandbox-id={access.setup.sandbox_id}", "--overwrite")
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_a_playbook_needs_no_more_than_the_roles_that_are_printed(home: Settings, access: Access, name: str) -> None:
+    account = f"{name}-only"
+    own = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": NAMESPACE}}
+    printed = told(home, "rbac", name, "--namespace", NAMESPACE, "--recorder", account, "--json")["documents"]
+    access.kube.send("apply", [own, *(one for one in printed if one["metadata"]["name"].endswith("-recorder"))])
+    up = state.require(home, NAMESPACE)
+    running = cluster.find(home)
+    assert running is not None
+    kubernetes = f"kubeconfig://{running.account(NAMESPACE, account)}?context={running.context}&namespace={NAMESPACE}"
+    narrow = up.model_copy(update={"endpoints": up.endpoints.model_copy(update={"kubernetes": kubernetes})})
+    state.save(state.file(home, NAMESPACE), narrow.model_dump())
+    try:
+        verdict = told(home, "run", name, "--platform", NAMESPACE, "--json")["verdict"]
+        with pytest.raises(ProbeError, match="our identity may not do that"):
+            probes.call("kubernetes.secrets", Target("kubernetes", kubernetes), {})
+    finally:
+        state.save(state.file(home, NAMESPACE), up.model_dump())
+    assert [item for item in verdict["unseen"] if "may not" in item] == []
+
+
+def told(home: Settings, *words: str) -> Any:
+    """What a command prints as JSON."""
+    done = subprocess.run([*RUNBOOK, *words], env=environment(home), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_down_leaves_nothing(home: Settings) -> None:

@@ -59,11 +59,13 @@ def test_prometheus_is_who_the_context_says(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0
     scraped = monitoring.prometheus_configuration(tmp_path, found, ["blue", "green"], "127.0.0.1:9093")
     jobs = {job["job_name"]: job for job in scraped["scrape_configs"]}
-    assert [one["labels"]["node"] for one in jobs["cadvisor"]["static_configs"]] == ["blue", "green"]
+    for job in ("cadvisor", "kubelet"):
+        assert [one["labels"]["node"] for one in jobs[job]["static_configs"]] == ["blue", "green"]
+    assert jobs["kube-apiserver"]["metrics_path"] == "/k8s/c-1/metrics"
     assert jobs["postgres"]["metrics_path"].startswith("/k8s/c-1/api/v1/namespaces/derivatives/")
-    assert {one["targets"][0] for job in ("postgres", "cadvisor") for one in jobs[job]["static_configs"]} == {
-        "10.0.0.1:6443"
-    }
+    assert {
+        one["targets"][0] for job in ("postgres", "cadvisor", "kube-apiserver") for one in jobs[job]["static_configs"]
+    } == {"10.0.0.1:6443"}
 
 
 @pytest.mark.parametrize("kind", ["token", "tokenFile"])

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from engine.pricing import european
+from opslib import web
 from opslib.actions.action import Context
 from opslib.actions.catalogue import make
 from sandbox.derivatives import contents
@@ -29,11 +30,11 @@ def options(count: int, **facts: Any) -> list[dict[str, Any]]:
 
 def ask(plain: Plain, asked: list[dict[str, Any]], **facts: Any) -> httpx.Response:
     body = {"client": "client-01", "session": "s", "options": asked, **facts}
-    return httpx.post(f"{plain.api}/greeks", json=body, timeout=20.0, trust_env=False)
+    return web.post(f"{plain.api}/greeks", json=body, timeout=20.0)
 
 
 def metric(plain: Plain, line: str) -> float:
-    text = httpx.get(f"{plain.api}/metrics", trust_env=False).text
+    text = web.get(f"{plain.api}/metrics").text
     return sum(float(one.split(" ")[-1]) for one in text.splitlines() if one.startswith(line))
 
 
@@ -142,10 +143,10 @@ def test_what_is_not_priced_or_not_understood_says_so(plain: Plain) -> None:
     answer = ask(plain, asked)
     assert (answer.status_code, answer.json()["error"]) == (500, "Pricing failed")
     for body in (b"{", b"{}", b"[]", b'{"client": "a", "options": [{}]}', b'{"client": "a", "options": 5}'):
-        answer = httpx.post(f"{plain.api}/greeks", content=body, trust_env=False)
+        answer = web.post(f"{plain.api}/greeks", content=body)
         assert answer.status_code == 400
     assert ask(plain, options(1, kind="both")).status_code == 400
-    assert httpx.get(f"{plain.api}/nothing", trust_env=False).status_code == 404
+    assert web.get(f"{plain.api}/nothing").status_code == 404
 
 
 def test_sessions_are_kept_until_they_are_closed(plain: Plain) -> None:
@@ -154,7 +155,7 @@ def test_sessions_are_kept_until_they_are_closed(plain: Plain) -> None:
         ask(plain, options(2), session=f"many-{number}")
     assert plain.stats()["memory"]["sessions"] == before + 5
     for number in range(5):
-        httpx.delete(f"{plain.api}/sessions?session=many-{number}", trust_env=False)
+        web.delete(f"{plain.api}/sessions?session=many-{number}")
     assert plain.stats()["memory"]["sessions"] == before
 
 
@@ -163,7 +164,7 @@ def test_trades_stop_with_auto_trading_and_come_back(plain: Plain) -> None:
         "client": "client-02", "underlying": "AAPL", "kind": "call", "strike": 200.0, "days": 30,
         "quantity": 2, "price": 3.5, "auto": True,
     }  # fmt: skip
-    with httpx.Client(base_url=plain.api, trust_env=False) as client:
+    with web.client(base_url=plain.api) as client:
         stopped = client.post("/auto-trading/stop", json={"reason": "loss"}).json()
         assert (stopped["enabled"], stopped["reason"]) == (False, "loss")
         assert client.post("/trades", json=trade).status_code == 409
@@ -225,10 +226,10 @@ def test_a_database_that_refuses_or_is_slow_is_told_apart(plain: Plain) -> None:
     with psycopg.connect(plain.postgres_url, autocommit=True) as other:
         with other.transaction():
             other.execute("LOCK TABLE option_trades IN ACCESS EXCLUSIVE MODE")
-            answer = httpx.get(f"{plain.api}/trades?client=client-01", timeout=20.0, trust_env=False)
+            answer = web.get(f"{plain.api}/trades?client=client-01", timeout=20.0)
         assert answer.json()["error"] == "Database timeout"
     plain.serve(POSTGRES_URL="postgresql://nobody@127.0.0.1:9/none")
-    answer = httpx.get(f"{plain.api}/trades?client=client-01", timeout=20.0, trust_env=False)
+    answer = web.get(f"{plain.api}/trades?client=client-01", timeout=20.0)
     assert (answer.status_code, answer.json()["error"]) == (503, "Database connection failed")
     assert "ERROR api: Database connection failed" in plain.log("service")
     plain.serve()
