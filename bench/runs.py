@@ -33,7 +33,8 @@ def papermill(service: Service, number: int) -> subprocess.Popen[bytes]:
     """Papermill's own command on the same notebook, begun."""
     out = service.folder / f"out-{number}.ipynb"
     words = [BIN / "papermill", service.notebook, out, "--no-progress-bar", "--log-level", "ERROR"]
-    return subprocess.Popen(words, cwd=service.folder, env=service.environment, stderr=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL  # standard output is for the document
+    return subprocess.Popen(words, cwd=service.folder, env=service.environment, stdout=nowhere, stderr=nowhere)
 
 
 def _ended(*processes: subprocess.Popen[bytes]) -> None:

@@ -123,6 +123,25 @@ def open_unit(argument: str, value: float) -> float:
     return found
 
 
+def evenly(step: float, size: int) -> FloatArray:
+    """Return `size` times from 0 on."""
+    if not math.isfinite(step * (size - 1)):
+        raise InvalidInput("interval", f"is {step}; the last of {size} times is beyond every float")
+    return step * np.arange(size, dtype=np.float64)
+
+
+def increasing(argument: str, times: ArrayLike, size: int) -> FloatArray:
+    """Return `times` as increasing numbers, `size` of them."""
+    clock = finite_array(argument, times, 1)
+    if clock.size != size:
+        raise InvalidInput(argument, f"has {clock.size} values for {size} of the series")
+    back = np.flatnonzero(np.diff(clock) <= 0.0)
+    if back.size:
+        place = int(back[0]) + 1
+        raise InvalidInput(argument, f"is {clock[place]} after {clock[place - 1]}; must increase", (place,))
+    return clock
+
+
 def covariance_matrix(values: ArrayLike | None, n_symbols: int) -> FloatArray:
     """Return a checked covariance matrix."""
     matrix = finite_array("covariance", values if values is not None else [], 2)

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from engine.errors import DeviceMissing, InvalidInput
 
-__all__ = ["DeviceInUse", "Place", "choose", "device", "require_card", "worth_a_card"]
+__all__ = ["DeviceInUse", "Place", "Where", "choose", "device", "require_card", "worth_a_card"]
 
 Place = Literal["auto", "cpu", "cuda"]
+Where = Literal["main memory", "to a card", "on a card"]
 
 _PLACES = ("auto", "cpu", "cuda")
 _BYTES_A_SECOND = 2e10  # between main memory and a card, over 16 lanes of PCIe 4
@@ -93,7 +94,7 @@ def require_card() -> None:
         raise DeviceMissing(f"{DeviceMissing.__doc__} ({found.reason})")
 
 
-def choose(place: str, *arguments: Any) -> Literal["main memory", "to a card", "on a card"]:
+def choose(place: str, *arguments: Any) -> Where:
     """Return where to compute: where the data lies, unless the caller wants it elsewhere."""
     if not isinstance(place, str) or place not in _PLACES:
         raise InvalidInput("device", f"is {place!r}; must be one of {', '.join(_PLACES)}")

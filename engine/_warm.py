@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import importlib
 
+from engine._device import Place, choose
+
 __all__ = ["warm"]
 
 # "module:function", imported when asked for; each calls its own compiled functions once, as the public ones do
@@ -19,23 +21,38 @@ _WARMERS = (
 )
 
 
-def warm() -> None:
+def warm(*, device: Place = "auto") -> None:
     """Compile or load everything, so that no later call waits for a compiler.
 
-    The machine code is kept on disk, and loading it takes tenths of a second. A service calls this as it starts. Code
-    for a card is compiled by the first call that goes there.
+    The machine code is kept on disk, and loading it takes tenths of a second. A service calls this as it starts.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        "cuda" compiles what runs on a card as well, which takes seconds; else that is done by the first call that goes
+        there.
+
+    Raises
+    ------
+    InvalidInput
+        Another device.
+    DeviceMissing
+        ``device="cuda"`` without a card.
 
     Examples
     --------
     >>> import engine
     >>> engine.warm()
     """
+    on_card = choose(device) == "to a card"
     collecting = gc.isenabled()
     gc.disable()  # what is loaded stays: to look through it for garbage takes a tenth of the time, and finds none
     try:
         for name in _WARMERS:
             module, _, function = name.partition(":")
             getattr(importlib.import_module(module), function)()
+        if on_card:
+            importlib.import_module("engine._warm_card").warm()
     finally:
         if collecting:
             if not gc.get_freeze_count():

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine._device import Place, choose
 from engine.pricing import european
 
 __all__ = ["GreeksBenchmark", "benchmark_greeks"]
@@ -42,12 +43,25 @@ class GreeksBenchmark(NamedTuple):
     batch_size: int
 
 
-def benchmark_greeks() -> GreeksBenchmark:
+def benchmark_greeks(*, device: Place = "auto") -> GreeksBenchmark:
     """Time single requests and batches on this machine, within half a second.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        Where the batches are computed, as of `european`; with "cuda" the way there and back is part of the time. Single
+        requests are computed on the CPU.
 
     Returns
     -------
     GreeksBenchmark
+
+    Raises
+    ------
+    InvalidInput
+        Another device.
+    DeviceMissing
+        ``device="cuda"`` without a card.
 
     Notes
     -----
@@ -62,15 +76,16 @@ def benchmark_greeks() -> GreeksBenchmark:
     >>> found.median_us <= found.p99_us <= found.p999_us
     True
     """
+    choose(device)
     place = np.arange(_BATCH) / _BATCH
     book = (80.0 + 40.0 * place, 100.0, 0.05 + 2.0 * place, 0.03, 0.01, 0.1 + 0.4 * (1.0 - place), "call")
     european(*_ONE, "call")
-    european(*book)
+    european(*book, device=device)
     collected = gc.isenabled()
     gc.disable()
     try:
         requests = _times(lambda: european(*_ONE, "call"), _REQUESTS)
-        batches = _times(lambda: european(*book), _ROUNDS)
+        batches = _times(lambda: european(*book, device=device), _ROUNDS)
     finally:
         if collected:
             gc.enable()

@@ -22,7 +22,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, finite_array, open_unit, positive, positive_array
+from engine._checks import FloatArray, evenly, finite_array, increasing, open_unit, positive, positive_array
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
 
 __all__ = ["ChangePoint", "Trend", "change_point", "realised_volatility", "trend"]
@@ -40,6 +42,7 @@ def realised_volatility(
     *,
     kind: Literal["prices", "returns"] = "prices",
     decay: float | None = None,
+    device: Place = "auto",
 ) -> float:
     """Return the volatility per square root of a day, around a mean of zero.
 
@@ -53,6 +56,8 @@ def realised_volatility(
         Prices are turned into log returns first.
     decay : float, optional
         Weight of a return relative to the one after it [1]_; equal weights where it is not given.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -65,6 +70,8 @@ def realised_volatility(
         A nan, a price that is not above 0, a decay outside (0, 1).
     TooFewObservations
         Fewer than 2 returns.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -72,6 +79,7 @@ def realised_volatility(
     >>> round(realised_volatility([0.01, -0.01, 0.01, -0.01], 0.25, kind="returns"), 12)
     0.02
     """
+    (values,) = on_the_processor("realised_volatility", device, values)
     days = positive("interval", interval)
     if kind == "prices":
         returns = np.diff(np.log(positive_array("values", values, 1)))
@@ -119,7 +127,7 @@ class ChangePoint:
     gradual: bool
 
 
-def change_point(series: ArrayLike) -> ChangePoint:
+def change_point(series: ArrayLike, *, device: Place = "auto") -> ChangePoint:
     """Return the one most likely change of level (Pettitt's rank test [2]_), robust against outliers.
 
     The test's own place lies towards the middle where the new level is young, or the old one drifts; so the place is
@@ -129,6 +137,8 @@ def change_point(series: ArrayLike) -> ChangePoint:
     ----------
     series : array_like, shape (n,)
         Evenly spaced, oldest first; n at least 8.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -141,6 +151,8 @@ def change_point(series: ArrayLike) -> ChangePoint:
         A nan or an infinity.
     TooFewObservations
         Fewer than 8 values.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -149,6 +161,7 @@ def change_point(series: ArrayLike) -> ChangePoint:
     >>> found.index, found.before, found.gradual
     (5, 1.0, False)
     """
+    (series,) = on_the_processor("change_point", device, series)
     values = finite_array("series", series, 1)
     size = int(values.size)
     if size < _LEAST_FOR_CHANGE:
@@ -207,6 +220,7 @@ def trend(
     times: ArrayLike | None = None,
     confidence: float = 0.95,
     most_correlated: float = 0.98,
+    device: Place = "auto",
 ) -> Trend:
     """Return the Theil-Sen slope of a series with Sen's confidence interval [3]_.
 
@@ -223,6 +237,8 @@ def trend(
     most_correlated : float
         Strictly between 0 and 1: the most serial correlation that is allowed for. Where a rise is not straight, its own
         shape makes neighbours alike, and a lower value keeps it from being taken for chance.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -234,6 +250,8 @@ def trend(
         A nan, an interval not above 0, times that do not increase, a confidence or correlation outside (0, 1).
     TooFewObservations
         Fewer than 4 values.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -248,6 +266,7 @@ def trend(
     >>> trend([1.0, 3.0, 5.0, 100.0, 9.0, 11.0], 0.5).slope
     4.0
     """
+    series, times = on_the_processor("trend", device, series, times)
     values = finite_array("series", series, 1)
     step = positive("interval", interval)
     level, most = open_unit("confidence", confidence), open_unit("most_correlated", most_correlated)
@@ -274,25 +293,6 @@ def trend(
     p_value = math.erfc(max(score - 1.0, 0.0) / deviation / math.sqrt(2.0)) if deviation > 0.0 else 1.0
     intercept = float(np.median(residuals))
     return Trend(slope, float(slopes[lowest]), float(slopes[highest]), level, intercept, p_value, correlation)
-
-
-def evenly(step: float, size: int) -> FloatArray:
-    """Return `size` times from 0 on."""
-    if not math.isfinite(step * (size - 1)):
-        raise InvalidInput("interval", f"is {step}; the last of {size} times is beyond every float")
-    return step * np.arange(size, dtype=np.float64)
-
-
-def increasing(argument: str, times: ArrayLike, size: int) -> FloatArray:
-    """Return `times` as increasing numbers, `size` of them."""
-    clock = finite_array(argument, times, 1)
-    if clock.size != size:
-        raise InvalidInput(argument, f"has {clock.size} values for {size} of the series")
-    back = np.flatnonzero(np.diff(clock) <= 0.0)
-    if back.size:
-        place = int(back[0]) + 1
-        raise InvalidInput(argument, f"is {clock[place]} after {clock[place - 1]}; must increase", (place,))
-    return clock
 
 
 def _thinned(clock: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._checks import FloatArray, number
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput
 from engine.execution._frames import as_of, numbers, reject, sides, symbols, times
 
@@ -67,7 +69,7 @@ class Slippage:
     shortfall_cost: float
 
 
-def slippage(fills: Any, quotes: Any, *, max_age: float | None = None) -> Slippage:
+def slippage(fills: Any, quotes: Any, *, max_age: float | None = None, device: Place = "auto") -> Slippage:
     """Return what each fill cost against the mid, and all of them together [1]_, [2]_.
 
     Parameters
@@ -80,6 +82,8 @@ def slippage(fills: Any, quotes: Any, *, max_age: float | None = None) -> Slippa
         ``time``, ``bid``, ``ask`` above 0 [currency], and ``symbol`` where the fills have one; in order of time.
     max_age : float, optional
         Age from which a quote is not used [s].
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -93,6 +97,8 @@ def slippage(fills: Any, quotes: Any, *, max_age: float | None = None) -> Slippa
         after its fill; with column and row, counted from 0.
     NotFinite
         A nan, an infinity or a missing time.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -109,6 +115,7 @@ def slippage(fills: Any, quotes: Any, *, max_age: float | None = None) -> Slippa
     >>> round(cost.slippage_cost, 6), round(cost.slippage, 6), round(cost.shortfall_cost, 6)
     (2.0, 20.0, 3.0)
     """
+    fills, quotes = on_the_processor("slippage", device, fills, quotes)
     oldest = math.inf if max_age is None else number("max_age", max_age, least=0.0)
     moments, sign = times("fills", fills), sides("fills", fills)
     quantity = numbers("fills", fills, "quantity", above=0.0)

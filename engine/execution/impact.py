@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine._checks import FloatArray, number, open_unit
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
 from engine.execution._frames import as_of, column, numbers, reject, sides, symbols, times
 from engine.execution.fill_costs import mids_of
@@ -69,7 +71,9 @@ class ImpactFit:
     n_orders: int
 
 
-def calibrate_impact(fills: Any, *, confidence: float = 0.95, exponent: float = 1.0, lags: int = 0) -> ImpactFit:
+def calibrate_impact(
+    fills: Any, *, confidence: float = 0.95, exponent: float = 1.0, lags: int = 0, device: Place = "auto"
+) -> ImpactFit:
     """Return permanent and temporary impact with confidence intervals [1]_, by the two regressions of [2]_.
 
     With s the side, the price moves by ``s * (after - before) = permanent * quantity``, and an order pays
@@ -88,6 +92,8 @@ def calibrate_impact(fills: Any, *, confidence: float = 0.95, exponent: float = 
         Above 0; 1 is linear, 3/5 is what [2]_ found for large stocks.
     lags : int
         How many orders later errors may still be related: overlapping or following closely on each other.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -102,6 +108,8 @@ def calibrate_impact(fills: Any, *, confidence: float = 0.95, exponent: float = 
         A nan or an infinity, with its column and row.
     TooFewObservations
         Fewer than 10 orders, or than 4 for each lag.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -122,6 +130,7 @@ def calibrate_impact(fills: Any, *, confidence: float = 0.95, exponent: float = 
     >>> float(f"{fit.permanent.value:.6g}"), float(f"{fit.temporary.value:.6g}"), round(fit.fixed_cost.value, 6)
     (2.5e-07, 2.5e-06, 0.01)
     """
+    (fills,) = on_the_processor("calibrate_impact", device, fills)
     level = open_unit("confidence", confidence)
     power = number("exponent", exponent, above=0.0)
     if isinstance(lags, bool) or not isinstance(lags, (int, np.integer)) or lags < 0:
@@ -172,7 +181,7 @@ def _regress(design: FloatArray, response: FloatArray, spread: FloatArray, level
     ]
 
 
-def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY) -> Any:
+def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY, device: Place = "auto") -> Any:
     """Put the fills of each order together, with the mids before and after it, as `calibrate_impact` takes them.
 
     Parameters
@@ -187,6 +196,8 @@ def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY) 
         Time after the last fill until passing impact has gone, at least 0 [s].
     day : float
         Length of a trading day [s].
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -199,6 +210,8 @@ def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY) 
         As `slippage`; an order with two sides or two symbols; no order that can be used.
     NotFinite
         A nan, an infinity or a missing time.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -216,6 +229,7 @@ def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY) 
     """
     from pandas import DataFrame
 
+    fills, quotes = on_the_processor("parent_orders", device, fills, quotes)
     wait, length_of_day = number("settle", settle, least=0.0), number("day", day, above=0.0)
     moments = times("fills", fills)
     table = DataFrame(

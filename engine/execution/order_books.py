@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._checks import FloatArray, number
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput
 from engine.execution._frames import as_of, by_code, codes_of, in_order, numbers, sides, symbols, times
 
@@ -114,7 +116,7 @@ class _Book(NamedTuple):
     mid: float
 
 
-def replay(trades: Any, book_snapshots: Any, model: FillModel | None = None) -> Replay:
+def replay(trades: Any, book_snapshots: Any, model: FillModel | None = None, *, device: Place = "auto") -> Replay:
     """Play trades against the last order book known when they arrive [1]_.
 
     Parameters
@@ -128,6 +130,8 @@ def replay(trades: Any, book_snapshots: Any, model: FillModel | None = None) -> 
         [shares], ``symbol`` where trades have one. Rows of one time are one snapshot, complete; in order of time.
     model : FillModel, optional
         `Sweep` of everything shown, without latency, where it is not given.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -140,6 +144,8 @@ def replay(trades: Any, book_snapshots: Any, model: FillModel | None = None) -> 
         a model that takes more than there is.
     NotFinite
         A nan, an infinity or a missing time.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -157,6 +163,7 @@ def replay(trades: Any, book_snapshots: Any, model: FillModel | None = None) -> 
     >>> played.fills["price"].tolist(), round(played.cost, 6), round(played.difference, 6)
     ([10.15], 15.0, 5.0)
     """
+    trades, book_snapshots = on_the_processor("replay", device, trades, book_snapshots)
     rule: FillModel = Sweep() if model is None else model
     latency = getattr(rule, "latency", None)
     if not callable(getattr(rule, "take", None)) or not isinstance(latency, (int, float)) or not latency >= 0.0:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine._checks import FloatArray, number
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, NotFinite
 
 __all__ = ["Trajectory", "optimal_trajectory", "urgency"]
@@ -49,6 +51,8 @@ def optimal_trajectory(
     temporary: float,
     fixed_cost: float,
     risk_aversion: float,
+    *,
+    device: Place = "auto",
 ) -> Trajectory:
     """Return the trades of least expected cost plus risk aversion times its variance [1]_.
 
@@ -71,6 +75,8 @@ def optimal_trajectory(
         Half the spread and fees, at least 0 [currency / share].
     risk_aversion : float
         At least 0 [1 / currency]; 0 trades evenly.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -83,6 +89,8 @@ def optimal_trajectory(
         A value outside its range, or an impact so small beside the permanent one that no trajectory is best.
     NotFinite
         A nan or an infinity, or values whose cost overflows.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -97,6 +105,7 @@ def optimal_trajectory(
     >>> round(plan.expected_cost), round(plan.cost_std)
     (911227, 603431)
     """
+    on_the_processor("optimal_trajectory", device)
     size = number("shares", shares)
     spread = number("fixed_cost", fixed_cost, least=0.0)
     pressed = _per_period(horizon, n_periods, volatility, permanent, temporary, risk_aversion)
@@ -127,7 +136,14 @@ def optimal_trajectory(
 
 
 def urgency(
-    horizon: float, n_periods: int, volatility: float, permanent: float, temporary: float, risk_aversion: float
+    horizon: float,
+    n_periods: int,
+    volatility: float,
+    permanent: float,
+    temporary: float,
+    risk_aversion: float,
+    *,
+    device: Place = "auto",
 ) -> float:
     """Return the rate at which an optimal trajectory decays, the kappa of Almgren and Chriss [1]_.
 
@@ -135,7 +151,7 @@ def urgency(
 
     Parameters
     ----------
-    horizon, n_periods, volatility, permanent, temporary, risk_aversion
+    horizon, n_periods, volatility, permanent, temporary, risk_aversion, device
         As for `optimal_trajectory`.
 
     Returns
@@ -145,7 +161,7 @@ def urgency(
 
     Raises
     ------
-    InvalidInput, NotFinite
+    InvalidInput, NotFinite, DeviceMissing
         As `optimal_trajectory`.
 
     Examples
@@ -154,6 +170,7 @@ def urgency(
     >>> round(urgency(5.0, 5, 0.95, 2.5e-7, 2.5e-6, 1e-6), 6)
     0.607076
     """
+    on_the_processor("urgency", device)
     pressed = _per_period(horizon, n_periods, volatility, permanent, temporary, risk_aversion, bounded=False)
     return pressed * n_periods / float(horizon)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine._checks import FloatArray
 from engine.pricing._heston_contour import GRADIENT
-from engine.pricing._heston_slices import Options, Slices, run, sliced
+from engine.pricing._heston_slices import Options, Slices, integrate, run, sliced
 
 __all__ = ["Surface", "surface"]
 
@@ -28,6 +28,8 @@ class Surface(NamedTuple):
         What each residual is multiplied with.
     floor : float
         Sum of squares that rounding alone can leave.
+    on_card : bool
+        Where the integrals are computed; those of another contour, which check them, are not.
     """
 
     slices: Slices
@@ -35,6 +37,7 @@ class Surface(NamedTuple):
     time_value: FloatArray
     weights: FloatArray
     floor: float
+    on_card: bool
 
     def residuals(self, model: FloatArray, *, another: bool = False) -> tuple[FloatArray, FloatArray]:
         """Return the weighted residuals, and their derivatives to the parameters, of shape (n, 5)."""
@@ -51,7 +54,10 @@ class Surface(NamedTuple):
         self.slices.models[1:] = model[:, None]
         values = np.empty((GRADIENT, self.slices.x.size))
         gaps = np.empty(self.slices.models.shape[1])
-        run(self.slices, GRADIENT, values, gaps, another)
+        if another:
+            run(self.slices, GRADIENT, values, gaps, another)
+        else:
+            integrate(self.slices, GRADIENT, values, gaps, on_card=self.on_card)
         return values
 
 
@@ -77,4 +83,4 @@ def surface(options: Options, price: FloatArray, weights: FloatArray) -> Surface
     own, owed, weight = used.own[order], used.owed[order], weights[kept][order]
     payoff = np.maximum(used.sign[order] * (own - owed), 0.0)
     floor = float(np.sum((1e-14 * weight * (own + owed)) ** 2))
-    return Surface(slices, used.scale[order], price[kept][order] - payoff, weight, floor)
+    return Surface(slices, used.scale[order], price[kept][order] - payoff, weight, floor, used.where != "main memory")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine._checks import FloatArray
+from engine._device import Place, Where, choose
+from engine._placed import at_home
 from engine.errors import EngineError, InvalidInput
 from engine.pricing._batches import batch, floats, raise_first, sign_of
 
-__all__ = ["MODEL", "Device", "Options", "Slices", "checked", "evaluate", "model_checked", "sliced"]
+__all__ = ["MODEL", "Options", "Slices", "checked", "evaluate", "integrate", "model_checked", "sliced"]
 
-Device = Literal["auto", "cpu", "cuda"]
 MODEL = ("v0", "kappa", "theta", "sigma", "rho")
 
-_DEVICES = ("auto", "cpu", "cuda")
 _LONGEST = 1024  # options of a slice: more are cut, so that what they share stays in the cache and threads have work
 _FAR = 300.0  # logarithm of forward over strike beyond which a time value is nothing beside the strike or the spot
 _NO_VARIANCE = 1e-30
@@ -44,6 +44,8 @@ class Options(NamedTuple):
         Logarithm of forward over strike; 0 where spot is 0.
     trivial : ndarray of bool
         Where there is no time value left, or none beside the strike or the spot.
+    where : {"main memory", "to a card", "on a card"}
+        Where the arguments lie, and the integrals are to be computed.
     """
 
     shape: tuple[int, ...]
@@ -57,6 +59,7 @@ class Options(NamedTuple):
     owed: FloatArray
     x: FloatArray
     trivial: NDArray[np.bool_]
+    where: Where = "main memory"
 
     @property
     def size(self) -> int:
@@ -90,16 +93,18 @@ class Slices(NamedTuple):
     x: FloatArray
 
 
-def checked(device: Device, kind: ArrayLike, **arguments: ArrayLike) -> Options:
+def checked(device: Place, kind: ArrayLike, **arguments: ArrayLike) -> Options:
     """Return the options as columns; raise for the first value that the model does not accept."""
-    if device not in _DEVICES:
-        raise InvalidInput("device", f"is {device!r}; must be one of {', '.join(_DEVICES)}")
     contract = {name: arguments[name] for name in ("spot", "strike", "expiry", "rate", "dividend")}
     model = {name: arguments[name] for name in MODEL}
     numbers = floats(kind, *contract.values(), *model.values())
     if numbers is not None and _plain(*numbers):  # one request: no arrays to check
         *columns, sign = np.array(numbers).reshape(-1, 1)
-        return _columns((), [*columns[:5], sign, *columns[5:]])
+        return _columns((), [*columns[:5], sign, *columns[5:]], choose(device))
+    where = choose(device, kind, *arguments.values())
+    if where == "on a card":
+        kind, *values = at_home(kind, *contract.values(), *model.values())
+        contract, model = dict(zip(contract, values, strict=False)), dict(zip(model, values[5:], strict=True))
     given = batch(1, **contract, kind=sign_of(kind), **model)
     raise_first(given.given)
     model_checked(given.given)
@@ -109,6 +114,7 @@ def checked(device: Device, kind: ArrayLike, **arguments: ArrayLike) -> Options:
             values.reshape(1) if values.size == 1 else np.broadcast_to(values, given.shape).reshape(-1)
             for values in given.given.values()
         ],
+        where,
     )
 
 
@@ -155,7 +161,7 @@ def model_checked(given: dict[str, FloatArray]) -> None:
             raise InvalidInput(name, f"is {given[name][place or ()]}; {rule}", place)
 
 
-def _columns(shape: tuple[int, ...], columns: list[FloatArray]) -> Options:
+def _columns(shape: tuple[int, ...], columns: list[FloatArray], where: Where) -> Options:
     spot, strike, expiry, rate, dividend, sign, *model = columns
     v0, kappa, theta, _, _ = model
     own, owed = spot * np.exp(-dividend * expiry), strike * np.exp(-rate * expiry)
@@ -165,7 +171,7 @@ def _columns(shape: tuple[int, ...], columns: list[FloatArray]) -> Options:
         # of the size of the expected one where that is small
         variance = expiry * np.maximum(v0, theta * np.minimum(kappa * expiry, 1.0))
     trivial = ~positive | (variance < _NO_VARIANCE) | (np.abs(x) > _FAR)
-    return Options(shape, spot, expiry, rate, dividend, sign, tuple(model), own, owed, x, trivial)
+    return Options(shape, spot, expiry, rate, dividend, sign, tuple(model), own, owed, x, trivial, where)
 
 
 def sliced(options: Options) -> Slices:
@@ -194,19 +200,14 @@ def sliced(options: Options) -> Slices:
     return Slices(order, np.append(starts, order.size).astype(np.int64), models, x)
 
 
-def evaluate(options: Options, rows: int, device: Device = "cpu") -> FloatArray:
+def evaluate(options: Options, rows: int) -> FloatArray:
     """Return the rows of `engine.pricing._heston_kernels.integrate`, of shape (rows, n), in the order given."""
     slices = sliced(options)
     found = np.zeros((rows, options.size))
     if slices.order.size:
         values = np.empty((rows, slices.order.size))
         gaps = np.empty(len(slices.starts) - 1)
-        if device == "cuda":
-            from engine.pricing import _heston_cuda
-
-            _heston_cuda.integrate(slices.models, slices.starts, slices.x, rows, values, gaps)
-        else:
-            run(slices, rows, values, gaps)
+        integrate(slices, rows, values, gaps, on_card=options.where != "main memory")
         gaps[np.logical_or.reduceat(~np.isfinite(values).all(axis=0), slices.starts[:-1])] = np.nan
         _raise_unsettled(slices, gaps)
         found[:, slices.order] = values
@@ -215,13 +216,23 @@ def evaluate(options: Options, rows: int, device: Device = "cpu") -> FloatArray:
     return found
 
 
+def integrate(slices: Slices, rows: int, values: FloatArray, gaps: FloatArray, *, on_card: bool) -> None:
+    """Integrate slices, on a card or here."""
+    if on_card:
+        from engine.pricing import _heston_cuda
+
+        _heston_cuda.integrate(slices.models, slices.starts, slices.x, rows, values, gaps)
+    else:
+        run(slices, rows, values, gaps)
+
+
 def run(slices: Slices, rows: int, values: FloatArray, gaps: FloatArray, another: bool = False) -> None:
     """Integrate slices, on every core where there are many; `another` takes another contour and finer steps."""
     from numba import config
 
-    from engine.pricing._heston_kernels import integrate
+    from engine.pricing import _heston_kernels
 
-    kernel: Callable[..., Any] = integrate()
+    kernel: Callable[..., Any] = _heston_kernels.integrate()
     n = len(gaps)
 
     def part(first: int, last: int) -> None:

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine._checks import FloatArray, finite_array
+from engine._device import Place, choose
+from engine._placed import at_home
 from engine.errors import InvalidInput
 from engine.pricing._batches import batch, raise_first, sign_of
 from engine.pricing._calibration_search import HIGH, LOW, descend, search, spread, undetermined
@@ -78,6 +80,7 @@ def calibrate_heston(
     *,
     weights: ArrayLike | None = None,
     start: ArrayLike | None = None,
+    device: Place = "auto",
 ) -> HestonFit:
     """Return the parameters of Heston's model that fit quoted prices best [1]_.
 
@@ -97,6 +100,9 @@ def calibrate_heston(
         What each residual, not its square, is multiplied with; at least 0. A quote of weight 0 is left out.
     start : array_like or HestonFit, optional
         v0, kappa, theta, sigma, rho to start from, rather than from a guess by the implied variances.
+    device : {"auto", "cpu", "cuda"}
+        Where the integrals of the model are computed; the search is on the CPU. "auto" leaves what lies in main memory
+        there, where a surface of hundreds of quotes is quicker; of quotes on a card they are computed on it.
 
     Returns
     -------
@@ -109,6 +115,8 @@ def calibrate_heston(
         argument, and the place of the first offender.
     NotFinite
         A nan or an infinity, likewise.
+    DeviceMissing
+        ``device="cuda"`` without a card.
 
     Notes
     -----
@@ -135,6 +143,11 @@ def calibrate_heston(
     >>> [round(value, 8) for value in fit[:5]], fit.converged, fit.feller
     ([0.04, 1.5, 0.06, 0.5, -0.7], True, False)
     """
+    where = choose(device, spot, strike, expiry, rate, dividend, kind, price, weights, start)
+    if where == "on a card":
+        spot, strike, expiry, rate, dividend, kind, price, weights, start = at_home(
+            spot, strike, expiry, rate, dividend, kind, price, weights, start
+        )
     contract = {"spot": spot, "strike": strike, "expiry": expiry, "rate": rate, "dividend": dividend}
     quotes = batch(1, **contract, kind=sign_of(kind), price=price, weights=1.0 if weights is None else weights)
     raise_first(quotes.given)
@@ -148,7 +161,7 @@ def calibrate_heston(
         raise InvalidInput("price", "is empty")
     contract["strike"] = np.broadcast_to(quotes.given["strike"], quotes.shape)  # of one shape with the quotes
     options = checked("cpu", quotes.given["kind"], **contract, **dict.fromkeys(MODEL, 0.5))
-    options = options._replace(shape=quotes.shape, trivial=np.abs(options.x) > 300.0)
+    options = options._replace(shape=quotes.shape, trivial=np.abs(options.x) > 300.0, where=where)
     weight = np.broadcast_to(quotes.given["weights"], quotes.shape).reshape(-1)
     quoted = np.broadcast_to(quotes.given["price"], quotes.shape).reshape(-1)
     _within_bounds(options, quoted, weight)

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine._checks import FloatArray, open_unit
-from engine._device import Place, choose
-from engine.errors import InvalidInput
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.pricing._american import solve
 from engine.pricing._american_between import solve as between
 from engine.pricing._american_perpetual import Perpetual, perpetual
@@ -94,7 +94,7 @@ def american(
         The number of collocation points grows until a refinement changes the price by less than this part of the
         strike (of the spot, for a call), strictly between 0 and 1.
     device : {"auto", "cpu", "cuda"}
-        Each option is a small solve of its own, which stays on the CPU; "cuda" raises.
+        Each option is a small solve of its own, on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -132,8 +132,9 @@ def american(
     >>> american(100.0, [90.0, 110.0], 1.0, 0.05, 0.0, 0.25, "call").early_exercise_premium.tolist()
     [0.0, 0.0]
     """
-    if choose(device) != "main memory":
-        raise InvalidInput("device", "is 'cuda', and early exercise is solved on the CPU alone; use 'auto'")
+    spot, strike, expiry, rate, dividend, volatility, kind = on_the_processor(
+        "american", device, spot, strike, expiry, rate, dividend, volatility, kind
+    )
     part = open_unit("tolerance", tolerance)
     one = floats(kind, spot, strike, expiry, rate, dividend, volatility)
     if one is not None:

@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine._checks import FloatArray
+from engine._device import Place
+from engine._placed import sent_back
 from engine.pricing._heston_contour import FULL, PRICE
-from engine.pricing._heston_slices import Device, Options, checked, evaluate
+from engine.pricing._heston_slices import Options, checked, evaluate
 
 __all__ = ["HestonGreeks", "heston_greeks", "heston_price"]
 
@@ -78,7 +80,7 @@ def heston_price(
     sigma: ArrayLike,
     rho: ArrayLike,
     *,
-    device: Device = "auto",
+    device: Place = "auto",
 ) -> float | FloatArray:
     """Return the price of European options under Heston's model [1]_.
 
@@ -105,7 +107,8 @@ def heston_price(
     rho : float or array_like
         Correlation of spot and variance, from -1 to 1.
     device : {"auto", "cpu", "cuda"}
-        Where the integrals are computed. "auto" keeps what lies in main memory on the CPU.
+        Where the integrals are computed. "auto" leaves them where the arguments lie: with an array of cupy they are
+        computed on the card, and the results are arrays of cupy; what lies in main memory stays on the CPU.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def heston_price(
         device, kind, spot=spot, strike=strike, expiry=expiry, rate=rate, dividend=dividend, v0=v0, kappa=kappa,
         theta=theta, sigma=sigma, rho=rho,
     )  # fmt: skip
-    return _shaped(_price(options, evaluate(options, PRICE, device)[0]), options)  # type: ignore[no-any-return]
+    return _shaped(_price(options, evaluate(options, PRICE)[0]), options)  # type: ignore[no-any-return]
 
 
 def heston_greeks(
@@ -162,7 +165,7 @@ def heston_greeks(
     sigma: ArrayLike,
     rho: ArrayLike,
     *,
-    device: Device = "auto",
+    device: Place = "auto",
 ) -> HestonGreeks:
     """Return price, Greeks and sensitivities to the model of European options, all from integrals of derivatives [2]_.
 
@@ -197,7 +200,7 @@ def heston_greeks(
         device, kind, spot=spot, strike=strike, expiry=expiry, rate=rate, dividend=dividend, v0=v0, kappa=kappa,
         theta=theta, sigma=sigma, rho=rho,
     )  # fmt: skip
-    rows = evaluate(options, FULL, device)
+    rows = evaluate(options, FULL)
     price = _price(options, rows[0])
     growth, scale = np.exp(-options.dividend * options.expiry), options.scale
     # scale over spot, where neither can be 0 or overflow
@@ -224,4 +227,7 @@ def _price(options: Options, time_value: FloatArray) -> FloatArray:
 
 def _shaped(values: FloatArray, options: Options) -> Any:
     flat = np.broadcast_to(values, (options.size,))
-    return np.array(flat).reshape(options.shape) if options.shape else float(flat[0])
+    if not options.shape:
+        return float(flat[0])
+    shaped = np.array(flat).reshape(options.shape)
+    return sent_back(shaped) if options.where == "on a card" else shaped

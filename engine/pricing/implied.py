@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from engine._checks import FloatArray
 from engine._device import Place, choose, worth_a_card
 from engine._memory import uncleared
+from engine._placed import at_home
 from engine.pricing import _formulas, _limits
 from engine.pricing._batches import batch, floats, named, raise_first, run, sign_of
 
@@ -134,13 +135,15 @@ def implied_volatility_reason(
     rate: ArrayLike,
     dividend: ArrayLike,
     kind: ArrayLike,
+    *,
+    device: Place = "auto",
 ) -> str | NDArray[np.object_]:
     """Return why `implied_volatility` is nan, in a sentence; an empty one where it is not.
 
     Parameters
     ----------
-    price, spot, strike, expiry, rate, dividend, kind
-        As of `implied_volatility`.
+    price, spot, strike, expiry, rate, dividend, kind, device
+        As of `implied_volatility`; the reasons are words, and lie in main memory.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def implied_volatility_reason(
 
     Raises
     ------
-    InvalidInput, NotFinite
+    InvalidInput, NotFinite, DeviceMissing
         As of `implied_volatility`.
 
     Examples
@@ -157,7 +160,11 @@ def implied_volatility_reason(
     >>> implied_volatility_reason(1.0, 42.0, 40.0, 0.5, 0.0, 0.0, "call")
     'the price 1 is below 2, that without volatility'
     """
-    found = np.asarray(implied_volatility(price, spot, strike, expiry, rate, dividend, kind))
+    volatility = implied_volatility(price, spot, strike, expiry, rate, dividend, kind, device=device)
+    found, price, spot, strike, expiry, rate, dividend, kind = at_home(
+        volatility, price, spot, strike, expiry, rate, dividend, kind
+    )
+    found = np.asarray(found)
     arguments = np.broadcast_arrays(price, spot, strike, expiry, rate, dividend, sign_of(kind))
     reasons = np.full(found.shape, "", dtype=object)
     for place in zip(*np.nonzero(np.isnan(np.atleast_1d(found))), strict=True):

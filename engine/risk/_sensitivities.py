@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine._checks import FloatArray
+from engine._device import Place
 from engine.pricing.closed_form import Greeks, european
 from engine.risk.book import Book
 from engine.risk.market import Market, state
@@ -25,7 +26,7 @@ class Sensitivities(NamedTuple):
     greeks: Greeks
 
 
-def sensitivities(book: Book, market: Market, *, settled: bool = False) -> Sensitivities:
+def sensitivities(book: Book, market: Market, *, settled: bool = False, device: Place = "cpu") -> Sensitivities:
     """Return the Greeks in this market; `settled` lets expiries lie in the past, with no time left."""
     now = state(book, market, settled=settled)
     group = book.group
@@ -34,7 +35,7 @@ def sensitivities(book: Book, market: Market, *, settled: bool = False) -> Sensi
     option = sign != 0.0
     # what is linear goes through the same call as a call option, and is put right afterwards
     found = european(
-        spot, book.strike, now.time, rate, dividend, now.volatility, np.where(option, sign, 1.0), device="cpu"
+        spot, book.strike, now.time, rate, dividend, now.volatility, np.where(option, sign, 1.0), device=device
     )
     carry = rate - dividend
     grown = np.exp(carry * np.where(option, 0.0, now.time))

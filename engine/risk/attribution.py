@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._checks import FloatArray
+from engine._device import Place
 from engine.errors import InvalidInput, NotFinite
 from engine.risk._sensitivities import sensitivities
 from engine.risk.book import Book
@@ -122,6 +123,7 @@ def explain_pnl(
     *,
     after_book: Book | None = None,
     paid: Mapping[str, float] | None = None,
+    device: Place = "auto",
 ) -> PnlExplanation:
     """Return profit and loss between two moments, explained by the Greeks at the first [1]_.
 
@@ -136,6 +138,8 @@ def explain_pnl(
     paid : mapping of str to float, optional
         Price times units of what was traded in each position: paid is positive, received negative [currency]. For a
         future or perpetual too, though no cash moved. What is not there was had for nothing.
+    device : {"auto", "cpu", "cuda"}
+        Where the Greeks are computed, as of `european`.
 
     Returns
     -------
@@ -146,6 +150,8 @@ def explain_pnl(
     InvalidInput
         An underlying without a price, `after` earlier than `before`, an id that stands for different contracts in the
         two books, a payment for an id that was not traded.
+    DeviceMissing
+        ``device="cuda"`` without a card.
 
     Notes
     -----
@@ -168,15 +174,15 @@ def explain_pnl(
     >>> round(found.pnl, 3), round(found.total.gamma, 3), round(found.total.vega, 3), round(found.total.unexplained, 3)
     (2.268, 0.299, 1.683, -0.038)
     """
-    first = sensitivities(book, before)
-    held = sensitivities(book, after, settled=True)
+    first = sensitivities(book, before, device=device)
+    held = sensitivities(book, after, settled=True, device=device)
     passed = _passed(before, after)
     terms = _expansion(book, first, held, passed)
     gain = book.weight * (held.greeks.price - first.greeks.price)
     last = book if after_book is None else after_book
     if not isinstance(last, Book):
         raise InvalidInput("after_book", f"is of type {type(last).__name__}; must be a Book")
-    traded, new_group, new_ids, underlyings = _trades(book, held, last, after, {} if paid is None else paid)
+    traded, new_group, new_ids, underlyings = _trades(book, held, last, after, {} if paid is None else paid, device)
     size = len(book) + new_ids.size
     by_position = np.zeros((len(PnlTerms._fields), size))
     by_position[:7, : len(book)] = terms
@@ -229,7 +235,7 @@ def _passed(before: Market, after: Market) -> float:
 
 
 def _trades(
-    book: Book, held: Any, last: Book, after: Market, paid: Mapping[str, float]
+    book: Book, held: Any, last: Book, after: Market, paid: Mapping[str, float], device: Place
 ) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.object_], tuple[str, ...]]:
     """Profit of trades by position, and the groups and ids of new positions; with the underlyings of all."""
     places = {name: place for place, name in enumerate(book.ids)}
@@ -243,7 +249,7 @@ def _trades(
     traded = (weight - book.weight) * held.greeks.price
     fresh = np.zeros(0)
     if new.size:
-        prices = sensitivities(last, after, settled=True).greeks.price
+        prices = sensitivities(last, after, settled=True, device=device).greeks.price
         fresh = last.weight[new] * prices[new]
     traded = np.concatenate([traded, fresh])
     order = {name: place for place, name in enumerate([*book.ids, *last.ids[new]])}

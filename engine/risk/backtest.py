@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine._checks import finite_array, flag, numeric, open_unit
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
 
 __all__ = ["Backtest", "LikelihoodRatio", "Zone", "backtest_var"]
@@ -82,7 +84,14 @@ class Backtest:
     confidence: float
 
 
-def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99, *, allow_negative: bool = False) -> Backtest:
+def backtest_var(
+    pnl: ArrayLike,
+    var: ArrayLike,
+    confidence: float = 0.99,
+    *,
+    allow_negative: bool = False,
+    device: Place = "auto",
+) -> Backtest:
     """Return how profit and loss compares with the value at risk that was stated for it [1]_ [2]_ [4]_.
 
     Parameters
@@ -96,6 +105,8 @@ def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99, *, al
     allow_negative : bool
         Whether a VaR below 0 is meant: that of a book that gains even where it does worst, exceeded where it gains
         less. The usual cause is a loss written with the other sign, so that it is an error unless this is said.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -107,6 +118,8 @@ def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99, *, al
         A nan, another number of figures, a VaR below 0, a confidence outside (0, 1).
     TooFewObservations
         Fewer than 2 periods.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -125,6 +138,7 @@ def backtest_var(pnl: ArrayLike, var: ArrayLike, confidence: float = 0.99, *, al
     >>> found.n_exceedances, round(found.frequency.statistic, 2), round(found.frequency.p_value, 3), found.zone
     (7, 5.32, 0.021, 'yellow')
     """
+    pnl, var = on_the_processor("backtest_var", device, pnl, var)
     gains = finite_array("pnl", pnl, 1)
     level = open_unit("confidence", confidence)
     n = int(gains.size)

@@ -16,9 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, finite_array, open_unit, positive
+from engine._checks import FloatArray, evenly, finite_array, increasing, open_unit, positive
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
-from engine.volatility import Trend, evenly, increasing, trend
+from engine.volatility import Trend, trend
 
 __all__ = ["CapacityForecast", "forecast_capacity"]
 
@@ -67,13 +69,14 @@ class CapacityForecast:
 
 def forecast_capacity(
     series: ArrayLike,
-    limit: float,
+    limit: float | None = None,
     *,
     times: ArrayLike | None = None,
     interval: float = 1.0,
     season: float | None = None,
     falling: bool = False,
     confidence: float = 0.95,
+    device: Place = "auto",
 ) -> CapacityForecast:
     """Return when a series reaches a limit if it goes on as it did.
 
@@ -81,8 +84,8 @@ def forecast_capacity(
     ----------
     series : array_like, shape (n,)
         Usage, oldest first; n at least 8.
-    limit : float
-        In the unit of the series.
+    limit : float, optional
+        In the unit of the series. It may be left out where these are shares from 0 to 1: full is 1, or 0 if `falling`.
     times : array_like, shape (n,), optional
         Increasing, in any unit, which is that of the answer; evenly spaced by `interval` where it is not given.
     interval : float
@@ -93,6 +96,8 @@ def forecast_capacity(
         The limit lies below (free space that runs out) rather than above.
     confidence : float
         Of the interval, strictly between 0 and 1.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -101,9 +106,12 @@ def forecast_capacity(
     Raises
     ------
     InvalidInput
-        A nan, times that do not increase, a confidence outside (0, 1), a season shorter than two values.
+        A nan, no limit of what is no share, times that do not increase, a confidence outside (0, 1), a season shorter
+        than two values.
     TooFewObservations
         Fewer than 8 values, or less than two seasons.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -119,12 +127,15 @@ def forecast_capacity(
     >>> found = forecast_capacity(used, 80.0)
     >>> found.verdict, round(found.remaining, 1), found.earliest < found.remaining < found.latest
     ('reaches', 21.0, True)
+    >>> round(forecast_capacity([share / 80.0 for share in used]).remaining, 1)  # shares of what there is
+    21.0
     >>> forecast_capacity([5.0, 5.1, 4.9, 5.0, 5.1, 4.9, 5.0, 5.1, 4.9, 5.0], 80.0).verdict
     'not-known'
     """
+    series, times = on_the_processor("forecast_capacity", device, series, times)
     values = finite_array("series", series, 1)
     level = open_unit("confidence", confidence)
-    ceiling = float(finite_array("limit", limit, 0))
+    ceiling = _of_shares(values, falling) if limit is None else float(finite_array("limit", limit, 0))
     if values.size < _LEAST:
         raise TooFewObservations(int(values.size), _LEAST, "a forecast of capacity")
     step = positive("interval", interval)
@@ -170,6 +181,16 @@ def forecast_capacity(
         here = -here
     peak = float(profile.max())
     return CapacityForecast(verdict, remaining, earliest, latest, here, peak, found, since, level)
+
+
+def _of_shares(values: FloatArray, falling: bool) -> float:
+    """Return the limit of a series of shares."""
+    outside = (values < 0.0) | (values > 1.0)
+    if outside.any():
+        first = int(np.argmax(outside))
+        problem = f"must be given: series[{first}] is {values[first]}, and only of shares from 0 to 1 is it known"
+        raise InvalidInput("limit", problem)
+    return 0.0 if falling else 1.0
 
 
 def _last_jump(values: FloatArray) -> int:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine._checks import FloatArray, covariance_matrix, finite_array, number, numeric, positive, positive_array
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, NotFinite
 
 __all__ = ["kelly_for_var", "kelly_fraction"]
@@ -21,7 +23,9 @@ __all__ = ["kelly_for_var", "kelly_fraction"]
 _SINGULAR = 1e-12  # of a correlation's lowest eigenvalue, each symbol: below it is nothing but rounding
 
 
-def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction: float = 1.0) -> float | FloatArray:
+def kelly_fraction(
+    expected_return: ArrayLike, variance: ArrayLike, *, fraction: float = 1.0, device: Place = "auto"
+) -> float | FloatArray:
     """Return the growth-optimal share of capital, mean over variance [1]_.
 
     Parameters
@@ -33,6 +37,8 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
         covariance of shape (n_symbols, n_symbols) (sized together).
     fraction : float
         Share of full Kelly to bet, above 0.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -46,6 +52,8 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
         rounding.
     NotFinite
         A fraction beyond the largest float.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -53,6 +61,7 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
     >>> kelly_fraction(0.01, 0.04)
     0.25
     """
+    expected_return, variance = on_the_processor("kelly_fraction", device, expected_return, variance)
     share = positive("fraction", fraction)
     spread = numeric("variance", variance)
     if spread.ndim == 2:
@@ -69,7 +78,7 @@ def kelly_fraction(expected_return: ArrayLike, variance: ArrayLike, *, fraction:
     return float(result) if result.ndim == 0 else result
 
 
-def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float = 0.0) -> float:
+def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float = 0.0, device: Place = "auto") -> float:
     """Return the Kelly fraction at which every VaR is at most the limit.
 
     Positions, and with them VaR, are proportional to the fraction while nothing else caps them, so the largest VaR
@@ -85,6 +94,8 @@ def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float =
         Fraction in force while `var` was measured, above 0.
     margin : float
         Share of the limit to leave free, from 0 up to but not 1.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -95,6 +106,8 @@ def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float =
     ------
     InvalidInput
         A figure out of its range, or no VaR above 0.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -102,6 +115,7 @@ def kelly_for_var(limit: float, var: ArrayLike, kelly: float, *, margin: float =
     >>> kelly_for_var(2.0, [1.0, 4.0], 0.25)
     0.125
     """
+    (var,) = on_the_processor("kelly_for_var", device, var)
     ceiling = positive("limit", limit)
     current = positive("kelly", kelly)
     if number("margin", margin, least=0.0) >= 1.0:

@@ -25,11 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine._checks import FloatArray, covariance_matrix, finite_array, open_unit, positive
 from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput
 from engine.risk._linear import historical, parametric, second_moments
 from engine.risk.book import Book
 from engine.risk.market import Market
-from engine.risk.revaluation import Shards
+from engine.risk.revaluation import Shards, are_shards
 from engine.risk.scenarios import Scenarios
 
 __all__ = ["Method", "RiskMeasure", "expected_shortfall", "value_at_risk"]
@@ -102,6 +103,7 @@ def value_at_risk(
     method: Method = "parametric",
     decay: float | None = None,
     symbols: Sequence[str] | None = None,
+    device: Place = "auto",
 ) -> RiskMeasure: ...
 
 
@@ -177,7 +179,8 @@ def value_at_risk(
     n_scenarios, seed : int
         Of the Monte Carlo method; the same seed gives the same figure.
     device : {"auto", "cpu", "cuda"}
-        Where a book is revalued, as in `revalue`.
+        Where a book is revalued, as in `revalue`. Exposures are computed on the CPU, where "auto" brings what lies on a
+        card, and "cuda" is refused.
     client : distributed.Client, optional
         Spreads the revaluation of a book over workers, as in `revalue`.
 
@@ -237,6 +240,7 @@ def expected_shortfall(
     method: Method = "parametric",
     decay: float | None = None,
     symbols: Sequence[str] | None = None,
+    device: Place = "auto",
 ) -> RiskMeasure: ...
 
 
@@ -321,11 +325,12 @@ def _measure(
 ) -> RiskMeasure:
     """Compute one measure, of exposures or of a book."""
     expected = measure == "expected_shortfall"
-    if not isinstance(exposures, Book) and not _are_shards(exposures):
+    if not isinstance(exposures, Book) and not are_shards(exposures):
         if isinstance(returns, Market) or scenarios is not None:
             raise InvalidInput("exposures", f"is of type {type(exposures).__name__}; a Market goes with a Book")
-        if client is not None or device not in ("auto", "cpu"):
-            raise InvalidInput("client" if client is not None else "device", "is for a Book; exposures take none")
+        if client is not None:
+            raise InvalidInput("client", "is for a Book; exposures take none")
+        exposures, returns, covariance = on_the_processor(measure, device, exposures, returns, covariance)
         return _linear(measure, exposures, returns, covariance, interval, horizon, confidence, method, decay, symbols)
     level, days = open_unit("confidence", confidence), positive("horizon", horizon)
     if not isinstance(method, str) or method not in ("parametric", "historical", "monte-carlo"):
@@ -344,10 +349,6 @@ def _measure(
         found.underlyings, found.positions, found.position_contributions, found.standard_error,
         found.integration_error,
     )  # fmt: skip
-
-
-def _are_shards(exposures: Any) -> bool:
-    return isinstance(exposures, (list, tuple)) and bool(exposures) and all(callable(shard) for shard in exposures)
 
 
 def _linear(

@@ -127,9 +127,14 @@ def revalue(
 
 def shards_of(book: Any) -> list[Callable[[], Book]]:
     """Return the shards of a book, or raise for what is none."""
-    if isinstance(book, (list, tuple)) and book and all(callable(shard) for shard in book):
+    if are_shards(book):
         return list(book)
     raise InvalidInput("book", f"is of type {type(book).__name__}; must be a Book or a list of functions that load one")
+
+
+def are_shards(book: Any) -> bool:
+    """Tell whether this is a list of functions that load the shards of a book."""
+    return isinstance(book, (list, tuple)) and bool(book) and all(callable(shard) for shard in book)
 
 
 def contributions(

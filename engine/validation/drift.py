@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine._checks import FloatArray, finite_array, fixed, open_unit
-from engine._device import Place, choose
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
 from engine.validation._features import by_feature, pairs, raise_for_values
 
@@ -66,7 +67,7 @@ def psi(
     presorted : bool
         Both samples are in ascending order: a million rows then take microseconds. Only glimpsed at, not checked.
     device : {"auto", "cpu", "cuda"}
-        Samples are counted on the CPU: "cuda" is refused.
+        Samples are counted on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def psi(
     >>> psi(expected, expected), round(psi(expected, expected + 100.0), 4)
     (0.0, 0.7301)
     """
-    _on_the_cpu(device)
+    expected, actual, bins = on_the_processor("psi", device, expected, actual, bins)
     edges = None if isinstance(bins, (int, np.integer)) else _edges(bins)
     if edges is None and bins < 2:
         raise InvalidInput("bins", f"is {bins!r}; must be at least 2, or the inner edges")
@@ -113,7 +114,7 @@ def psi(
     return features.shaped("psi", by_feature(index, features))
 
 
-def psi_from_fractions(expected: Any, actual: Any, *, floor: float = _FLOOR) -> Any:
+def psi_from_fractions(expected: Any, actual: Any, *, floor: float = _FLOOR, device: Place = "auto") -> Any:
     """Return the population stability index of fractions that are already known [2]_.
 
     Parameters
@@ -122,6 +123,8 @@ def psi_from_fractions(expected: Any, actual: Any, *, floor: float = _FLOOR) -> 
         Fractions, at least 0, that add up to 1 (to 1e-6).
     floor : float
         As for `psi`.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -133,6 +136,8 @@ def psi_from_fractions(expected: Any, actual: Any, *, floor: float = _FLOOR) -> 
         Another number of bins on either side, a negative fraction, a sum other than 1.
     NotFinite
         A nan or an infinity.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -140,6 +145,7 @@ def psi_from_fractions(expected: Any, actual: Any, *, floor: float = _FLOOR) -> 
     >>> round(psi_from_fractions((0.5, 0.5), (0.6, 0.4)), 7)
     0.0405465
     """
+    expected, actual = on_the_processor("psi_from_fractions", device, expected, actual)
     _check_floor(floor)
     features = pairs(expected, actual)
 
@@ -169,7 +175,7 @@ def ks(expected: Any, actual: Any, *, device: Place = "auto") -> Any:
     expected, actual : array_like, shape (n,) or (n, n_features), or DataFrame
         Reference and present sample; their lengths may differ, frames are matched by column.
     device : {"auto", "cpu", "cuda"}
-        Samples are counted on the CPU: "cuda" is refused.
+        Samples are counted on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -198,7 +204,7 @@ def ks(expected: Any, actual: Any, *, device: Place = "auto") -> Any:
     >>> found.statistic, round(found.p_value, 12)
     (0.5, 0.771428571429)
     """
-    _on_the_cpu(device)
+    expected, actual = on_the_processor("ks", device, expected, actual)
     features = pairs(expected, actual)
 
     def test(place: int) -> tuple[float, float]:
@@ -220,11 +226,6 @@ def ks(expected: Any, actual: Any, *, device: Place = "auto") -> Any:
     if features.single:
         return KolmogorovSmirnov(float(statistic[0]), float(probability[0]))
     return KolmogorovSmirnov(statistic, probability)
-
-
-def _on_the_cpu(device: Place) -> None:
-    if choose(device) != "main memory":
-        raise InvalidInput("device", "is 'cuda', and samples are counted on the CPU alone; use 'auto'")
 
 
 def _check_floor(floor: float) -> None:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine._checks import FloatArray, fixed, numeric
 from engine._dask import check_client, spread
+from engine._device import Place
+from engine._placed import placed
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
 from engine.validation._features import threads
 
 __all__ = ["Overfitting", "probability_of_backtest_overfitting"]
-
-Device = Literal["auto", "cpu", "cuda"]
 
 _MOST_SPLITS = 24  # 2.7 million ways to halve them
 _SECONDS = 3e-9  # a strategy in a pair of halves, on one core
@@ -85,7 +85,7 @@ class _Tables(NamedTuple):
 
 
 def probability_of_backtest_overfitting(
-    returns: ArrayLike, n_splits: int = 16, *, client: Any | None = None, device: Device = "auto"
+    returns: ArrayLike, n_splits: int = 16, *, client: Any | None = None, device: Place = "auto"
 ) -> Overfitting:
     """Return the probability of backtest overfitting by combinatorially symmetric cross-validation [1]_.
 
@@ -101,7 +101,8 @@ def probability_of_backtest_overfitting(
     client : distributed.Client, optional
         Spreads the work over the workers of a cluster; only sums of blocks travel. The result is the same.
     device : {"auto", "cpu", "cuda"}
-        "auto" is the CPU. The card's result may differ where two ratios differ by rounding alone.
+        "auto" is the CPU, unless the returns lie on a card: then the halves are compared there. The card's result may
+        differ where two ratios differ by rounding alone.
 
     Returns
     -------
@@ -134,12 +135,11 @@ def probability_of_backtest_overfitting(
     >>> found.pbo, set(found.chosen.tolist()), found.logits.size
     (0.0, {7}, 70)
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InvalidInput("device", f"is {device!r}; must be one of auto, cpu, cuda")
+    on_card, (returns,) = placed(device, returns)
     check_client(client)
     sums = _sums(*_checked(returns, n_splits))
     masks = _masks(n_splits)
-    if device == "cuda":
+    if on_card:
         from engine.validation import _overfitting_cuda
 
         found = _overfitting_cuda.halves(masks, _tables(sums))

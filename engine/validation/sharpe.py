@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine._checks import FloatArray, number, numeric, unmasked
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
 from engine.validation._features import raise_for_values, sample
 
@@ -36,7 +38,7 @@ __all__ = [
 _MOST = 1e100
 
 
-def sharpe_ratio(returns: Any, *, risk_free: float = 0.0) -> Any:
+def sharpe_ratio(returns: Any, *, risk_free: float = 0.0, device: Place = "auto") -> Any:
     """Return the mean return above the risk-free one over the standard deviation, per period [1]_.
 
     Parameters
@@ -45,6 +47,8 @@ def sharpe_ratio(returns: Any, *, risk_free: float = 0.0) -> Any:
         Simple returns, one a period.
     risk_free : float
         Return of a period without risk.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -60,6 +64,8 @@ def sharpe_ratio(returns: Any, *, risk_free: float = 0.0) -> Any:
         A nan or an infinity, with its column and row.
     TooFewObservations
         Fewer than 2 periods.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -67,6 +73,7 @@ def sharpe_ratio(returns: Any, *, risk_free: float = 0.0) -> Any:
     >>> round(sharpe_ratio([0.01, 0.03, -0.01, 0.02]), 6)
     0.731925
     """
+    (returns,) = on_the_processor("sharpe_ratio", device, returns)
     free = number("risk_free", risk_free)
     if hasattr(returns, "columns"):
         from pandas import Series
@@ -90,6 +97,8 @@ def probabilistic_sharpe_ratio(
     n_observations: ArrayLike,
     skewness: ArrayLike = 0.0,
     kurtosis: ArrayLike = 3.0,
+    *,
+    device: Place = "auto",
 ) -> Any:
     """Return the probability that the true Sharpe ratio is above a benchmark [2]_.
 
@@ -103,6 +112,8 @@ def probabilistic_sharpe_ratio(
         0 is symmetric.
     kurtosis : float or array_like
         3 is normal; at least 1 + skewness**2, as of any distribution, and above it for a defined result.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -115,6 +126,8 @@ def probabilistic_sharpe_ratio(
         Fewer than 2 observations, moments that no distribution has, shapes that do not broadcast.
     NotFinite
         A nan or an infinity.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -126,6 +139,9 @@ def probabilistic_sharpe_ratio(
     >>> round(probabilistic_sharpe_ratio(0.458, 0.0, 24, -2.448, 10.164), 6)
     0.913361
     """
+    sharpe, benchmark, n_observations, skewness, kurtosis = on_the_processor(
+        "probabilistic_sharpe_ratio", device, sharpe, benchmark, n_observations, skewness, kurtosis
+    )
     ratio, target, count, skew, tails = _broadcast(
         sharpe=sharpe, benchmark=benchmark, n_observations=n_observations, skewness=skewness, kurtosis=kurtosis
     )
@@ -148,6 +164,8 @@ def deflated_sharpe_ratio(
     trials_variance: ArrayLike,
     skewness: ArrayLike = 0.0,
     kurtosis: ArrayLike = 3.0,
+    *,
+    device: Place = "auto",
 ) -> Any:
     """Return the probability that a Sharpe ratio is above what the best of so many useless trials would show [3]_.
 
@@ -165,6 +183,8 @@ def deflated_sharpe_ratio(
         Variance of their ratios, per period: that of annualised ratios over the periods of a year.
     skewness, kurtosis : float or array_like
         Of the returns of the chosen one; 3 is normal.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -177,6 +197,8 @@ def deflated_sharpe_ratio(
         As `probabilistic_sharpe_ratio` and `expected_maximum_sharpe`.
     NotFinite
         A nan or an infinity.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -186,11 +208,14 @@ def deflated_sharpe_ratio(
     >>> round(deflated_sharpe_ratio(2.5 / 250**0.5, 1250, 100, 0.5 / 250, -3.0, 10.0), 6)
     0.900397
     """
+    sharpe, n_observations, n_trials, trials_variance, skewness, kurtosis = on_the_processor(
+        "deflated_sharpe_ratio", device, sharpe, n_observations, n_trials, trials_variance, skewness, kurtosis
+    )
     target = expected_maximum_sharpe(n_trials, trials_variance)
     return probabilistic_sharpe_ratio(sharpe, target, n_observations, skewness, kurtosis)
 
 
-def expected_maximum_sharpe(n_trials: ArrayLike, trials_variance: ArrayLike) -> Any:
+def expected_maximum_sharpe(n_trials: ArrayLike, trials_variance: ArrayLike, *, device: Place = "auto") -> Any:
     """Return the expected highest Sharpe ratio among independent trials whose true ratio is 0 [3]_.
 
     Parameters
@@ -199,6 +224,8 @@ def expected_maximum_sharpe(n_trials: ArrayLike, trials_variance: ArrayLike) -> 
         At least 1; for a single trial, which nobody chose, the result is 0. An effective number need not be whole.
     trials_variance : float or array_like
         Variance of the ratios of the trials, at least 0, per period.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -212,6 +239,8 @@ def expected_maximum_sharpe(n_trials: ArrayLike, trials_variance: ArrayLike) -> 
         Fewer than 1 trial, a negative variance.
     NotFinite
         A nan or an infinity.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -219,6 +248,7 @@ def expected_maximum_sharpe(n_trials: ArrayLike, trials_variance: ArrayLike) -> 
     >>> round(expected_maximum_sharpe(100, 0.5 / 250), 6)
     0.113172
     """
+    n_trials, trials_variance = on_the_processor("expected_maximum_sharpe", device, n_trials, trials_variance)
     count, variance = _broadcast(n_trials=n_trials, trials_variance=trials_variance)
     _reject("n_trials", count, count < 1.0, "must be at least 1")
     _reject("trials_variance", variance, variance < 0.0, "must be at least 0")

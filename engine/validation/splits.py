@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._checks import FloatArray, number, unmasked
+from engine._device import Place
+from engine._placed import on_the_processor
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
 
 __all__ = ["Fold", "WalkForward", "purged_folds", "walk_forward"]
@@ -69,6 +71,7 @@ def walk_forward(
     gap: int = 0,
     expanding: bool = False,
     evaluate: Callable[[Places, Places], float] | None = None,
+    device: Place = "auto",
 ) -> WalkForward:
     """Return windows to learn from, each followed by the window it is judged on [2]_.
 
@@ -84,6 +87,8 @@ def walk_forward(
         Learn from the beginning of the history on; `n_train` is then the least.
     evaluate : callable, optional
         Gets the places to learn from and those to be judged on, and returns a score.
+    device : {"auto", "cpu", "cuda"}
+        Folds are made on the CPU; "cuda" is refused. What `evaluate` does is its own.
 
     Returns
     -------
@@ -99,6 +104,8 @@ def walk_forward(
         A score of nan or infinity, with its fold.
     TooFewObservations
         The history is shorter than one fold.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Examples
     --------
@@ -106,6 +113,7 @@ def walk_forward(
     >>> [(fold.train.tolist(), fold.test.tolist()) for fold in walk_forward(8, 3, 2, gap=1)]
     [([0, 1, 2], [4, 5]), ([2, 3, 4], [6, 7])]
     """
+    on_the_processor("walk_forward", device)
     lengths = {"n_periods": n_periods, "n_train": n_train, "n_test": n_test, "step": n_test if step is None else step}
     for name, length in lengths.items():
         _whole(name, length, 1)
@@ -137,7 +145,9 @@ def walk_forward(
     return WalkForward(tuple(folds), scores)
 
 
-def purged_folds(starts: Any, ends: Any, n_folds: int = 5, *, embargo: float = 0.0) -> tuple[Fold, ...]:
+def purged_folds(
+    starts: Any, ends: Any, n_folds: int = 5, *, embargo: float = 0.0, device: Place = "auto"
+) -> tuple[Fold, ...]:
     """Return folds for cross-validation whose training labels share no time with the labels they are judged on [1]_.
 
     Parameters
@@ -149,6 +159,8 @@ def purged_folds(starts: Any, ends: Any, n_folds: int = 5, *, embargo: float = 0
     embargo : float
         Share of all observations, from 0 to below 1, that is left out after each stretch beside what overlaps it;
         rounded up to whole observations.
+    device : {"auto", "cpu", "cuda"}
+        Computed on the CPU, where "auto" brings what lies on a card; "cuda" is refused.
 
     Returns
     -------
@@ -161,6 +173,8 @@ def purged_folds(starts: Any, ends: Any, n_folds: int = 5, *, embargo: float = 0
         learn from.
     NotFinite
         A nan, an infinity or a missing time.
+    DeviceMissing
+        ``device="cuda"`` without a card; with one, InvalidInput.
 
     Notes
     -----
@@ -175,6 +189,7 @@ def purged_folds(starts: Any, ends: Any, n_folds: int = 5, *, embargo: float = 0
     >>> [fold.train.tolist() for fold in purged_folds(starts, ends, 2, embargo=0.1)]
     [[7, 8, 9], [0, 1, 2, 3]]
     """
+    starts, ends = on_the_processor("purged_folds", device, starts, ends)
     begun, over = _times("starts", starts), _times("ends", ends)
     if begun.size != over.size:
         raise InvalidInput("ends", f"has {over.size} times for {begun.size} starts")

@@ -364,7 +364,7 @@ def test_a_book_that_nothing_moves_has_no_risk() -> None:
             r"scenarios\[1\]: takes a spot to 0",
         ),
         (([1.0, 2.0], market()), {}, InvalidInput, "exposures: is of type list; a Market goes with a Book"),
-        (([1.0], [[0.1], [0.2]]), {"device": "cuda"}, InvalidInput, "device: is for a Book"),
+        (([1.0], [[0.1], [0.2]]), {"device": "tpu"}, InvalidInput, "device: is 'tpu'; must be one of auto, cpu, cuda"),
         (([1.0], [[0.1], [0.2]]), {"method": "monte-carlo"}, InvalidInput, "method: is 'monte-carlo'.*a Book takes"),
     ],
 )

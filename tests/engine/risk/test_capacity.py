@@ -92,6 +92,25 @@ def test_free_space_runs_out_from_above() -> None:
     assert found.trend.low <= found.trend.slope <= found.trend.high
 
 
+@pytest.mark.parametrize("falling", [False, True])
+def test_shares_have_a_limit_of_their_own(falling: bool) -> None:
+    used = np.linspace(0.5, 0.7, 11)
+    shares = 1.0 - used if falling else used
+    found = forecast_capacity(shares, falling=falling)
+    assert found == forecast_capacity(shares, 0.0 if falling else 1.0, falling=falling)
+    assert found.remaining == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("outside", [1.2, -0.1, 57.0])
+def test_without_a_limit_anything_but_shares_is_refused(outside: float, falling: bool) -> None:
+    series = [0.5] * 8
+    series[3] = outside
+    text = rf"^limit: must be given: series\[3\] is {outside}, and only of shares from 0 to 1 is it known$"
+    with pytest.raises(InvalidInput, match=text):
+        forecast_capacity(series, falling=falling)
+
+
 def test_outliers_do_not_move_it() -> None:
     rng = np.random.default_rng(4)
     values = 10.0 + 0.5 * np.arange(100) + rng.normal(0.0, 0.5, 100)
