@@ -108,6 +108,11 @@ def positive(argument: str, value: float) -> float:
     return found
 
 
+def is_whole(value: Any) -> bool:
+    """Tell whether this is a whole number; numpy's lengths of time are integers by type, and none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+
+
 def flag(argument: str, value: Any) -> bool:
     """Return `value`, which is True or False: a word, "False" too, would be taken for true."""
     if not isinstance(value, bool | np.bool_):

@@ -81,12 +81,12 @@ def realised_volatility(
     """
     (values,) = on_the_processor("realised_volatility", device, values)
     days = positive("interval", interval)
+    if not isinstance(kind, str) or kind not in ("prices", "returns"):
+        raise InvalidInput("kind", f"is {kind!r}; choose 'prices' or 'returns'")
     if kind == "prices":
         returns = np.diff(np.log(positive_array("values", values, 1)))
-    elif kind == "returns":
-        returns = finite_array("values", values, 1)
     else:
-        raise InvalidInput("kind", f"is {kind!r}; choose 'prices' or 'returns'")
+        returns = finite_array("values", values, 1)
     if returns.size < 2:
         raise TooFewObservations(int(returns.size), 2, "a volatility (in returns)")
     squares = returns * returns

@@ -18,7 +18,10 @@ from engine import (
     Asian,
     European,
     Heston,
+    Market,
+    calibrate_heston,
     european,
+    explain_pnl,
     heston_greeks,
     heston_price,
     implied_volatility,
@@ -31,16 +34,19 @@ from engine import (
 __all__ = ["TOLERANCES", "Way", "apart", "milliseconds", "rows", "ways"]
 
 # largest difference from the processor, relative to the largest value of each figure. Heston's integrals stop where
-# two rules agree to 1e-11, which a rounding can put off by a rule; paths carry the roundings of all their steps
+# two rules agree to 1e-11, which a rounding can put off by a rule, and with them a fit; paths carry the roundings of
+# all their steps
 TOLERANCES = {
     "european": 1e-12,
     "implied_volatility": 1e-12,
     "heston_price": 1e-10,
     "heston_greeks": 1e-9,
+    "calibrate_heston": 1e-7,
     "monte_carlo, GBM": 1e-11,
     "monte_carlo, Heston": 1e-10,
     "revalue": 1e-12,
     "value_at_risk": 1e-12,
+    "explain_pnl": 1e-11,
     "probability_of_backtest_overfitting": 0.0,
 }
 ROUNDS = 11
@@ -80,6 +86,14 @@ def ways(n: int = 1_000_000) -> Iterator[Way]:
     model = (0.04, 1.5, 0.05, 0.5, -0.6)
     yield Way("heston_price", f"{few} options", partial(_heston, heston_price, surface, model), lambda v: (v,))
     yield Way("heston_greeks", f"{few} options", partial(_heston, heston_greeks, surface, model), tuple)
+    quoted = (100.0, np.linspace(80.0, 120.0, 10)[:, None], np.linspace(0.25, 2.5, 10), 0.02, 0.01, "call")
+    prices = heston_price(*quoted, *model, device="cpu")
+    yield Way(
+        "calibrate_heston",
+        "100 quotes",
+        lambda where: calibrate_heston(*quoted, prices, device=where),
+        lambda fit: (np.array(fit[:5]),),
+    )
     asian = Asian(100.0, 1.0, "call", n_fixings=12)
     paths: tuple[tuple[str, Any, Any], ...] = (
         ("monte_carlo, GBM", asian, GBM(100.0, 0.05, 0.02, 0.25)),
@@ -101,6 +115,14 @@ def ways(n: int = 1_000_000) -> Iterator[Way]:
         size,
         lambda where: value_at_risk(held, state, moves, method="historical", device=where),
         lambda found: (np.array([found.total]), found.contributions),
+    )
+    spots = {name: 1.01 * spot for name, spot in state.spot.items()}
+    later = Market(spots, volatility=0.4, rate=0.03, dividend=0.01, as_of=1.0 / 365.0)
+    yield Way(
+        "explain_pnl",
+        f"{len(held)} positions",
+        lambda where: explain_pnl(held, state, later, device=where),
+        lambda found: tuple(found.by_position[:7]),
     )
     returns = np.random.default_rng(5).normal(0.0, 0.01, (max(n // 1000, 40), max(n // 1000, 5)))
     yield Way(

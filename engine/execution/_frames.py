@@ -26,6 +26,8 @@ __all__ = [
 
 SIDES = {"buy": 1.0, "sell": -1.0}
 
+_MOST = 1e50  # of any figure, and of its reciprocal: products and squares of several are floats still
+
 
 def column(argument: str, frame: Any, name: str) -> Any:
     """Return one column of a frame that has rows."""
@@ -52,8 +54,10 @@ def numbers(argument: str, frame: Any, name: str, *, above: float | None = None,
     except (OverflowError, TypeError, ValueError) as problem:
         raise InvalidInput(place, f"must hold numbers only ({problem})") from problem
     reject(place, values, ~np.isfinite(values), "must be finite", NotFinite)
+    reject(place, values, np.abs(values) > _MOST, f"must be within {_MOST:g} of 0")
     if above is not None:
         reject(place, values, values <= above, f"must be above {above:g}")
+        reject(place, values, values < above + 1.0 / _MOST, f"must be at least {above + 1.0 / _MOST:g}")
     if least is not None:
         reject(place, values, values < least, f"must be at least {least:g}")
     return values

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine._checks import FloatArray, number, open_unit
+from engine._checks import FloatArray, is_whole, number, open_unit
 from engine._device import Place
 from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
@@ -133,7 +133,7 @@ def calibrate_impact(
     (fills,) = on_the_processor("calibrate_impact", device, fills)
     level = open_unit("confidence", confidence)
     power = number("exponent", exponent, above=0.0)
-    if isinstance(lags, bool) or not isinstance(lags, (int, np.integer)) or lags < 0:
+    if not is_whole(lags) or lags < 0:
         raise InvalidInput("lags", f"is {lags!r}; must be a whole number of at least 0")
     sign = sides("fills", fills)
     quantity, duration, before, price, after = (
@@ -147,7 +147,10 @@ def calibrate_impact(
         spread = spread * numbers("fills", fills, "volatility", above=0.0)
     moved = sign * (after - before)
     paid = sign * (price - before) - 0.5 * moved
-    rate = (quantity / duration) ** power
+    with np.errstate(over="ignore"):
+        rate = (quantity / duration) ** power
+    if not np.isfinite(rate).all():
+        raise InvalidInput("exponent", f"is {exponent}; a rate of trading to that power overflows")
     if np.ptp(rate) <= 1e-9 * rate.max():
         raise InvalidInput(
             "fills", "trade at one rate throughout: fixed cost and temporary impact cannot be told apart"
@@ -182,7 +185,7 @@ def _regress(design: FloatArray, response: FloatArray, spread: FloatArray, level
 
 
 def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY, device: Place = "auto") -> Any:
-    """Put the fills of each order together, with the mids before and after it, as `calibrate_impact` takes them.
+    """Put the fills of each order together, with the mids before and after it, as `calibrate_impact` takes them [2]_.
 
     Parameters
     ----------
@@ -265,11 +268,15 @@ def parent_orders(fills: Any, quotes: Any, *, settle: float, day: float = _DAY, 
     # the last quote of each symbol: a mid after the order only where quotes go on that long
     newest = as_of(np.full(len(wanted), known.max()), wanted, known, names, "quotes['time']")
     outlasted = (newest >= 0) & (known[newest] >= end)
+    with np.errstate(over="ignore"):
+        days = np.asarray(length / length_of_day, dtype=np.float64)
+    if not np.isfinite(days).all():
+        raise InvalidInput("day", f"is {day}; so short that the length of an order overflows")
     result = DataFrame(
         {
             "side": found["side"].to_numpy(),
             "quantity": found["quantity"].to_numpy(),
-            "duration": length / length_of_day,
+            "duration": days,
             "before": mids[first],
             "price": (found["paid"] / found["quantity"]).to_numpy(),
             "after": mids[last],

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine._checks import FloatArray, number
+from engine._checks import FloatArray, is_whole, number
 from engine._device import Place
 from engine._placed import on_the_processor
 from engine.errors import InvalidInput, NotFinite
@@ -186,7 +186,7 @@ def _per_period(
     bounded: bool = True,
 ) -> float:
     """Check all arguments but two, and return urgency times period."""
-    if isinstance(n_periods, bool) or not isinstance(n_periods, (int, np.integer)) or not 1 <= n_periods <= _MOST:
+    if not is_whole(n_periods) or not 1 <= n_periods <= _MOST:
         raise InvalidInput("n_periods", f"is {n_periods!r}; must be a whole number from 1 to {_MOST:,}")
     period = number("horizon", horizon, above=0.0) / n_periods
     if period == 0.0:

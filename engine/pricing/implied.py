@@ -4,6 +4,7 @@ References
 ----------
 .. [1] P. Jaeckel, "Let's be rational", Wilmott 75 (2015), doi:10.1002/wilm.10395: normalised price, objectives,
    iteration. Its rational guess is not used here: see `implied_volatility`.
+.. [2] J. C. Hull, *Options, Futures, and Other Derivatives*, 10th ed., ch. 11.3: the bounds of a price.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def implied_volatility_reason(
     *,
     device: Place = "auto",
 ) -> str | NDArray[np.object_]:
-    """Return why `implied_volatility` is nan, in a sentence; an empty one where it is not.
+    """Return why `implied_volatility` is nan, mostly a bound [2]_, in a sentence; an empty one where it is not.
 
     Parameters
     ----------

@@ -53,12 +53,13 @@ def square_root(covariance: FloatArray) -> FloatArray:
 
 
 def parametric(
-    positions: FloatArray, covariance: FloatArray, level: float, expected: bool
+    positions: FloatArray, covariance: FloatArray, scale: float, level: float, expected: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Total, standalone and contributions of the delta-normal method."""
+    """Total, standalone and contributions of the delta-normal method; the covariance is to be scaled."""
     quantile = _NORMAL.inv_cdf(level)
     multiple = _NORMAL.pdf(quantile) / (1.0 - level) if expected else quantile
     with np.errstate(over="ignore", invalid="ignore"):
+        covariance = covariance * scale
         marginal = covariance @ positions
         deviation = math.sqrt(max(_finite(float(positions @ marginal)), 0.0))
         standalone = multiple * np.abs(positions) * np.sqrt(np.maximum(np.diagonal(covariance), 0.0))

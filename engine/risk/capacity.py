@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, evenly, finite_array, increasing, open_unit, positive
+from engine._checks import FloatArray, evenly, finite_array, flag, increasing, open_unit, positive
 from engine._device import Place
 from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
@@ -133,14 +133,15 @@ def forecast_capacity(
     'not-known'
     """
     series, times = on_the_processor("forecast_capacity", device, series, times)
+    downwards = flag("falling", falling)
     values = finite_array("series", series, 1)
     level = open_unit("confidence", confidence)
-    ceiling = _of_shares(values, falling) if limit is None else float(finite_array("limit", limit, 0))
+    ceiling = _of_shares(values, downwards) if limit is None else float(finite_array("limit", limit, 0))
     if values.size < _LEAST:
         raise TooFewObservations(int(values.size), _LEAST, "a forecast of capacity")
     step = positive("interval", interval)
     clock = evenly(step, values.size) if times is None else increasing("times", times, values.size)
-    if falling:
+    if downwards:
         values, ceiling = -values, -ceiling
     since = _last_jump(values)
     clock, values = clock[since:], values[since:]
@@ -149,6 +150,8 @@ def forecast_capacity(
         cycle = positive("season", season)
         if cycle < 2.0 * float(np.median(np.diff(clock))):
             raise InvalidInput("season", f"is {season}; must be at least twice the time between two values")
+        if not math.isfinite(2.0 * cycle / float(np.median(np.diff(clock)))):
+            raise InvalidInput("season", f"is {season}; no series spans two of them")
         if clock[-1] - clock[0] < 2.0 * cycle * (1.0 - 1e-9):
             needed = math.ceil(2.0 * cycle / float(np.median(np.diff(clock)))) + 1
             raise TooFewObservations(
@@ -176,7 +179,7 @@ def forecast_capacity(
         verdict, remaining, earliest, latest = "never", None, None, None
     else:
         verdict = "not-known"
-    if falling:
+    if downwards:
         found = Trend(-found.slope, -found.high, -found.low, level, -found.intercept, found.p_value, found.correlation)
         here = -here
     peak = float(profile.max())

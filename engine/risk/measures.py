@@ -365,9 +365,10 @@ def _linear(
 ) -> RiskMeasure:
     """Check the arguments and compute one measure of exposures by one method."""
     positions = finite_array("exposures", exposures, 1)
-    level = open_unit("confidence", confidence)
-    days = positive("horizon", horizon)
+    level, days = open_unit("confidence", confidence), positive("horizon", horizon)
     scale = days / positive("interval", interval)
+    if scale == float("inf"):
+        raise InvalidInput("interval", f"is {interval}; the horizon over it overflows")
     if symbols is not None and not hasattr(symbols, "__len__"):
         raise InvalidInput("symbols", f"is of type {type(symbols).__name__}; must be a sequence of names")
     names = tuple(symbols) if symbols is not None else tuple(str(place) for place in range(positions.size))
@@ -393,7 +394,7 @@ def _linear(
             matrix = second_moments(observations, decay)
         else:
             matrix = covariance_matrix(covariance, positions.size)
-        figures = parametric(positions, matrix * scale, level, expected)
+        figures = parametric(positions, matrix, scale, level, expected)
     total, standalone, contributions = figures
     count = None if observations is None else observations.shape[0]
     return RiskMeasure(measure, total, standalone, contributions, method, level, days, count, names)

@@ -1,4 +1,9 @@
-"""Full revaluation of a book under scenarios."""
+"""Full revaluation of a book under scenarios.
+
+References
+----------
+.. [1] P. Jorion, *Value at Risk*, 3rd ed. (2006), ch. 10 (local and full valuation).
+"""
 
 from __future__ import annotations
 
@@ -67,7 +72,7 @@ def revalue(
     device: Place = "auto",
     client: Any | None = None,
 ) -> Revaluation:
-    """Return profit and loss of every position, valued anew in every scenario, summed by underlying and in total.
+    """Return profit and loss of every position, valued anew in every scenario, summed by underlying and in total [1]_.
 
     Parameters
     ----------

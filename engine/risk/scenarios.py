@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine._checks import FloatArray, covariance_matrix, finite_array, numeric, positive
+from engine._checks import FloatArray, covariance_matrix, finite_array, is_whole, numeric, positive
 from engine.errors import InvalidInput
 from engine.risk._linear import square_root
 
@@ -309,7 +309,7 @@ class Scenarios:
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     """Return `value` as an integer of at least `least`, and of at most `most` where that is given."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    if not is_whole(value) or value < least:
         raise InvalidInput(name, f"is {value!r}; must be a whole number of at least {least}")
     if most is not None and value > most:
         raise InvalidInput(name, f"is {value}; must be at most {most:,}")

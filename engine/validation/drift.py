@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine._checks import FloatArray, finite_array, fixed, open_unit
+from engine._checks import FloatArray, finite_array, fixed, flag, is_whole, open_unit
 from engine._device import Place
 from engine._placed import on_the_processor
 from engine.errors import InvalidInput, TooFewObservations
@@ -95,21 +95,22 @@ def psi(
     (0.0, 0.7301)
     """
     expected, actual, bins = on_the_processor("psi", device, expected, actual, bins)
-    edges = None if isinstance(bins, (int, np.integer)) else _edges(bins)
+    edges = None if is_whole(bins) else _edges(bins)
     if edges is None and bins < 2:
         raise InvalidInput("bins", f"is {bins!r}; must be at least 2, or the inner edges")
     _check_floor(floor)
+    in_order = flag("presorted", presorted)
     features = pairs(expected, actual)
 
     def index(place: int) -> float:
         first, second = features.sample("expected", place), features.sample("actual", place)
         names = features.argument("expected", place), features.argument("actual", place)
-        if presorted:
+        if in_order:
             for name, values in zip(names, (first, second), strict=True):
                 _glimpse(name, values)
-        cuts = _cuts(names[0], first, int(bins), presorted) if edges is None else edges
-        before = _fractions(names[0], first, cuts, presorted)
-        return _index(before, _fractions(names[1], second, cuts, presorted), floor)
+        cuts = _cuts(names[0], first, int(bins), in_order) if edges is None else edges
+        before = _fractions(names[0], first, cuts, in_order)
+        return _index(before, _fractions(names[1], second, cuts, in_order), floor)
 
     return features.shaped("psi", by_feature(index, features))
 

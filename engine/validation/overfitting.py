@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine._checks import FloatArray, fixed, numeric
+from engine._checks import FloatArray, fixed, is_whole, numeric
 from engine._dask import check_client, spread
 from engine._device import Place
 from engine._placed import placed
@@ -155,7 +155,7 @@ def _checked(returns: ArrayLike, n_splits: int) -> tuple[FloatArray, int]:
     array = fixed(numeric("returns", returns, kinds="iufO"))
     if array.ndim != 2 or array.shape[1] < 2:
         raise InvalidInput("returns", f"has shape {array.shape}, must be (n_periods, n_strategies) with 2 or more")
-    if isinstance(n_splits, bool) or not isinstance(n_splits, (int, np.integer)):
+    if not is_whole(n_splits):
         raise InvalidInput("n_splits", f"is {n_splits!r}; must be a whole number")
     if n_splits % 2 or not 2 <= n_splits <= _MOST_SPLITS:
         raise InvalidInput("n_splits", f"is {n_splits}; must be even, from 2 to {_MOST_SPLITS}")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._checks import FloatArray, number, unmasked
+from engine._checks import FloatArray, flag, is_whole, number, unmasked
 from engine._device import Place
 from engine._placed import on_the_processor
 from engine.errors import InvalidInput, NotFinite, TooFewObservations
@@ -114,6 +114,11 @@ def walk_forward(
     [([0, 1, 2], [4, 5]), ([2, 3, 4], [6, 7])]
     """
     on_the_processor("walk_forward", device)
+    growing = flag("expanding", expanding)
+    if evaluate is not None and not callable(evaluate):
+        raise InvalidInput(
+            "evaluate", f"is of type {type(evaluate).__name__}; must be a function of the places of a fold"
+        )
     lengths = {"n_periods": n_periods, "n_train": n_train, "n_test": n_test, "step": n_test if step is None else step}
     for name, length in lengths.items():
         _whole(name, length, 1)
@@ -122,14 +127,14 @@ def walk_forward(
     if n_periods < needed:
         raise TooFewObservations(int(n_periods), int(needed), "one fold", instead="shorten n_train, n_test or gap")
     firsts = range(0, n_periods - needed + 1, lengths["step"])
-    held = len(firsts) * (n_test + (n_train if not expanding else n_train + firsts[-1] // 2))
+    held = len(firsts) * (n_test + (n_train if not growing else n_train + firsts[-1] // 2))
     if held > _MOST_PLACES:
         problem = f"makes {len(firsts):,} folds that hold {held:.3g} places, more than {_MOST_PLACES:,}; raise step"
         raise InvalidInput("n_periods", problem)
     folds = []
     for first in firsts:
         end = first + n_train
-        train = np.arange(0 if expanding else first, end)
+        train = np.arange(0 if growing else first, end)
         folds.append(Fold(train, np.arange(end + gap, end + gap + n_test)))
     if evaluate is None:
         return WalkForward(tuple(folds), None)
@@ -222,7 +227,7 @@ def purged_folds(
 
 
 def _whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    if not is_whole(value) or value < least:
         raise InvalidInput(name, f"is {value!r}; must be a whole number of at least {least}")
     if value >= 2**53:
         raise InvalidInput(name, f"is {value:.3e}; must be below 2**53" if value < 1e308 else "is beyond every float")
