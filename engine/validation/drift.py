@@ -95,7 +95,7 @@ def psi(
     (0.0, 0.7301)
     """
     expected, actual, bins = on_the_processor("psi", device, expected, actual, bins)
-    edges = None if is_whole(bins) else _edges(bins)
+    edges = None if isinstance(bins, bool) or is_whole(bins) else _edges(bins)
     if edges is None and bins < 2:
         raise InvalidInput("bins", f"is {bins!r}; must be at least 2, or the inner edges")
     _check_floor(floor)

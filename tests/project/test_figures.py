@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from bench import figures, plots
 from bench.__main__ import main, names
+from bench.timing import Row
 
 IMAGES = figures.GUIDE.parent / "images"
 
@@ -45,6 +48,31 @@ def stated(text: str) -> list[list[str]]:
 
 def test_every_row_is_of_a_benchmark_that_is_run() -> None:
     assert {figure.bench for figure in figures.ROWS} <= set(names())
+
+
+def untimed(case: str, ours: Any, peer: Any, peer_name: str, *, error: Any = None, note: str = "", **_: Any) -> Row:
+    """A comparison as `bench.timing.compare` makes it, but for the clock."""
+    return Row(case, 1.0, 2.0, peer_name, "us", 2.0, error, note)
+
+
+def installed(peer: str) -> bool:
+    """Whether a peer is there, where it is a package of its own."""
+    package = re.split("[ ,]", peer)[0].replace("-", "_")
+    return package not in ("QuantLib", "fast_vollib") or importlib.util.find_spec(package) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["greeks", "pbo", "psi", "simulation", "var", "warmup"])
+def test_a_benchmark_gives_the_rows_of_the_table(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = importlib.import_module(f"bench.{name}")
+    monkeypatch.setattr(bench, "compare", untimed)
+    if name == "warmup":  # which starts processes
+        monkeypatch.setattr(bench, "process", lambda _: None)
+        monkeypatch.setattr(bench, "_within", lambda _: 0.5)
+    given = {(row.case, row.peer_name) for row in bench.rows()}
+    wanted = {(one.case, one.peer) for one in figures.ROWS if one.bench == name and installed(one.peer)}
+    assert wanted
+    assert wanted <= given
 
 
 def test_the_table_says_what_was_measured(tmp_path: Path) -> None:
