@@ -132,7 +132,8 @@ def latency(
     bars = right.barh(range(len(worst)), 100.0 * worst.to_numpy(), color=COLOURS[1])
     right.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
     right.set_yticks(range(len(worst)), list(worst.index), fontsize=8)
-    right.axvline(1.0, color=LIMIT, lw=1.2, ls="--")
+    right.axvline(1.0, color=LIMIT, lw=1.2, ls="--", label="normal below 1 %")
+    right.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, fontsize=8, frameon=False)
     right.set(
         xlabel="time in which all others waited [%]",
         xlim=(0, max(2.0, 120.0 * float(worst.max() if len(worst) else 0))),

@@ -104,6 +104,7 @@ def container_row(pod: Object, spec: Object, status: Object) -> dict[str, Any]:
         "message": _short(facts.get("message")),
         "exit_code": facts.get("exitCode"),
         "since": moment(facts.get("startedAt")),
+        "created": moment(pod["metadata"].get("creationTimestamp")),
         "restarts": int(status.get("restartCount") or 0),
         "last_reason": last.get("reason"),
         "last_exit_code": last.get("exitCode"),

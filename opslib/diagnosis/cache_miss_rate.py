@@ -15,7 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opslib.diagnosis.cache_miss_rate_seen import Rates, Traffic, asked, info, names, rates, shape, told, traffic
+from opslib.diagnosis.cache_miss_rate_seen import (
+    Away,
+    Rates,
+    Traffic,
+    asked,
+    away,
+    info,
+    names,
+    rates,
+    shape,
+    told,
+    traffic,
+)
 from opslib.diagnosis.causes import Cause, Reason, reason
 from opslib.figures import percent
 
@@ -25,9 +37,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CAUSES",
     "NAMES",
+    "Away",
     "Rates",
     "Traffic",
     "asked",
+    "away",
     "culprit",
     "fixes",
     "full_again_s",
@@ -48,11 +62,14 @@ NAMES = {"share": "share of the keys", "life_s": "lives on for [s]", "idle_s": "
 NO_RATES = "how much is asked of the cache"
 NO_BALANCE = "what Redis evicts and lets end"
 NO_IDLE = "when keys were last used"
+NO_REDIS = "Redis itself, which does not answer us"
 _DIP = 0.5  # of the way from the usual hit rate to the alert's level; nearer to the usual one all is well
 _STAYS = 0.4  # a cache that fills keeps at least this share of what is written
 _MANY = 200.0  # keys; of fewer the rates are too coarse
 _REMOVED = 0.5  # of the keys that were made since the start: where fewer are held, not all of them were left there
 _TICK_S = 2.0  # Redis keeps the time of use in whole seconds
+_BEGINS_ANEW = 1.5  # log-odds: a cache that is just being made explains the misses, whatever else is not to be seen
+_ANSWERS = Away()
 _SHARE_OF_HOST = 0.8  # of the container's memory limit that Redis may take
 
 
@@ -71,9 +88,20 @@ def memory_full(memory: Mapping[str, Any], rates: Rates) -> list[Reason]:
     return [*reasons, reason(text, out, threshold=0.15, decisive=0.5, missing=NO_BALANCE)]
 
 
-def cold_after_restart(uptime_s: float, rates: Rates) -> list[Reason]:
-    """Redis began empty not long ago, and fills."""
+def cold_after_restart(uptime_s: float, rates: Rates, away: Away = _ANSWERS) -> list[Reason]:
+    """Redis began empty not long ago, and fills; or is just being made anew, and will.
+
+    What does not answer for longer than it takes to fill is not cold but gone, for a reason that its pod knows.
+    """
     due = 1.0 - math.exp(-uptime_s / rates.again_s)
+    if away.told:
+        if uptime_s > rates.again_s:
+            return [Reason(away.told, 0.0, NO_REDIS)]
+        text = (
+            f"{away.told}; nothing is found meanwhile ({percent(rates.hit_pct / 100.0)} over the window of the rates)"
+        )
+        lately = reason(text, due - rates.hit_pct / 100.0, threshold=0.35, decisive=0.05)
+        return [lately, Reason("what begins anew holds nothing, unless it keeps its keys on disk", _BEGINS_ANEW)]
     text = f"Redis started {uptime_s:,.0f} s ago: had it begun empty and filled, {percent(due)} would be found by now"
     reasons = [reason(text, due - rates.hit_pct / 100.0, threshold=0.35, decisive=0.05)]
     stays = 1.0 - rates.share(rates.evicted + rates.ended)
@@ -81,14 +109,14 @@ def cold_after_restart(uptime_s: float, rates: Rates) -> list[Reason]:
     reasons.append(_capped(reason(text, stays, threshold=_STAYS, decisive=0.7, missing=NO_BALANCE)))
     came = rates.misses * uptime_s * min(stays, 1.0)
     if came > _MANY and rates.keys < came:
-        text = f"what was missed since then made some {came:,.0f} keys, and it holds {rates.keys:,.0f}"
+        text = f"what was missed since then made some {came:,.0f} keys, and Redis holds {rates.keys:,.0f}"
         if rates.keys < _REMOVED * came:
             text += ": something removes them"
         short = reason(text, rates.keys / came, threshold=_REMOVED, decisive=1.67 * _REMOVED)
         reasons.append(replace(short, weight=min(short.weight, 0.0)))
     if not stays < _STAYS and not rates.keys < _REMOVED * came:  # else what is lacking is removed, and not yet to come
         part = rates.keys / rates.usual_keys if rates.usual_keys > 0 else math.nan
-        text = f"it holds {rates.keys:,.0f} keys of usually {rates.usual_keys:,.0f}"
+        text = f"Redis holds {rates.keys:,.0f} keys of usually {rates.usual_keys:,.0f}"
         lacking = reason(text, part, threshold=0.8, decisive=0.4, missing="how many keys are usual")
         reasons.append(replace(lacking, weight=min(lacking.weight, 2.0)))
     return reasons
@@ -275,8 +303,12 @@ def room(
 
 
 def full_again_s(rates: Rates) -> float:
-    """How long until the hit rate is above one half again, once nothing removes the keys [s]."""
-    part = min(1.0, rates.keys / rates.usual_keys) if rates.usual_keys > 0 else 0.0
+    """How long until the hit rate is above one half again, once nothing removes the keys [s].
+
+    A cache that does not say how many it holds is taken for an empty one.
+    """
+    known = rates.usual_keys > 0 and not math.isnan(rates.keys)
+    part = min(1.0, rates.keys / rates.usual_keys) if known else 0.0
     return max(0.0, rates.again_s * math.log(max(1.0, 2.0 * (1.0 - part))))
 
 

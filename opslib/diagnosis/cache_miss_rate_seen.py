@@ -25,6 +25,24 @@ _SAME_POD_S = 0.3  # two pods do not start as close to each other
 
 
 @dataclass(frozen=True)
+class Away:
+    """Redis while it does not answer itself, as its containers show it.
+
+    Attributes
+    ----------
+    told : str
+        How they are, in a sentence without a full stop; empty where Redis answers, or they were not seen.
+    age_s : float or None
+        Since the oldest of them was begun anew [s]; None where that is not known.
+    evidence : tuple of str
+    """
+
+    told: str = ""
+    age_s: float | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Traffic:
     """What is asked of the cache.
 
@@ -69,6 +87,12 @@ class Rates(Traffic):
         """After what time a key is asked for again, on average [s]."""
         return self.usual_keys / self.lookups
 
+    @property
+    def told(self) -> str:
+        """How many keys are held, and after what time one is asked for again."""
+        told = "It was not seen how many keys are held" if math.isnan(self.keys) else f"{self.keys:,.0f} keys are held"
+        return f"{told}, usually {self.usual_keys:,.0f}.\nA key is asked for again after {self.again_s:.0f} s."
+
     def share(self, rate: float) -> float:
         """A rate over that of what is written, which is what was missed."""
         return rate / self.misses if self.misses > 0 else math.nan
@@ -106,6 +130,33 @@ def told(found: pd.DataFrame | None, otherwise: float = math.nan) -> float:
 def info(found: pd.DataFrame | None) -> dict[str, str]:
     """What `INFO` says, by field."""
     return {} if found is None else dict(zip(found["field"], found["value"], strict=True))
+
+
+def away(server: Mapping[str, str], containers: pd.DataFrame | None, now: dt.datetime) -> Away:
+    """What Redis' containers tell while it does not answer itself: one that is just being made is empty for that.
+
+    Parameters
+    ----------
+    server : mapping
+        As `info` gives it: empty where Redis did not answer.
+    containers : DataFrame or None
+        Of its pods: `pod`, `state`, `reason`, `since`, `created`, `last_finished`.
+    now : datetime
+    """
+    if server or containers is None:
+        return Away()
+    if not len(containers):
+        return Away("Redis does not answer us, and has no pod", evidence=evidence_of(containers))
+    parts, ages = [], []
+    for row in containers.to_dict("records"):
+        begun = [row.get(name) for name in ("since", "created", "last_finished")]
+        known = [one.timestamp() for one in begun if one is not None and one == one]
+        state = str(row["state"] or "not begun") + (f", {row['reason']}" if row["reason"] else "")
+        ages.append(max(0.0, now.timestamp() - max(known)) if known else math.inf)
+        parts.append(f"{row['pod']} ({state}{f', begun {ages[-1]:,.0f} s ago' if known else ''})")
+    oldest = max(ages)
+    told = f"Redis does not answer us: {'; '.join(parts[:3])}"
+    return Away(told, oldest if math.isfinite(oldest) else None, evidence_of(containers))
 
 
 def held(server: Mapping[str, str]) -> float:

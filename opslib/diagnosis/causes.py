@@ -164,7 +164,7 @@ def examine(cause: Cause, facts: Mapping[str, Any]) -> Finding:
 
     Where a part of what could tell the cause is missing, the rest has to be `SURE`; else the cause stays unexamined.
     """
-    unseen = tuple(name.replace("_", " ") for name, value in facts.items() if value is None)
+    unseen = tuple(name.removesuffix("_s").replace("_", " ") for name, value in facts.items() if value is None)
     evidence = tuple(dict.fromkeys(identifier for value in facts.values() for identifier in evidence_of(value)))
     if unseen:
         return Finding(cause, evidence=evidence, unseen=unseen)

@@ -97,8 +97,14 @@ def symptom(panels: pd.DataFrame, dashboard: str) -> tuple[bool | None, str]:
     told = f"{len(empty)} of {len(panels)} panels of {dashboard} show no data"
     if not len(panels):
         return None, f"no panel of {dashboard} was found"
-    errors = [" ".join(str(error).split())[:_SHORT].rstrip(" .,;:") for error in empty["error"] if error]
+    errors = [_brief(str(error)) for error in empty["error"] if error]
     return len(empty) > 0, f"{told}, told: {errors[0]}" if errors else told
+
+
+def _brief(error: str) -> str:
+    """An error in one line, whole words of it; without the arguments that Redis repeats."""
+    text = " ".join(error.split()).partition(", with args beginning with")[0].rstrip(" .,;:")
+    return text if len(text) <= _SHORT else text[: _SHORT + 1].rsplit(" ", 1)[0].rstrip(" .,;:") + " ..."
 
 
 def leads_elsewhere(panels: pd.DataFrame, instances: Mapping[str, str], in_use: str = "") -> pd.DataFrame:
@@ -162,7 +168,7 @@ def late(panels: pd.DataFrame | None, elsewhere: pd.DataFrame | None) -> str:
     """What is said of panels whose right Redis does not answer in time; else empty."""
     if panels is None or elsewhere is None or not (slow := slow_at_the_right_place(panels, elsewhere)).any():
         return ""
-    of, told = int((panels["points"] == 0).sum()), " ".join(panels.loc[slow, "error"].iloc[0].split())[:_SHORT]
+    of, told = int((panels["points"] == 0).sum()), _brief(str(panels.loc[slow, "error"].iloc[0]))
     return (
         f"Redis is asked at its right address and is late for {int(slow.sum())} of {of} panels without data "
         f"({told.rstrip(' .,;:')}): go to Redis latency (A12)"
@@ -271,7 +277,7 @@ def module_missing(panels: pd.DataFrame, modules: Mapping[str, Any]) -> list[Rea
     reasons.append(Reason(f"this Redis {'has' if there else 'does not have'} that module", -3.0 if there else 0.8))
     unknown = empty.loc[asks, "error"].str.contains("unknown command", case=False)
     if len(unknown) and unknown.all():
-        reasons.append(Reason(f"they are told: {empty.loc[asks, 'error'].iloc[0][:80]}", 1.0))
+        reasons.append(Reason(f"they are told: {_brief(str(empty.loc[asks, 'error'].iloc[0]))}", 1.0))
     return reasons
 
 

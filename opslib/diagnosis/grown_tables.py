@@ -22,7 +22,7 @@ HEADINGS = {
     "least": "times the rows of before, at least",
     "ratio": "at most",
     "mean_ms": "slowest statement [ms]",
-    "query": "it",
+    "query": "that statement",
 }
 _MOST_GROWN = 20.0  # times, beyond which a table grew from next to nothing
 _MOST_COLUMNS = 8

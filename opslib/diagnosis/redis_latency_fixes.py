@@ -128,6 +128,8 @@ def whose_crowd(clients: pd.DataFrame, own: Sequence[str], usual: int) -> str:
     name, at_work = str(among.iloc[0]["name"]), int(among.iloc[0]["active"])
     who = name or "A program without a name"
     told = f"{who} has {at_work} of the {int(among['active'].sum())} connections at work (usual: {usual} in all)"
+    if max(int(among["active"].sum()), int(among["connections"].sum())) <= usual:
+        return f"{told}: that is no crowd."
     if name in own:
         return f"{told}; it is the platform's own and is not closed here: L2 limits its pool and restarts it."
     if not _of_crowd(among, own, usual):

@@ -24,7 +24,8 @@ POD: dict[str, Kind] = {
 }  # fmt: skip
 CONTAINER: dict[str, Kind] = {
     "pod": "text", "container": "text", "image": "text", "prepares": "flag", "ready": "flag", "state": "text",
-    "reason": "text", "message": "text", "exit_code": "whole", "since": "time", "restarts": "whole",
+    "reason": "text", "message": "text", "exit_code": "whole", "since": "time", "created": "time",
+    "restarts": "whole",
     "last_reason": "text", "last_exit_code": "whole", "last_finished": "time", "last_message": "text",
     "cpu_request": "number", "cpu_limit": "number", "memory_request": "number", "memory_limit": "number",
     "gpus": "number",

@@ -19,6 +19,7 @@ from sandbox.derivatives.market import BOOK, RATE, UNDERLYINGS, black_scholes, s
 from sandbox.derivatives.service.models import Surface, fit
 from sandbox.derivatives.service.pricing import Option, Quote, greeks
 from sandbox.derivatives.service.release import Release
+from tests.diagnosis.told import context
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
 LIMIT, BAND, STALE_S, HEDGER_S, WINDOW_S = -100_000.0, 60_000.0, 5.0, 15.0, 900.0
@@ -90,9 +91,11 @@ class Desk:
     switch: tuple[bool, Any] | None
     log: pd.DataFrame | None
 
-    def diagnose(self) -> Verdict:
-        """As the notebook does it."""
-        case = Diagnosis(SimpleNamespace(unseen=[]), large_loss.CAUSES)
+    def diagnose(self, began_s: float | None = None) -> Verdict:
+        """As the notebook does it; `began_s` is how long ago the alert began [s], None: by hand."""
+        case = Diagnosis(SimpleNamespace(unseen=[], context=context(), now=lambda: NOW), large_loss.CAUSES)
+        if began_s is not None:
+            case.about({"startsAt": (NOW - dt.timedelta(seconds=began_s)).isoformat()})
         market = large_loss.market(self.hashes, NOW)
         pnl = None if self.book is None else self.book["pnl_usd"]
         case.confirm(None if pnl is None else pnl < LIMIT, f"the book has lost {pnl} USD")

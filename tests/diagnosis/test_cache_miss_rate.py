@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from opslib.clusters import objects
 from opslib.diagnosis import Diagnosis, Verdict, cache_miss_rate
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
@@ -50,15 +52,23 @@ class Facts:
         self.documented = DOCUMENTED
         self.own = True
         self.seen = True
+        self.containers: pd.DataFrame | None = None
 
     @property
     def rates(self) -> cache_miss_rate.Rates | None:
         if not self.seen:
             return None
-        server = {"db0": str({"keys": int(self.held), "expires": 1, "avg_ttl": 5})}
+        server = self.server
         own = {"server": {"evicted_per_s": self.evicted, "expired_per_s": self.ended}} if self.own else None
         traffic = cache_miss_rate.Traffic(self.lookups, self.misses, ("e1",))
         return cache_miss_rate.rates(traffic, server, own, {}, self.usual)
+
+    @property
+    def server(self) -> dict[str, str]:
+        """What Redis says of itself; nothing while it does not answer."""
+        if self.uptime_s is None:
+            return {}
+        return {"db0": str({"keys": int(self.held), "expires": 1, "avg_ttl": 5})}
 
     def diagnose(self) -> Verdict:
         case = Diagnosis(SimpleNamespace(unseen=[]), cache_miss_rate.CAUSES)
@@ -68,7 +78,10 @@ class Facts:
         lives = None if self.rows is None else pd.DataFrame(self.rows, columns=columns).assign(of=int(self.held))
         names = None if lives is None else cache_miss_rate.names(lives, NOW)
         case.examine("memory-full", memory=self.memory, rates=rates)
-        case.examine("cold-after-restart", uptime_s=self.uptime_s, rates=rates)
+        away = cache_miss_rate.away(self.server, self.containers, NOW)
+        case.notes += [away.told]
+        since_s = away.age_s if self.uptime_s is None else self.uptime_s
+        case.examine("cold-after-restart", uptime_s=since_s, rates=rates, away=away)
         case.examine("keys-expiring", names=names, rates=rates)
         case.examine("key-pattern-changed", names=names, rates=rates, documented=self.documented)
         return case.verdict()
@@ -166,6 +179,65 @@ def test_a_cache_that_may_not_evict_refuses_writes() -> None:
     assert "writes are refused" in verdict.causes[0].because
 
 
+def redis_pod(created_s: float, status: dict[str, Any] | None = None) -> pd.DataFrame:
+    """Redis' containers as the probe tells them, of a pod as Kubernetes does: made so long ago, on its way or not."""
+    made = (NOW - dt.timedelta(seconds=created_s)).isoformat()
+    pod = {"metadata": {"name": "redis-0", "creationTimestamp": made}, "spec": {"containers": [{"name": "redis"}]}}
+    pod["status"] = {"containerStatuses": [{"name": "redis", "restartCount": 0, **(status or {})}]}
+    found = pd.DataFrame(objects.container_rows(pod))
+    found.attrs["evidence"] = "E012"
+    return found
+
+
+def gone(facts: Facts, containers: pd.DataFrame | None) -> Facts:
+    """Redis does not answer us: what Prometheus and Kubernetes tell is all there is."""
+    facts.lookups, facts.misses = 105.0, 68.0  # over a window that began before
+    facts.own, facts.evicted, facts.ended = False, float("nan"), float("nan")
+    facts.memory = facts.rows = facts.uptime_s = None
+    facts.containers = containers
+    return facts
+
+
+def begun(seconds: float, **more: Any) -> dict[str, Any]:
+    return {"state": {"running": {"startedAt": (NOW - dt.timedelta(seconds=seconds)).isoformat()}}, **more}
+
+
+CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+
+
+@pytest.mark.parametrize(
+    ("containers", "said"),
+    [
+        (redis_pod(14, CREATING), "redis-0 (waiting, ContainerCreating, begun 14 s ago)"),
+        (redis_pod(14), "redis-0 (not begun, begun 14 s ago)"),
+        (redis_pod(20, begun(3)), "redis-0 (running, begun 3 s ago)"),
+        (redis_pod(90_000, begun(2, restartCount=4)), "redis-0 (running, begun 2 s ago)"),
+    ],
+    ids=["being made", "just made", "loading", "a container begun anew"],
+)
+def test_a_cache_that_is_just_being_made_is_cold_before_it_answers(containers: pd.DataFrame, said: str) -> None:
+    """The alert comes while Redis' pod is being replaced: then only Kubernetes tells, and does."""
+    verdict = gone(Facts(), containers).diagnose()
+    assert (verdict.cause, likely(verdict)) == ("cold-after-restart", {"cold-after-restart"}), verdict
+    assert f"Redis does not answer us: {said}" in verdict.summary
+    assert "E012" in verdict.causes[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("containers", "said"),
+    [
+        (redis_pod(90_000, begun(90_000)), "redis-0 (running, begun 90,000 s ago)"),
+        (redis_pod(1200, CREATING), "redis-0 (waiting, ContainerCreating, begun 1,200 s ago)"),
+        (redis_pod(0)[:0], "Redis does not answer us, and has no pod"),
+    ],
+    ids=["hangs", "cannot be made", "no pod"],
+)
+def test_a_redis_that_is_away_for_long_is_not_called_cold(containers: pd.DataFrame, said: str) -> None:
+    verdict = gone(Facts(), containers).diagnose()
+    assert (verdict.confirmed, verdict.cause, verdict.confidence) == (True, None, 0.0)
+    assert said in verdict.summary
+
+
 def test_two_at_once_are_both_likely() -> None:
     facts = full(renamed(Facts()))
     facts.rows = [*keys(600, idle=(20, 60)), *keys(600, "greeks:v2:{name}:{strike:g}:{now:.0f}", idle=(0, 15))]
@@ -197,7 +269,7 @@ def test_a_cache_that_is_emptied_soon_after_a_restart_is_not_cold_for_that() -> 
     facts.rows = keys(64, life=(2700, 3600), idle=(0, 3))
     verdict = facts.diagnose()
     assert verdict.cause == "none-of-these", verdict
-    assert "made some 13,570 keys, and it holds 65: something removes them" in repr(verdict)
+    assert "made some 13,570 keys, and Redis holds 65: something removes them" in repr(verdict)
     facts.uptime_s, facts.held = 20.0, 1000.0  # as many as there can be by then
     assert facts.diagnose().cause == "cold-after-restart"
 
@@ -339,6 +411,10 @@ def test_the_time_until_the_cache_is_warm() -> None:
     assert rates is not None
     assert 30 < cache_miss_rate.full_again_s(rates) < 60
     assert cache_miss_rate.full_again_s(Facts().rates) == 0.0  # type: ignore[arg-type]
+    away = gone(Facts(), None).rates
+    assert away is not None
+    assert cache_miss_rate.full_again_s(away) == pytest.approx(away.again_s * math.log(2.0))
+    assert away.told.startswith("It was not seen how many keys are held, usually 11,400.")
 
 
 def test_evictions_that_come_by_fits_are_counted_over_the_longer_window() -> None:

@@ -399,6 +399,12 @@ def test_what_the_panels_are_told_is_in_the_symptom_and_no_panel_is_no_health() 
     facts.points[0], facts.errors[0] = 0, "WRONGTYPE Operation against a key"
     told = (True, "1 of 3 panels of edge-risk show no data, told: WRONGTYPE Operation against a key")
     assert dashboard_no_data.symptom(facts.panels, "edge-risk") == told
+    facts.errors[0] = "unknown command `ts.range`, with args beginning with: `edge_blended_bps:BTC-USD`, `-`, `+`, "
+    short = "1 of 3 panels of edge-risk show no data, told: unknown command `ts.range`"
+    assert dashboard_no_data.symptom(facts.panels, "edge-risk")[1] == short
+    facts.errors[0] = "Connection to the server of the datasource was refused at 127.0.0.1:6380 just now"
+    cut = dashboard_no_data.symptom(facts.panels, "edge-risk")[1]
+    assert cut.endswith("told: Connection to the server of the datasource was refused at ...")
     assert dashboard_no_data.symptom(Facts().panels, "edge-risk")[0] is False
     none = dashboard_no_data.table({"panels": []}, [])
     assert dashboard_no_data.symptom(none, "edge-risk") == (None, "no panel of edge-risk was found")

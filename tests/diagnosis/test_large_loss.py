@@ -167,6 +167,28 @@ def test_a_roll_out_that_is_half_done_is_seen() -> None:
     assert likely(new.diagnose()) == {"wrong-greeks"}
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_wrong_model_is_told_where_the_release_before_made_the_report(seed: int, share: float) -> None:
+    """In the midst of a roll-out the report hovers: the alert fires, and by the time of the run no loss is reported.
+
+    "Nothing wrong" would be the last word of the incident; with the cause told, the run is looked at again by itself.
+    """
+    desk, old = play(happening("wrong-greeks", seed), seed), play(Happening(), seed)
+    assert desk.served is not None
+    assert desk.book is not None
+    assert old.served is not None
+    assert old.book is not None
+    count = round(50 * share)
+    desk.served = pd.concat([old.served.head(50 - count), desk.served.head(count)])
+    desk.book = {**old.book, "time": desk.book["time"]}
+    verdict = desk.diagnose(began_s=25.0)
+    assert (verdict.confirmed, verdict.cause, likely(verdict)) == (False, None, {"wrong-greeks"}), verdict
+    assert verdict.summary.startswith("Not confirmed"), verdict
+    assert "look again" in verdict.summary
+    assert desk.diagnose(began_s=3600.0).causes == []
+
+
 def test_a_position_booked_at_a_wrong_price_is_none_of_these() -> None:
     desk = play(Happening(), 4)
     assert desk.positions is not None

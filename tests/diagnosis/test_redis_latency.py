@@ -295,6 +295,14 @@ def test_only_who_is_the_crowd_loses_its_connections(programs: list[Any], closed
     assert ("the platform's own" in told) is (first[0] == "web")
 
 
+@pytest.mark.parametrize("name", ["web", "reporting", ""])
+def test_as_few_connections_as_usual_are_no_crowd_whose_ever_they_are(name: str) -> None:
+    few = connected((name, 6, 2), ("exporter", 2, 1)).frames()["clients"]
+    told = redis_latency_fixes.whose_crowd(few, ["web"], 10)
+    who = name or "A program without a name"
+    assert told == f"{who} has 2 of the 3 connections at work (usual: 10 in all): that is no crowd."
+
+
 def limits(*megabytes: float) -> pd.DataFrame:
     return pd.DataFrame({"memory_limit": [size * MB for size in megabytes]})
 
