@@ -131,10 +131,10 @@ def break_(
 
 @app.command()
 def heal(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[PLATFORM]", help=f"Of: {_NAMES}; default: every one that runs.")
+    platforms: Annotated[
+        list[str] | None, typer.Argument(metavar="[PLATFORM]...", help=f"Of: {_NAMES}; default: every one that runs.")
     ] = None,
-    platform: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
+    platform: Annotated[str | None, typer.Option(help="One more, as an option.")] = None,
     json_: Json = False,
 ) -> None:
     """Put platforms back to what they are right after `up`, and wait until they are healthy.
@@ -143,8 +143,12 @@ def heal(
     """
     from sandbox import faults as catalogue
 
+    asked = [*(platforms or []), *([] if platform is None else [platform])]
+    wanted: list[str | None] = [find(name).name for name in dict.fromkeys(asked)]
+    settings = Settings()
     with _progress() as say:
-        result = catalogue.heal(Settings(), name or platform, progress=say)
+        told = [catalogue.heal(settings, name, progress=say) for name in wanted or [None]]
+    result: dict[str, Any] = told[0] if len(told) == 1 else {"healthy": True, "platforms": told}
     if json_:
         print_json(result)
         return

@@ -147,16 +147,23 @@ def index_for(ops: Ops, grown: pd.DataFrame | None, database: Mapping[str, str])
         return None
     columns = ops.look("the table's columns", ops.postgres.named, "columns_of", {"table": table})
     indexes = ops.look("the table's indexes", ops.postgres.indexes, table)
+    if columns is None or indexes is None or not has_room(ops, size, database):
+        return None
+    return covering(table, query, list(columns["column"]), list(indexes["definition"]))
+
+
+def has_room(ops: Ops, size: float, database: Mapping[str, str]) -> bool:
+    """Whether the database's volume has room for an index of a table of that size [bytes], for certain."""
     disk = ops.look(
         "the room on its volume", ops.kubernetes.run, "df", workload=database["workload"], folder=database["folder"]
     )
-    if columns is None or indexes is None or disk is None:
-        return None
+    if disk is None:
+        return False
     free = free_bytes(str(disk["output"]))
     if not free > _ROOM * size:
         print(f"No index is proposed: {free / 1e6:,.0f} MB are free beside a table of {size / 1e6:,.0f} MB.")
-        return None
-    return covering(table, query, list(columns["column"]), list(indexes["definition"]))
+        return False
+    return True
 
 
 def free_bytes(text: str) -> float:

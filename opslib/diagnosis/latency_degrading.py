@@ -1,8 +1,9 @@
 """A05 latency-degrading: what each cause leaves behind, and how it is told from the others.
 
-Latency that rises follows something. It jumps with a release and stays; it follows the memory of a process, the number
-of requests, or the size of a table. So the series of latency is tested for a trend and for a jump, the jump's moment is
-held against the roll-outs, and what rose beside it is held against how slow the work itself has become.
+Latency that rises follows something. It jumps with a release, or with an index that is dropped, and stays; it follows
+the memory of a process, the number of requests, or the size of a table. So the series of latency is tested for a trend
+and for a jump, the jump's moment is held against the roll-outs, and what rose beside it is held against how slow the
+work itself has become.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opslib.diagnosis import grown_tables, service_pods
+from opslib.diagnosis import grown_tables, lost_indexes, service_pods
 from opslib.diagnosis.causes import Cause, Reason, evidence_of, reason
 from opslib.diagnosis.trends import chance, step, trend
 from opslib.figures import figure
@@ -310,6 +311,12 @@ CAUSES = (
         data_growth,
         "analyze and vacuum the table; its owner decides on an index, an archive or partitions",
     ),
+    Cause(
+        "missing-index",
+        "Does a statement lack its index?",
+        lost_indexes.missing_index,
+        "build the index again, without locking anybody out; then find who dropped it, and why",
+    ),
 )
 
 
@@ -321,6 +328,7 @@ def fixes(
     autoscalers: pd.DataFrame | None,
     grown: pd.DataFrame | None,
     index: Mapping[str, Any] | None,
+    lacking: Mapping[str, Any] | None,
     scale_to: int,
 ) -> list[tuple[str, dict[str, Any]]]:
     """The fix of each cause that holds, as small as it can be; none for a cause whose fix cannot be aimed.
@@ -335,6 +343,8 @@ def fixes(
         As seen: the cluster's, and of `tables`.
     index : mapping or None
         Of `index_for`: `table` and `columns` of an index that would answer the slow statement alone.
+    lacking : mapping or None
+        Of `lost_indexes.index_for`: `table` and `columns` of the index that a slow statement lacks.
     scale_to : int
         How many pods carry a high load.
     """
@@ -351,4 +361,7 @@ def fixes(
             if index is not None:
                 found.append(("postgres.create-index", {**index, "reason": f"{table} outgrew its index"}))
             found.append(("postgres.vacuum", {"table": table, "reason": f"{table} has grown"}))
+        elif cause == "missing-index" and lacking:
+            reason = f"what reads {lacking['table']} reads all of it for want of an index"
+            found.append(("postgres.create-index", {**lacking, "reason": reason}))
     return found

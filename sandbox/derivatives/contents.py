@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import psycopg
+from psycopg import sql as compose
 
 from sandbox.derivatives.market import BOOK, RATE, UNDERLYINGS, black_scholes, ladder, surface
 from sandbox.derivatives.service.cache import encode
@@ -18,6 +19,7 @@ from sandbox.derivatives.sql import queries
 
 __all__ = [
     "HISTORY",
+    "INDEXES",
     "MARK",
     "TRADES",
     "age_s",
@@ -25,12 +27,14 @@ __all__ = [
     "fill_database",
     "fill_rows",
     "reset_book",
+    "reset_indexes",
     "warm_cache",
 ]
 
 MARK = "sandbox-id"  # the key in Redis, the label of the namespace
 TRADES = 100_000
 HISTORY = 60_000
+INDEXES = ("greeks_history_timestamp", "option_trades_client_timestamp")  # of the tables, beside those of their keys
 _PART = 2_000
 
 
@@ -50,6 +54,18 @@ def fill_rows(connection: psycopg.Connection[Any], *, trades: int = TRADES) -> N
     sql = queries("schema")
     connection.execute(sql.trades_of_two_months, {"rows": trades})
     connection.execute(sql.history_of_two_months, {"rows": HISTORY * trades // TRADES})
+
+
+def reset_indexes(connection: psycopg.Connection[Any]) -> list[str]:
+    """Make the indexes that are missing, and drop those that are of somebody else; what was done, in words."""
+    statements = queries("healing")
+    there = dict(connection.execute(statements.indexes).fetchall())
+    other = [name for name, whole in there.items() if name not in INDEXES or not whole]
+    for name in other:
+        connection.execute(compose.SQL(statements.drop_index).format(compose.Identifier(name)))
+    missing = [name for name in INDEXES if name not in there or name in other]
+    connection.execute(queries("schema").indexes)
+    return [*(f"index {name} removed" for name in other if name not in INDEXES), *(f"index {one}" for one in missing)]
 
 
 def reset_book(connection: psycopg.Connection[Any], client: Any) -> None:

@@ -187,7 +187,7 @@ def _database(access: Access, restored: list[str]) -> None:
                 connection.execute(sql.SQL(statements.empty).format(sql.Identifier(name)))
             contents.fill_rows(connection)
             restored.append("tables of the usual size")
-        connection.execute(queries("schema").indexes)
+        restored += contents.reset_indexes(connection)
     with access.database("axiom_prod") as connection, access.cache() as client:
         contents.reset_book(connection, client)
 

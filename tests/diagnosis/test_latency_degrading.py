@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import engine
-from opslib.diagnosis import Diagnosis, Verdict, grown_tables, latency_degrading, service_pods
+from opslib.diagnosis import Diagnosis, Verdict, grown_tables, latency_degrading, lost_indexes, service_pods
 from tests.diagnosis.derivatives_facts import (
     BEFORE,
     NAME,
@@ -42,8 +42,9 @@ INDEXES = [
 class Looks:
     """An `ops` that has seen the table, and so much room."""
 
-    def __init__(self, free_mb: float, indexes: Sequence[str] = INDEXES) -> None:
+    def __init__(self, free_mb: float, indexes: Sequence[str] = INDEXES, read: Any = ()) -> None:
         self._free_kb = int(free_mb * 1e6 / 1024)
+        self.prometheus = SimpleNamespace(range=lambda *_: pd.DataFrame({"value": over_time(read)}))
         self.postgres = SimpleNamespace(
             named=lambda *_: pd.DataFrame({"column": COLUMNS}),
             indexes=lambda *_: pd.DataFrame({"definition": list(indexes)}),
@@ -75,6 +76,7 @@ class Case(World):
         self.rows = {"option_trades": noisy(100_000.0, 0.0), "greeks_history": noisy(60_000.0, 0.0)}
         self.earlier = {"option_trades": 5_000.0, "greeks_history": 40_000.0}  # inserted before what is seen
         self.indexes = INDEXES
+        self.read = noisy(900.0, 0.2, seed=10)  # rows each second
         self.statements = [("SELECT timestamp FROM option_trades WHERE client = $1", 0.4), (EXPOSURE, 3.0)]
         self.rollouts = [(3, True, 3600.0, "api: env RELEASE '2.3.1' -> '2.4.0'")]
         self.holds: bool | None = True
@@ -106,8 +108,15 @@ class Case(World):
         now = pd.DataFrame([(name, values[-1]) for name, values in self.rows.items()], columns=["table", "live_rows"])
         now["inserted"] = [values[-1] - values[0] + self.earlier.get(name, 0.0) for name, values in self.rows.items()]
         now["table_bytes"] = 70e6
-        statements = pd.DataFrame(self.statements, columns=["query", "mean_ms"])
-        return grown_tables.tables(inserted, now, statements)
+        return grown_tables.tables(inserted, now, self.listed_statements())
+
+    def listed_statements(self) -> pd.DataFrame:
+        return pd.DataFrame(self.statements, columns=["query", "mean_ms"])
+
+    def lost(self) -> service_pods.Facts | None:
+        ops: Any = Looks(0.0, self.indexes, self.read)
+        given = {"platform": "derivatives", "window_s": 20.0, "stretch": (2.0, 2.0), "levels_s": (15.0, 60.0, 30.0)}
+        return lost_indexes.look(ops, self.grown(), self.listed_statements(), **given)
 
     def diagnose(self) -> Verdict:
         case = Diagnosis(SimpleNamespace(unseen=[]), latency_degrading.CAUSES)
@@ -128,6 +137,7 @@ class Case(World):
         case.examine("load-growth", risen=risen, cpu=cpu)
         answered = grown_tables.answered(Looks(0.0, self.indexes), self.grown())  # type: ignore[arg-type]
         case.examine("data-growth", risen=risen, grown=self.grown(), answered=answered)
+        case.examine("missing-index", risen=risen, lost=self.lost())
         return case.verdict()
 
 
@@ -181,6 +191,15 @@ def full_of_data(case: Case) -> Case:
     case.lines["requests_ms"] = np.maximum(case.lines["requests_ms"], ramp(30, 420, last_s=60))
     case.rows["option_trades"] = ramp(100_000, 600_000, last_s=70, share=0.0)
     case.statements[1] = (EXPOSURE, 230.0)
+    case.read = ramp(900.0, 5_000.0, last_s=70)
+    return case
+
+
+def without_an_index(case: Case) -> Case:
+    """The statement on the large table is slow since its index was dropped."""
+    case.lines["requests_ms"] = np.maximum(case.lines["requests_ms"], step(30.0, 420.0, ago=40))
+    case.statements[1], case.indexes = (EXPOSURE, 230.0), INDEXES[:1]
+    case.read = step(900.0, 300_000.0, ago=40)
     return case
 
 
@@ -189,6 +208,7 @@ CASES = {
     "recent-deployment": released,
     "load-growth": busier,
     "data-growth": full_of_data,
+    "missing-index": without_an_index,
 }
 
 
@@ -209,6 +229,9 @@ PAIRS = [
     ("memory-leak", "load-growth"),
     ("load-growth", "data-growth"),
     ("recent-deployment", "data-growth"),
+    ("memory-leak", "missing-index"),
+    ("recent-deployment", "missing-index"),
+    ("load-growth", "missing-index"),
 ]
 
 
@@ -327,24 +350,92 @@ def test_a_table_that_was_always_large_is_not_blamed() -> None:
     assert "data-growth" not in likely(case.diagnose())
 
 
-def without_an_index(case: Case) -> Case:
-    """The statement on the large table is slow since its index was dropped."""
-    case.lines["requests_ms"] = step(30.0, 420.0, ago=40)
-    case.statements[1], case.indexes = (EXPOSURE, 230.0), INDEXES[:1]
-    return case
-
-
 def test_a_dropped_index_is_not_taken_for_rows_that_another_table_took() -> None:
     case = without_an_index(Case())
     case.rows["greeks_history"] = ramp(60_000, 460_000, last_s=70, share=0.0)
     case.earlier["option_trades"] = 0.0  # restored, no row inserted since
     verdict = case.diagnose()
-    assert verdict.cause == "none-of-these", verdict
+    assert likely(verdict) == {"missing-index"}, verdict
     case.earlier["option_trades"] = 2_000_000.0  # as far as is counted, it may have taken the new rows
     verdict = case.diagnose()
-    assert verdict.cause == "none-of-these", verdict
+    assert likely(verdict) == {"missing-index"}, verdict
     told = next(item.because for item in verdict.causes if item.key == "data-growth")
     assert told.startswith("no index of option_trades begins with what its slow statement asks for")
+
+
+def test_a_statement_that_never_had_an_index_is_not_why_latency_rose() -> None:
+    case = without_an_index(Case())
+    case.read = noisy(300_000.0, 0.05)  # as many as ever
+    verdict = case.diagnose()
+    assert verdict.cause == "none-of-these", verdict
+    told = next(item.because for item in verdict.causes if item.key == "missing-index")
+    assert "rows are read each second, 1 times as many as before" in told
+
+
+def test_rows_read_that_were_not_seen_leave_the_index_in_doubt() -> None:
+    case = without_an_index(Case())
+    case.read = ()
+    finding = next(item for item in case.diagnose().causes if item.key == "missing-index")
+    assert 0.5 < finding.likelihood < 0.96, finding
+
+
+@pytest.mark.parametrize(
+    ("indexes", "told"),
+    [
+        (INDEXES, "an index of option_trades begins with what its slow statement asks for"),
+        ([INDEXES[0], INDEXES[1].replace("(client, ", "(underlying, ")], "no index of option_trades (100,000 rows)"),
+    ],
+    ids=["the index is there", "another took its place"],
+)
+def test_an_index_on_other_columns_is_none_for_a_statement(indexes: list[str], told: str) -> None:
+    case = without_an_index(Case())
+    case.indexes = indexes
+    verdict = case.diagnose()
+    because = next(item.because for item in verdict.causes if item.key == "missing-index")
+    assert told in because
+    assert (verdict.cause == "missing-index") == told.startswith("no index")
+
+
+def test_an_analysts_look_beside_it_does_not_hide_the_statement() -> None:
+    case = without_an_index(Case())
+    look = "SELECT count(*) FROM option_trades WHERE mod(id, $1) = $2 AND price * quantity > $3"
+    case.statements.append((look, 900.0))
+    lost = case.lost()
+    assert lost is not None
+    assert (lost["table"], lost["unanswered"], lost["mean_ms"]) == ("option_trades", True, 230.0)
+    assert case.diagnose().cause == "missing-index"
+    case.indexes = INDEXES
+    assert case.diagnose().cause == "none-of-these", case.diagnose()
+
+
+@pytest.mark.parametrize(
+    ("query", "columns"),
+    [
+        (EXPOSURE, ["client", "timestamp"]),
+        ("SELECT id FROM option_trades WHERE client = $1 ORDER BY timestamp DESC LIMIT $2", ["client", "timestamp"]),
+        ("SELECT 1 FROM t WHERE strike > $1 AND client = $2 AND kind IN ($3)", ["client", "kind", "strike"]),
+        ("SELECT id FROM option_trades WHERE client = $1 OR kind = $2", []),
+        ("SELECT id FROM option_trades WHERE lower(client) = $1", []),
+        ("SELECT id FROM option_trades", []),
+    ],
+)  # fmt: skip
+def test_the_index_that_a_statement_lacks(query: str, columns: list[str]) -> None:
+    assert lost_indexes.narrowing(grown_tables.plain(query), COLUMNS) == columns
+
+
+def test_the_missing_index_is_proposed_where_there_is_room(capsys: pytest.CaptureFixture[str]) -> None:
+    database = {"workload": "statefulset/postgres", "folder": "/data"}
+    case, wanted = without_an_index(Case()), {"table": "option_trades", "columns": ["client", "timestamp"]}
+    lost = case.lost()
+    assert lost_indexes.index_for(Looks(200.0), lost, database) == wanted  # type: ignore[arg-type]
+    assert fixes(case, "missing-index", lacking=wanted) == [
+        ("postgres.create-index", {**wanted, "reason": "what reads option_trades reads all of it for want of an index"})
+    ]
+    assert lost_indexes.index_for(Looks(60.0), lost, database) == {}  # type: ignore[arg-type]
+    assert "60 MB are free beside a table of 70 MB" in capsys.readouterr().out
+    assert lost_indexes.index_for(Looks(200.0), lost, {}) == {}  # type: ignore[arg-type]
+    assert lost_indexes.index_for(Looks(200.0), Case().lost(), database) == {}  # type: ignore[arg-type]
+    assert fixes(case, "missing-index", lacking={}) == []
 
 
 def test_rows_that_no_other_table_can_have_taken_are_counted_without_an_index_too() -> None:
@@ -448,8 +539,11 @@ def test_an_index_is_built_only_where_there_is_room_for_certain(capsys: pytest.C
     assert math.isnan(grown_tables.free_bytes("df: /data: No such file or directory"))
 
 
-def fixes(case: Case, *causes: str, index: dict[str, Any] | None = None) -> list[Any]:
-    seen = {"workloads": case.workloads(), "autoscalers": case.autoscalers, "grown": case.grown(), "index": index}
+def fixes(
+    case: Case, *causes: str, index: dict[str, Any] | None = None, lacking: dict[str, Any] | None = None
+) -> list[Any]:
+    seen = {"workloads": case.workloads(), "autoscalers": case.autoscalers, "grown": case.grown()}
+    seen |= {"index": index, "lacking": lacking}
     return latency_degrading.fixes(causes, workload=WORKLOAD, scale_to=10, **seen)
 
 

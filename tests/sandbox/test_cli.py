@@ -44,6 +44,9 @@ def test_what_is_not_there_is_wrong_usage(cli_home: Settings) -> None:
     unknown = runbook(cli_home.home, "up", "derivatives-2")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "the sandbox has no platform 'derivatives-2'; it has crypto" in unknown.stderr
+    healed = runbook(cli_home.home, "heal", "crypto", "derivatives-2")
+    assert (healed.returncode, healed.stdout) == (2, "")
+    assert "the sandbox has no platform 'derivatives-2'; it has crypto" in healed.stderr
     fault = runbook(cli_home.home, "break", "var-breach/greed")
     assert fault.returncode == 2
     assert "there are var-breach/after-model-switch" in fault.stderr
@@ -104,6 +107,8 @@ def test_break_and_heal_print_one_document(cli_home: Settings) -> None:
     assert "change 1 of 1 made" in broken.stderr
     healed = json.loads(runbook(cli_home.home, "heal", "crypto", "--json").stdout)
     assert (healed["healthy"], healed["platform"]) == (True, "crypto")
+    named_twice = json.loads(runbook(cli_home.home, "heal", "crypto", "--platform", "crypto", "--json").stdout)
+    assert (named_twice["healthy"], named_twice["platform"]) == (True, "crypto")
 
 
 def test_up_makes_the_people_of_the_sandbox(settings: Settings) -> None:

@@ -22,3 +22,11 @@ SELECT (SELECT count(*) FROM option_trades), (SELECT count(*) FROM greeks_histor
 
 -- name: empty
 TRUNCATE {}
+
+-- name: indexes
+-- Those of the tables that belong to no key, and whether each is whole.
+SELECT c.relname::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid IN ('option_trades'::regclass, 'greeks_history'::regclass) AND NOT i.indisprimary ORDER BY c.relname
+
+-- name: drop_index
+DROP INDEX {}

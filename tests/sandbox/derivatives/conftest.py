@@ -28,6 +28,7 @@ from sandbox.crypto.monitoring import available
 from sandbox.derivatives import contents, settle
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
+from sandbox.derivatives.setup import Setup
 from sandbox.errors import CannotRun
 from sandbox.gpu.description import CARD
 
@@ -65,8 +66,8 @@ class Plain:
     api: str
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str, **environment: str) -> None:
-        """Start `python -m sandbox.derivatives.NAME`."""
+    def start(self, name: str, *words: str, **environment: str) -> None:
+        """Start `python -m sandbox.derivatives.NAME WORDS`."""
         port = self.api.rpartition(":")[2]
         setting = {
             "PATH": os.defpath,
@@ -88,7 +89,7 @@ class Plain:
             "DEMAND": str(self.folder / "demand.json"),
             **environment,
         }
-        command = [sys.executable, "-m", f"sandbox.derivatives.{name}"]
+        command = [sys.executable, "-m", f"sandbox.derivatives.{name}", *words]
         log = self.folder / f"{name}.log"
         self.children[name] = processes.spawn(command, log, self.folder, setting)
 
@@ -112,6 +113,37 @@ class Plain:
     def stats(self) -> dict[str, Any]:
         """`/stats/engines`."""
         return dict(web.get(f"{self.api}/stats/engines").json())
+
+
+@dataclass(frozen=True)
+class Here(Setup):
+    """A platform whose stores and files are those of the plain one."""
+
+    plain: Plain | None = None
+
+    def postgres_url(self, user: str, host: str, port: int) -> str:
+        assert self.plain is not None
+        return self.plain.postgres_url
+
+    def redis_url(self, host: str, port: int, *, reader: bool = False) -> str:
+        assert self.plain is not None
+        return self.plain.redis_url
+
+    @property
+    def releases(self) -> Path:
+        return self.folder / "releases"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    @property
+    def exchange(self) -> Path:
+        return self.folder / "exchange.json"
+
+    @property
+    def demand(self) -> Path:
+        return self.folder / "demand.json"
 
 
 @pytest.fixture(scope="module")

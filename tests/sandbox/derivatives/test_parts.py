@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from opslib.settings import PROJECT
 from sandbox.derivatives import healing, kube, manifests, monitoring, report
 from sandbox.derivatives.feed import Exchange, Market
 from sandbox.derivatives.hedger import Book, Mark
@@ -16,22 +17,31 @@ from sandbox.derivatives.market import BOOK, CLIENTS, ladder
 from sandbox.derivatives.service.models import fit
 from sandbox.derivatives.setup import Setup
 from sandbox.errors import ControlRefused
-from sandbox.faults import FAULTS
+from sandbox.faults import FAULTS, UNLISTED
 
 CAUSES = {
     "greeks-latency": "gpu-unavailable high-load memory-leak model-not-cached",
     "api-error-rate": "bad-deployment cuda-out-of-memory database-down pool-exhausted slow-database stale-cache",
     "postgres-down": "disk-full pod-crash pod-unschedulable",
     "large-loss": "market-move-hedge-missed market-move-hedged stale-market-data wrong-greeks",
-    "latency-degrading": "data-growth load-growth memory-leak recent-deployment",
+    "latency-degrading": "data-growth load-growth memory-leak missing-index recent-deployment",
     "cache-miss-rate": "cold-after-restart key-pattern-changed keys-expiring memory-full",
 }
+RUNBOOKS = {name.partition("/")[0] for name in FAULTS}
 
 
 @pytest.mark.parametrize("runbook", CAUSES)
 def test_every_cause_of_the_inventory_is_a_fault(runbook: str) -> None:
     ours = [name for name, fault in FAULTS.items() if fault.platform == "derivatives"]
     assert sorted(name.partition("/")[2] for name in ours if name.startswith(f"{runbook}/")) == CAUSES[runbook].split()
+
+
+def test_the_docs_tell_what_each_fault_does() -> None:
+    rows = [line for line in (PROJECT / "docs/sandbox.md").read_text("utf-8").splitlines() if line.startswith("| `")]
+    told = [line.split("`")[1] for line in rows]
+    assert sorted(name for name in told if "/" in name and name.partition("/")[0] in RUNBOOKS) == sorted(
+        [*FAULTS, *UNLISTED]
+    )
 
 
 def test_a_halted_underlying_keeps_its_spot_while_its_future_moves() -> None:
