@@ -82,16 +82,16 @@ SHAPES = [
     _shape("://", rf"\b[a-z][a-z0-9+.-]{{1,30}}://{_NOT}(?P<secret>[A-Za-z0-9_~-]{{20,200}})@", re.IGNORECASE),
     _assigned("passw passp", _PHRASE, 4),
     _assigned("secret key token credential", _NAMES, 6),
-    _assigned("pwd pass", _SHORT, 4),
+    _assigned("pwd _pass -pass", _SHORT, 4),
     # A name in one place and its value in the next, as a pod's environment has them, or an element of XML.
     _shape(
-        "passw passp secret key token credential",
+        "value",
         rf"\b(?:name|key){_IS}\\*[\"']?[\w.-]*(?:{_PHRASE}|{_NAMES})\\*[\"']?{_VALUE_BESIDE}"
         rf"{_IS}\\*[\"']?{_NOT}(?P<secret>{_VALUE}{{4,}})",
         re.IGNORECASE,
     ),
     _shape(
-        "passw passp secret key token credential",
+        "<",
         rf"<[\w:.-]*(?:{_PHRASE}|{_NAMES})>\s*{_NOT}(?P<secret>[^<\s]{{4,}})",
         re.IGNORECASE,
     ),
