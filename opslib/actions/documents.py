@@ -28,6 +28,13 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
 # Kinds of target of which two may mean the same thing under two names (patterns, descriptions of connections), or take
 # from each other what both rely on (the other nodes): all of a platform are one when it comes to applying.
 AS_ONE = {"redis-keys": "redis-keys", "redis-series": "redis-keys", "redis-clients": "redis-clients", "node": "nodes"}
+# Kinds of target that platforms of one cluster share, or that bear the names of their namespaces.
+OF_CLUSTER = frozenset(
+    {
+        *("daemonset", "deployment", "pod", "statefulset"),
+        *("helm-release", "horizontalpodautoscaler", "ingress", "node", "secret"),
+    }
+)
 ENDED: frozenset[State] = frozenset({"rejected", "expired", "void", "verified", "partial", "failed", "undone"})
 
 
@@ -54,6 +61,15 @@ class Target(Part):
     generation: str | None = Field(default=None, description="the version of its configuration")
     fields: dict[str, Any] = Field(default={}, description="must be exactly so when the plan is applied")
     live: dict[str, Bounds] = Field(default={}, description="may move within bounds")
+    also: tuple[str, ...] = Field(default=(), description="keys of other targets that change with it")
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not so: a plan of before this was known keeps its hash."""
+        told: dict[str, Any] = handler(self)
+        if not self.also:
+            told.pop("also")
+        return told
 
     @property
     def key(self) -> str:
@@ -64,6 +80,11 @@ class Target(Part):
     def lock(self) -> str:
         """The name under which it is locked: two plans with the same one are never applied at once."""
         return AS_ONE.get(self.kind, self.key)
+
+    def locks(self, platform: str) -> tuple[str, ...]:
+        """The names of all that changes with it, on a platform or on the cluster that it shares with others."""
+        kinds = ((self.kind, self.lock), *((key.partition("/")[0], key) for key in self.also))
+        return tuple(f"{'cluster' if kind in OF_CLUSTER else platform}/{lock}" for kind, lock in kinds)
 
 
 class Undo(Part):
@@ -132,7 +153,7 @@ class Document(Part):
     @property
     def targets(self) -> tuple[str, ...]:
         """The locks of what the plan changes, in order of locking."""
-        return tuple(sorted({f"{self.platform}/{action.target.lock}" for action in self.actions}))
+        return tuple(sorted({lock for action in self.actions for lock in action.target.locks(self.platform)}))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ def changes(planned: Target, now: Target) -> list[str]:
         before, after = planned.fields.get(name), now.fields.get(name)
         if before != after:
             lines.append(f"{name} was {_told(before)}, is now {_told(after)}")
+    if more := sorted({*now.also} - {*planned.also}):
+        lines.append(f"{', '.join(more)} would change with it now, and not when it was planned")
     if planned.generation != now.generation:
         lines.append(f"its configuration was version {planned.generation}, is now {now.generation}")
     for name, bounds in sorted(planned.live.items()):

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from opslib.actions import firing
 from opslib.actions.action import Action, Check, Context, Description, MayGoBack, Observation
 from opslib.actions.crypto import Reason
-from opslib.actions.documents import Target, Undo
+from opslib.actions.documents import OF_CLUSTER, Target, Undo
 from opslib.actions.kubernetes import BY_US
 from opslib.canonical import file_digest
 from opslib.clusters import Cluster, connect, helm
@@ -55,6 +55,7 @@ class _OnRelease(Action):
             uid=f"{cluster.namespace}/{now.name} of {now.first_deployed}",
             generation=str(now.revision),
             fields={"status": now.status, "chart": now.chart, **self._fields(context)},
+            also=helm.members(now.manifest, cluster.namespace, OF_CLUSTER),
         )
         return Observation(target, {"revisions": list(kept)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -234,6 +235,12 @@ class Drain(Cordon):
     effect_within_s = 300.0
     Arguments = DrainArguments
     arguments: DrainArguments
+
+    def observe(self, context: Context) -> Observation:
+        """The node, and the workloads whose pods are moved."""
+        seen, (moving, _) = super().observe(context), _moving(context.cluster, self.arguments.node)
+        keys = {objects.key(pod["metadata"]["namespace"], objects.workload(pod)) for pod in moving}
+        return replace(seen, target=seen.target.model_copy(update={"also": tuple(sorted(keys))}))
 
     def describe(self, context: Context, seen: Observation) -> Description:
         """Preview it by a dry run of the cordon and of each eviction."""

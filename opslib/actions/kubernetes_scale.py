@@ -158,6 +158,7 @@ class SetAutoscaler(OnCluster):
             name=f"{cluster.namespace}/{self.arguments.autoscaler}",
             uid=one["metadata"]["uid"],
             fields={"least": row["least"], "most": row["most"], "workload": row["workload"]},
+            also=(objects.key(cluster.namespace, row["workload"]),),
         )
         return Observation(target, {"current": row["current"]}, {})
 

@@ -149,9 +149,15 @@ def quoted(row: Mapping[str, Any]) -> sql.Identifier:
 
 
 def target(connection: postgres.Connection, kind: str, found: Row, **more: Any) -> Target:
-    """A table or index as what a plan changes: another one of the same name is another target."""
-    where = server(connection)
-    return Target(kind=kind, name=f"{where['database']}.{named(found)}", uid=f"{where['uid']}/{found['oid']}", **more)
+    """A table, or an index with its table, as what a plan changes: another one of the same name is another target."""
+    where, table = server(connection), one(connection, "table_of", oid=found["oid"])
+    return Target(
+        kind=kind,
+        name=f"{where['database']}.{named(found)}",
+        uid=f"{where['uid']}/{found['oid']}",
+        also=(f"postgres-table/{where['database']}.{named(table)}",) if table else (),
+        **more,
+    )
 
 
 class Postgres(Action, ABC):

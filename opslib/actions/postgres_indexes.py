@@ -10,7 +10,7 @@ from psycopg import sql
 from pydantic import Field
 
 from opslib import postgres as client
-from opslib.actions.action import ActionArguments, Context, Description, Observation
+from opslib.actions.action import ActionArguments, Context, Description, MayGoBack, Observation
 from opslib.actions.documents import Bounds, Target, Undo
 from opslib.actions.postgres import (
     Column,
@@ -34,7 +34,7 @@ from opslib.figures import amount
 _LONGEST = 63  # bytes of a name
 
 
-class CreateIndexArguments(ActionArguments):
+class CreateIndexArguments(MayGoBack):
     """The table, the columns in their order, and why."""
 
     table: Name

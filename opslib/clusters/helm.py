@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,12 +125,31 @@ def differences(before: str, after: str) -> list[dict[str, str]]:
     return rows
 
 
+def members(manifest: str, namespace: str, kinds: Container[str]) -> tuple[str, ...]:
+    """The objects of some kinds (in small letters) in a manifest, in order, as `kind/NAMESPACE/name`.
+
+    Raises
+    ------
+    ProbeError
+        When it is no YAML.
+    """
+    found = set()
+    for one in _parsed(manifest):
+        kind, about = str(one.get("kind")).lower(), one.get("metadata") or {}
+        if kind in kinds:
+            found.add(f"{kind}/{about.get('namespace') or namespace}/{about.get('name')}")
+    return tuple(sorted(found))
+
+
 def _objects(manifest: str) -> dict[str, dict[str, Any]]:
+    return {f"{one.get('kind')}/{(one.get('metadata') or {}).get('name')}": one for one in _parsed(manifest)}
+
+
+def _parsed(manifest: str) -> list[dict[str, Any]]:
     try:
-        found = [one for one in yamls.load_all(manifest) if isinstance(one, dict)]
+        return [one for one in yamls.load_all(manifest) if isinstance(one, dict)]
     except yaml.YAMLError as error:
         raise ProbeError("the manifest of the Helm release is no YAML") from error
-    return {f"{one.get('kind')}/{(one.get('metadata') or {}).get('name')}": one for one in found}
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:

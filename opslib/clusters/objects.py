@@ -50,6 +50,12 @@ def workload(pod: Object) -> str:
     return f"{kind.lower()}/{name}" if kind else ""
 
 
+def key(namespace: str, workload: str) -> str:
+    """`deployment/api` as the key of what a plan changes: `deployment/NAMESPACE/api`."""
+    kind, _, name = workload.partition("/")
+    return f"{kind}/{namespace}/{name}"
+
+
 def selector(thing: Object) -> str:
     """The label selector of a workload, as a query takes it."""
     wanted = thing["spec"].get("selector") or {}

@@ -38,6 +38,7 @@ _SHORTEST_OF_ENVIRONMENT = 8  # a shorter word may stand in any text
 # A table of two columns, a name and its value, as `INFO` or a list of settings is.
 _NAMES = ("field", "name", "key", "setting")
 _VALUES = ("value", "setting", "text")
+_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _learnt: set[str] = set()
 
 
@@ -63,9 +64,10 @@ def password(address: str) -> str | None:
 
 
 def _looks(secret: str) -> set[str]:
-    """A secret as it may look in an address, in JSON, in a page, or in base64 whatever stands before it."""
+    """A secret as it may look in an address, in JSON, in a page, in hexadecimal, or in base64 behind anything."""
     found = {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], html.escape(secret)}
     data = secret.encode("utf-8", "replace")
+    found |= {data.hex(), data.hex().upper()}
     if len(data) >= _SHORTEST_OF_BASE64:
         for before in range(3):
             coded = base64.b64encode(bytes(before) + data).decode("ascii").rstrip("=")
@@ -138,7 +140,11 @@ class Redactor:
         if isinstance(value, bytes):
             return self.text(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         if isinstance(value, Mapping):
-            return {self._name(name): self._field(name, item) for name, item in value.items()}
+            called = next((value[name] for name in _NAMES if isinstance(value.get(name), str)), None)
+            return {
+                self._name(name): self._field(called if called and name == "value" else name, item)
+                for name, item in value.items()
+            }
         if isinstance(value, list | tuple):
             return [self(item) for item in value]
         if hasattr(value, "schema") and hasattr(value, "to_pydict"):
@@ -154,7 +160,15 @@ class Redactor:
         return self(value), self._here.replaced - before
 
     def text(self, text: str) -> str:
-        """A text without its secrets."""
+        """A text without its secrets; where colours lie between a name and its value, without the colours too."""
+        clean = self._text(text)
+        if _COLOUR.search(clean) is None:
+            return clean
+        plain = _COLOUR.sub("", clean)
+        found = self._text(plain)
+        return clean if found == plain else found
+
+    def _text(self, text: str) -> str:
         known = self._known_pattern()
         if known is not None:
             text = known.sub(self._whole, text)

@@ -13,9 +13,17 @@ DONE = "«redacted:"
 _NOT = f"(?!{DONE})"
 # A value as it is assigned: up to a space or a sign that ends it; a backslash belongs to it unless it hides a quote.
 _VALUE = r"(?:\\(?![\"'nrt])|[^\s\"'&;,{}\[\]()<>\\])"
-_IS = r"\\*[\"']?\s*[=:]\s*"
+_IS = r"\\*[\"']?\s*(?:[=:]>?|%3[AD])\s*"
+# Before a value: a quote as a page spells it, or a block of YAML.
+_BEFORE = r"(?:&(?:quot|#34|#39|#x22|#x27);|[|>][-+]?[ \t]*\n[ \t]*)?"
 _NAMES = r"(?:secret(?:[_-]?key)?|(?:api|access|private|account|signing|encryption|shared)[_-]?key|token|credentials?)"
 _PHRASE = r"pass(?:word|wd|phrase)"
+# Short for one; a folder is none, as in `PWD=/home/desk`.
+_SHORT = (
+    r"(?<![A-Za-z])(?:(?:\w{1,40}_)?pwd|(?:db|pg|sql|redis|smtp|mail|proxy|admin|root|user|login|auth)[_-]pass)"
+    r"(?!\\*[\"']?\s*[=:]\s*\\*[\"']?[/.~$])"
+)
+_VALUE_BESIDE = r"\s*,?\s*\\*[\"']?value"
 _KEY = r"PRIVATE KEY(?: BLOCK)?-----"
 
 
@@ -33,8 +41,8 @@ def _shape(words: str, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> Shape:
 
 def _assigned(words: str, name: str, shortest: int) -> Shape:
     """A value behind a name: in quotes, where it may have spaces, or bare."""
-    quoted = rf"\\*\"{_NOT}(?P<quoted>[^\"\\\n]{{4,200}})\\*\"|'{_NOT}(?P<single>[^'\n]{{4,200}})'"
-    bare = rf"\\*[\"']?{_NOT}(?P<secret>{_VALUE}{{{shortest},}})"
+    quoted = rf"b?\\*\"{_NOT}(?P<quoted>[^\"\\\n]{{4,200}})\\*\"|b?'{_NOT}(?P<single>[^'\n]{{4,200}})'"
+    bare = rf"{_BEFORE}\\*[\"']?{_NOT}(?P<secret>{_VALUE}{{{shortest},}})"
     return _shape(words, rf"{name}{_IS}(?:{quoted}|{bare})", re.IGNORECASE)
 
 
@@ -74,6 +82,27 @@ SHAPES = [
     _shape("://", rf"\b[a-z][a-z0-9+.-]{{1,30}}://{_NOT}(?P<secret>[A-Za-z0-9_~-]{{20,200}})@", re.IGNORECASE),
     _assigned("passw passp", _PHRASE, 4),
     _assigned("secret key token credential", _NAMES, 6),
+    _assigned("pwd _pass -pass", _SHORT, 4),
+    # A name in one place and its value in the next, as a pod's environment has them, or an element of XML.
+    _shape(
+        "value",
+        rf"\b(?:name|key){_IS}\\*[\"']?[\w.-]*(?:{_PHRASE}|{_NAMES})\\*[\"']?{_VALUE_BESIDE}"
+        rf"{_IS}\\*[\"']?{_NOT}(?P<secret>{_VALUE}{{4,}})",
+        re.IGNORECASE,
+    ),
+    _shape(
+        "<",
+        rf"<[\w:.-]*(?:{_PHRASE}|{_NAMES})>\s*{_NOT}(?P<secret>[^<\s]{{4,}})",
+        re.IGNORECASE,
+    ),
+    _shape(
+        "curl",
+        rf"\bcurl\b[^\n]{{0,300}}?\s(?:-u|--user)[\s=]*\\*[\"']?[^\s:\"']{{1,80}}:{_NOT}(?P<secret>[^\s\"']{{4,}})",
+    ),
+    _shape("redis-cli", rf"\bredis-cli\b[^\n]{{0,300}}?\s(?:-a|--pass)\s+[\"']?{_NOT}(?P<secret>[^\s\"']{{4,}})"),
+    _shape("setuser", rf"\bsetuser\b[^\n]{{0,300}}?[\s\"']>{_NOT}(?P<secret>[^\s\"']{{4,}})", re.IGNORECASE),
+    _shape("%3a%2f%2f", rf"%3A%2F%2F[^\s%]{{0,200}}%3A{_NOT}(?P<secret>\S{{1,200}}?)%40", re.IGNORECASE),
+    _shape("md5", r"\bmd5[0-9a-f]{32}\b"),  # what PostgreSQL keeps of a password
     _shape(
         "password identified", rf"\b(?:password|identified\s+by)\s+'{_NOT}(?P<secret>[^'\n]{{1,200}})'", re.IGNORECASE
     ),
@@ -92,11 +121,17 @@ SHAPES = [
 ]
 _WORDS = tuple({word: None for shape in SHAPES for word in shape.words})
 # The end of a text behind which a secret may follow, or of which one may have begun, across spaces and lines.
+_GAP = r"(?:\s|\x1b\[[0-9;]*m)*"
 OPEN_END = re.compile(
     r"(?:-----BEGIN[A-Z0-9 ]*(?:-----)?"
-    r"|\b(?:bearer|basic|identified(?:\s+by)?|requirepass|masterauth)[\"']?[\s=:]*[\"']?"
-    r"|\b(?:authorization|cookie)\\*[\"']?\s*(?:[=:]\s*\\*[\"']?(?:[a-z-]+\s*)?)?"
-    rf"|(?:{_PHRASE}|{_NAMES})\\*[\"']?\s*(?:[=:]\s*)?(?:\\*[\"'][^\"'\n]{{0,200}})?)\Z",
+    rf"|\b(?:bearer|basic|identified(?:{_GAP}by)?|requirepass|masterauth)[\"']?(?:[=:]|{_GAP})*[\"']?"
+    rf"|\b(?:authorization|cookie)\\*[\"']?{_GAP}(?:[=:]{_GAP}\\*[\"']?(?:[a-z-]+{_GAP})?)?"
+    rf"|\b(?:name|key)\\*[\"']?{_GAP}[=:]{_GAP}\\*[\"']?"
+    rf"|(?:\b(?:name|key)\\*[\"']?{_GAP}[=:]{_GAP}\\*[\"']?[\w.-]*)?(?:{_PHRASE}|{_NAMES}|{_SHORT})\\*[\"']?{_GAP}"
+    rf"(?:(?:[=:]>?|,?{_GAP}\\*[\"']?value\\*[\"']?{_GAP}[=:]?){_GAP}(?:[|>][-+]?{_GAP})?|,{_GAP})?"
+    rf"(?:b?\\*[\"'][^\"'\n]{{0,200}})?"
+    rf"|<[\w:.-]*(?:{_PHRASE}|{_NAMES})>{_GAP}"
+    rf"|\bcurl\b[^\n]{{0,300}}|\bredis-cli\b[^\n]{{0,300}}|\bsetuser\b[^\n]{{0,300}})\Z",
     re.IGNORECASE,
 )
 BEGIN_OF_KEY = re.compile(rf"-----BEGIN [A-Z0-9 ]*{_KEY}")

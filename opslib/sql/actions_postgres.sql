@@ -18,6 +18,11 @@ SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name, c
        c.relfilenode::text AS file
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%(name)s)
 
+-- name: table_of
+-- The table of an index.
+SELECT n.nspname::text AS schema, t.relname::text AS name FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace WHERE i.indexrelid = %(oid)s::oid
+
 -- name: columns
 -- The columns of a relation with their types.
 SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required

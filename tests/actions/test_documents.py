@@ -9,7 +9,8 @@ import rfc8785
 from pydantic import ValidationError
 
 from opslib import store
-from opslib.actions.documents import Document, parse
+from opslib.actions.documents import Document, Target, parse
+from opslib.actions.drift import changes
 from opslib.actions.policy import Policy
 from opslib.canonical import digest
 from opslib.settings import PROJECT
@@ -61,3 +62,35 @@ def test_an_unknown_part_is_refused(world: World) -> None:
 def test_the_published_schema_is_that_of_the_code(name: str, model: type[Document] | type[Policy]) -> None:
     published = json.loads((PROJECT / "docs" / "schemas" / f"{name}.json").read_text("utf-8"))
     assert {key: value for key, value in published.items() if key != "$schema"} == model.model_json_schema()
+
+
+def test_what_changes_with_a_target_is_locked_with_it(world: World) -> None:
+    def locks(platform: str, kind: str, name: str, *also: str) -> set[str]:
+        return {*Target(kind=kind, name=name, uid="1", also=also).locks(platform)}
+
+    api = "deployment/desk/api"
+    helm = locks("crypto", "helm-release", "desk/platform", api, "secret/desk/keys")
+    scaler = locks("crypto", "horizontalpodautoscaler", "desk/api", api)
+    drain, cordon = locks("crypto", "node", "node-1", api), locks("quant", "node", "node-2")
+    for one, other in (
+        *((helm, scaler), (helm, drain), (scaler, drain), (drain, cordon)),
+        *((helm, locks("crypto", "deployment", "desk/api")), (helm, locks("crypto", "secret", "desk/keys"))),
+        (drain, locks("quant", "deployment", "desk/api")),  # another platform of the same cluster
+    ):
+        assert one & other
+    for one, other in (
+        *((helm, cordon), (scaler, locks("crypto", "deployment", "desk/web"))),
+        *((helm, locks("crypto", "secret", "desk/other")), (helm, locks("crypto", "deployment", "quant/api"))),
+        (locks("crypto", "file", "KILL_SWITCH"), locks("quant", "file", "KILL_SWITCH")),
+    ):
+        assert not one & other
+    document = world.propose().document
+    assert document.targets == ("crypto/risk-engine/crypto",)
+    [planned] = document.actions
+    more = planned.target.model_copy(update={"also": (api,)})
+    told = document.model_copy(update={"actions": (planned.model_copy(update={"target": more}),)})
+    assert told.targets == ("cluster/deployment/desk/api", "crypto/risk-engine/crypto")
+    assert parse(told.text).targets == told.targets
+    assert "also" not in json.loads(document.text)["actions"][0]["target"], "plans of before keep their hash"
+    assert changes(planned.target, more) == [f"{api} would change with it now, and not when it was planned"]
+    assert changes(more, planned.target) == [], "less than was previewed"

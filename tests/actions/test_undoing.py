@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from opslib.actions.documents import Plan
 from opslib.errors import PlanError
 from opslib.settings import PROJECT
 from sandbox.crypto import redis_server
+from tests.actions.test_firing import Prometheus
 from tests.actions.world import World, shown_at_once
 from tests.postgres_server import Server, running
 
@@ -213,6 +215,45 @@ def test_a_setting_that_does_not_come_into_force_is_taken_out_again(
     with psycopg.connect(database.url()) as fresh:
         told = fresh.execute("SELECT pending_restart FROM pg_settings WHERE name = 'max_connections'").fetchone()
     assert told == (False,)
+
+
+@pytest.fixture
+def firing(desk: World) -> Iterator[None]:
+    """An alert whose own rule holds, whatever is done, as Prometheus tells."""
+    place = desk.settings.state / "sandbox" / "crypto.json"
+    told = json.loads(place.read_text("utf-8"))["endpoints"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Prometheus) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        told |= {"prometheus": f"http://127.0.0.1:{server.server_address[1]}"}
+        place.write_text(json.dumps({"endpoints": told}), "utf-8")
+        desk.fire(name="Both")
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("firing")
+def test_an_index_that_did_not_help_is_dropped_again(
+    desk: World, database: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opslib.actions.postgres_indexes.CreateIndex.effect_within_s", 2.0)
+    indexes = "SELECT indexname FROM pg_indexes WHERE tablename = 'quotes'"
+    with database.admin() as admin:
+        admin.execute("CREATE TABLE quotes AS SELECT i AS symbol, i AS price FROM generate_series(1, 500) i")
+        given: dict[str, Any] = {"table": "quotes", "columns": ["symbol"]}
+        plan = requested(desk, "postgres.create-index", **given, undo_if_ineffective=True)
+        after = applier.run_once(desk.settings, plan.hash)
+        back = back_of(desk, plan)
+        assert back is not None, after.reason
+        assert (after.state, admin.execute(indexes).fetchall()) == ("partial", [("ix_quotes_symbol",)])
+        [drop] = back.document.actions
+        assert (drop.action, back.state) == ("postgres.drop-index", "approved")
+        assert drop.target.also == ("postgres-table/postgres.public.quotes",)
+        assert {*back.document.targets} > {*plan.document.targets}, "the index is locked with its table"
+        done = applier.run_once(desk.settings, back.hash)
+        assert (done.state, admin.execute(indexes).fetchall()) == ("verified", [])
+    assert desk.plan(plan.hash).state == "undone"
 
 
 def test_what_may_go_back_by_itself_stands_in_the_docs_and_lets_nothing_in() -> None:

@@ -51,7 +51,8 @@ def api_server(objects: Mapping[str, list[dict[str, Any]]], logs: Mapping[str, s
 
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
-            kind, _, rest = path.partition(f"/namespaces/{NAMESPACE}/")[2].partition("/")
+            inside = path.partition(f"/namespaces/{NAMESPACE}/")[2] or path.partition("/v1/")[2]
+            kind, _, rest = inside.partition("/")
             if path == "/apis":
                 groups = [{"name": name, "versions": [{"version": "v1"}]} for name in _GROUPS]
                 self.answer(200, json.dumps({"groups": groups}))
@@ -59,6 +60,9 @@ def api_server(objects: Mapping[str, list[dict[str, Any]]], logs: Mapping[str, s
                 text = logs[rest.removesuffix("/log")]
                 refused = json.dumps({"message": "container is waiting to start: ContainerCreating"})
                 self.answer(400, refused) if text is None else self.stream(text)
+            elif kind in objects and rest:
+                found = [one for one in objects[kind] if one["metadata"]["name"] == rest]
+                self.answer(200, json.dumps(found[0])) if found else self.answer(404, "{}")
             elif kind in objects:
                 self.answer(200, json.dumps({"items": objects[kind]}))
             else:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from opslib.record import redaction
 from opslib.record.redaction import Redactor
+from opslib.record.stream_redaction import StreamRedactor
 from opslib.settings import Settings
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
@@ -33,6 +34,29 @@ SHAPES = {
     "ghp_abcdefghijklmnopqrstuvwxyz0123456789": "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
     "xoxb-123456789012-abcdefghijkl": "xoxb-123456789012-abcdefghijkl",
     "sk_live_abcdefghijklmnop1234": "sk_live_abcdefghijklmnop1234",
+    "MYSQL_PWD=hunter2-hunter3": "hunter2-hunter3",
+    "Server=y;Uid=desk;Pwd=hunter2-hunter3;": "hunter2-hunter3",
+    "DB_PASS: hunter2-hunter3": "hunter2-hunter3",
+    "{'password': b'hunter2-hunter3'}": "hunter2-hunter3",
+    "password: |\n    hunter2-hunter3\n": "hunter2-hunter3",
+    "password=&quot;hunter2-hunter3&quot;": "hunter2-hunter3",
+    "to ?password%3Dhunter2-hunter3": "hunter2-hunter3",
+    "postgresql%3A%2F%2Fdesk%3Ahunter2-hunter3%40db": "hunter2-hunter3",
+    "- name: DB_PASSWORD\n  value: hunter2-hunter3": "hunter2-hunter3",
+    '{"name": "VENUE_API_KEY", "value": "hunter2-hunter3"}': "hunter2-hunter3",
+    '<add key="password" value="hunter2-hunter3"/>': "hunter2-hunter3",
+    "<db:password>hunter2-hunter3</db:password>": "hunter2-hunter3",
+    "curl -s -u desk:hunter2-hunter3 https://venue.example/": "hunter2-hunter3",
+    "redis-cli -h cache -a hunter2-hunter3 ping": "hunter2-hunter3",
+    "ACL SETUSER desk on >hunter2-hunter3 ~*": "hunter2-hunter3",
+    "md5c4ca4238a0b923820dcc509a6f75849b": "c4ca4238a0b923820dcc509a6f75849b",
+}
+# As a terminal, a log or the traceback of a notebook colours them.
+COLOURED = {
+    'connect(password\x1b[38;5;241m=\x1b[39m\x1b[38;5;124m"\x1b[39mhunter2-hunter3\x1b[39m")': "hunter2-hunter3",
+    "\x1b[36mpassword\x1b[0m = \x1b[35mhunter2-hunter3\x1b[0m": "hunter2-hunter3",
+    "Authorization: \x1b[1mBearer\x1b[0m \x1b[2mhunter2-hunter3\x1b[0m": "hunter2-hunter3",
+    "\x1b[1mcorrect-horse\x1b[0m-battery": "correct-horse",
 }
 HARMLESS = [
     "var_pct{symbol=\"BTC-USD\"} 1.9",
@@ -40,6 +64,12 @@ HARMLESS = [
     "http://127.0.0.1:8080/health?x=1",
     "2026-11-20T10:00:00Z key: value, tokens 12",
     "a model switch, momentum -> mean-reversion, confidence 0.61",
+    "PWD=/home/desk OLDPWD=/srv, first_pass: complete, 12 tests pass: 12345678",
+    "- name: LOG_LEVEL\n  value: information",
+    '{"name": "var_pct", "value": "1.9234567"}',
+    "curl -s -u $USER https://venue.example/api, md5 of it: c4ca4238",
+    "<keys>BTC-USD</keys>, the user >set, redis-cli -h cache info",
+    "\x1b[31mVaR of BTC-USD\x1b[0m is \x1b[1m1.92 %\x1b[0m",
 ]  # fmt: skip
 
 
@@ -56,6 +86,45 @@ def test_shapes_are_found(redact: Redactor, text: str) -> None:
     assert SHAPES[text] not in done
     assert "«redacted:" in done
     assert redact(done) == done  # what is redacted stays as it is
+
+
+@pytest.mark.parametrize("text", COLOURED)
+def test_colours_hide_none(redact: Redactor, text: str) -> None:
+    done = redact(text)
+    assert COLOURED[text] not in done
+    assert "«redacted:" in done
+    assert redact(done) == done
+
+
+@pytest.mark.parametrize(("text", "secret"), [*SHAPES.items(), *COLOURED.items()])
+def test_a_stream_hides_as_much_wherever_it_is_cut(redact: Redactor, text: str, secret: str) -> None:
+    text = f"first, {text}\n"
+    for at in range(1, len(text)):
+        stream = StreamRedactor(redact)
+        done = stream.take(text[:at]) + stream.take(text[at:]) + stream.end()
+        assert secret not in done, at
+        assert "«redacted:" in done
+    stream = StreamRedactor(redact)
+    assert secret not in "".join([stream.take(letter) for letter in text]) + stream.end()
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_a_stream_loses_nothing(redact: Redactor, text: str) -> None:
+    stream = StreamRedactor(redact)
+    assert "".join([stream.take(letter) for letter in text]) + stream.end() == text
+
+
+def test_a_value_is_hidden_that_has_its_name_beside_it(redact: Redactor) -> None:
+    told = redact([{"name": "DB_PASSWORD", "value": "opaque"}, {"name": "LOG_LEVEL", "value": "info"}])
+    assert told[0]["name"] == "DB_PASSWORD"
+    assert told[0]["value"].startswith("«redacted:")
+    assert told[1] == {"name": "LOG_LEVEL", "value": "info"}
+
+
+def test_a_known_one_is_found_in_hexadecimal(redact: Redactor) -> None:
+    coded = b"correct-horse-battery".hex()
+    for text in (f"bytes {coded} here", f"\\x{coded.upper()}"):
+        assert coded not in redact(text).lower()
 
 
 @pytest.mark.parametrize("text", HARMLESS)

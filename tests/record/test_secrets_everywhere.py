@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import random
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from tests.record.secrets_of_all_kinds import all_of_them
 ALL = all_of_them()
 TEXTS = [text for _, text, _ in ALL]
 WHOLE = "\n".join(TEXTS)
+COLOURED = re.sub(r"[=:]", "\x1b[2m\\g<0>\x1b[0;35m", WHOLE)  # as logs and tracebacks are
 NOW = dt.datetime(2026, 1, 5, 12, 0, tzinfo=dt.UTC)
 
 
@@ -137,6 +139,9 @@ def cell_with_everything(redact: Any, side: Path) -> tuple[Any, list[str]]:
         show(outputs, "display_data", data=shown, metadata={"note": WHOLE}, transient={"display_id": "d"})
     show(outputs, "update_display_data", data=data, metadata={}, transient={"display_id": "d"})
     show(outputs, "error", ename="ValueError", evalue=WHOLE, traceback=WHOLE.splitlines())
+    show(outputs, "error", ename="ValueError", evalue="", traceback=[COLOURED])
+    for at in range(0, len(COLOURED), 13):
+        show(outputs, "stream", name="stderr", text=COLOURED[at : at + 13])
     outputs.close()
     return cell, told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -12,18 +13,21 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes import client
 from pydantic import ValidationError
 
 from opslib import people, platforms, store
-from opslib.actions import plans
+from opslib.actions import applier, approval, plans
+from opslib.actions.applying import target_locks
 from opslib.actions.catalogue import make
 from opslib.actions.documents import Plan
 from opslib.actions.helm import BY_HELM
 from opslib.clusters import helm, rights
 from opslib.errors import ParameterError, PlanError, ProbeError
 from opslib.incidents.opening import open_incident
+from opslib.record import journal
 from opslib.settings import PROJECT, Settings
-from tests.actions.kubernetes.desk import Desk
+from tests.actions.kubernetes.desk import WHO, Desk
 from tests.probes.kubernetes.world import World, deployment
 
 RELEASE = "desk-release"
@@ -35,7 +39,7 @@ def chart(folder: Path, version: str, level: str) -> Path:
     made = folder / version / "desk"
     (made / "templates").mkdir(parents=True)
     (made / "Chart.yaml").write_text(yaml.safe_dump({"apiVersion": "v2", "name": "desk", "version": version}), "utf-8")
-    values = {"level": level, "password": "swordfish-1", "replicas": 1, "cpu": "5m"}
+    values = {"level": level, "password": f"swordfish-of-{version}", "replicas": 1, "cpu": "5m"}
     (made / "values.yaml").write_text(yaml.safe_dump(values), "utf-8")
     resources = {"requests": {"cpu": "CPU-HERE", "memory": "8Mi"}}
     one = deployment("desk-of-helm", env=[{"name": "LEVEL", "value": "LEVEL-HERE"}], resources=resources)
@@ -43,8 +47,8 @@ def chart(folder: Path, version: str, level: str) -> Path:
     for name in ("level", "replicas", "cpu"):
         text = text.replace(f"{name.upper()}-HERE", f"{{{{ .Values.{name} }}}}")
     (made / "templates" / "deployment.yaml").write_text(text, "utf-8")
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "desk-of-helm"}, "stringData": {"p": "HERE"}}
-    text = yaml.safe_dump(secret).replace("HERE", "{{ .Values.password }}")
+    one = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "desk-of-helm"}, "stringData": {"p": "HERE"}}
+    text = yaml.safe_dump(one).replace("HERE", "{{ .Values.password }}")
     (made / "templates" / "secret.yaml").write_text(text, "utf-8")
     words = [str(helm.program()), "package", str(made), "--destination", str(folder)]
     subprocess.run(words, env={"HOME": str(folder), "PATH": os.defpath}, check=True, capture_output=True, timeout=60.0)
@@ -87,7 +91,7 @@ def world(kubeconfig: tuple[Path, str], namespace: str, tmp_path_factory: pytest
 @pytest.fixture(scope="module")
 def addresses(world: World) -> dict[str, str]:
     """Recorder and applier, each with just the rights that are declared for these actions."""
-    actions, space = ["helm.rollback", "helm.upgrade"], world.namespace
+    actions, space = ["helm.rollback", "helm.upgrade", "kubernetes.restart"], world.namespace
     reading, changing = rights.of_recorder([], actions), rights.of_applier(actions)
     return {
         "kubernetes": world.address_of("helm-reader", rights.roles("helm-reader", space, "helm-reader", reading)),
@@ -151,6 +155,12 @@ def level(desk: Released) -> str:
     return str(container.env[0].value)
 
 
+def secret(desk: Released) -> str:
+    """What the release keeps secret."""
+    found = client.CoreV1Api(desk.world.api).read_namespaced_secret("desk-of-helm", desk.world.namespace).data
+    return base64.b64decode(found["p"]).decode()
+
+
 def only(plan: Plan) -> Any:
     [planned] = plan.document.actions
     return planned
@@ -167,10 +177,12 @@ def test_a_release_is_upgraded_rolled_back_and_on_again(desk: Released) -> None:
     rows = {row["object"]: row["what"] for row in planned.preview["rows"]}
     assert "spec.replicas: 1 → 2" in rows["Deployment/desk-of-helm"]
     assert "spec.template.spec.containers.main.env.LEVEL" in rows["Deployment/desk-of-helm"]
+    assert rows["Secret/desk-of-helm"] == "stringData.p", "which key of a secret changes is told, and no value"
     assert planned.authority == "L2"
 
     done = desk.apply(plan)
     assert done.state == "verified", done.reason
+    assert secret(desk) == "swordfish-of-1.1.0"
     assert desk.history()[-1] == (2, "deployed", "desk-1.1.0")
     assert level(desk) == "debug"
     assert desk.world.deployment("desk-of-helm").status.ready_replicas == 2
@@ -183,9 +195,38 @@ def test_a_release_is_upgraded_rolled_back_and_on_again(desk: Released) -> None:
     assert back.state == "verified", back.reason
     assert only(back).summary == f"Roll {RELEASE} back from revision 2 to 1 (desk-1.0.0)"
     assert desk.history()[-1] == (3, "deployed", "desk-1.0.0")
-    assert level(desk) == "info"
+    assert (level(desk), secret(desk)) == ("info", "swordfish-of-1.0.0")
     with store.connect(desk.settings) as connection:
         assert plans.load(connection, plan.hash).state == "undone"
+        told = json.dumps([one["body"] for one in journal.entries(connection, plan.incident)])
+    told += plan.document.text + back.document.text + json.dumps([done.result, back.result])
+    records = [path for path in desk.settings.home.rglob("*") if path.suffix in (".ipynb", ".html", ".jsonl")]
+    assert any(path.name.endswith("-apply.ipynb") for path in records)
+    told += "".join(path.read_text("utf-8") for path in records)
+    for version in ("1.0.0", "1.1.0"):
+        value = f"swordfish-of-{version}"
+        assert value not in told
+        assert base64.b64encode(value.encode()).decode() not in told
+
+
+@needs_helm
+@pytest.mark.slow
+def test_a_release_and_what_belongs_to_it_are_never_changed_at_once(desk: Released) -> None:
+    upgrade = desk.propose(("helm.upgrade", {"release": RELEASE, "chart": "desk-1.1"}))
+    restart = desk.propose(("kubernetes.restart", {"workload": "deployment/desk-of-helm"}))
+    space = desk.world.namespace
+    assert only(upgrade).target.also == (f"deployment/{space}/desk-of-helm", f"secret/{space}/desk-of-helm")
+    for plan in (upgrade, restart):
+        approval.approve(desk.settings, plan.hash, WHO)
+        approval.apply(desk.settings, plan.hash, WHO)
+    for held, asked in ((upgrade, restart), (restart, upgrade)):
+        with target_locks(desk.settings, held.document.targets) as free:
+            assert free
+            assert applier.run_once(desk.settings, asked.hash).state == "approved"
+    assert desk.history() == [(1, "deployed", "desk-1.0.0")]
+    assert applier.run_once(desk.settings, upgrade.hash).state == "verified"
+    late = applier.run_once(desk.settings, restart.hash)
+    assert (late.state, "template was " in (late.reason or "")) == ("void", True)
 
 
 @needs_helm
@@ -196,8 +237,8 @@ def test_what_cannot_be_is_refused_and_what_changed_voids(desk: Released) -> Non
             desk.propose((name, {"release": RELEASE, **given}))
 
     refused("helm.upgrade", "declares no chart 'desk-2'; its charts: desk-1.0, desk-1.1", chart="desk-2")
-    secret = {"password": "swordfish-2"}
-    refused("helm.upgrade", "no plan carries what looks like a secret", chart="desk-1.1", values=secret)
+    password = {"password": "swordfish-2"}
+    refused("helm.upgrade", "no plan carries what looks like a secret", chart="desk-1.1", values=password)
     refused("helm.upgrade", "nothing of desk-release would change", chart="desk-1.0")
     refused("helm.rollback", "revision 1 of desk-release is in force already", revision=1)
     refused("helm.rollback", "Helm keeps no revision 7 of desk-release; it keeps 1", revision=7)

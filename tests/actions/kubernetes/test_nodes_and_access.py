@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from opslib.actions import approval
+from opslib import platforms
+from opslib.actions import applier, approval, drift, plans
+from opslib.actions.applying import target_locks
+from opslib.actions.catalogue import make
 from opslib.actions.kubernetes import BY_US
 from opslib.errors import ParameterError, PlanError
 from tests.actions.kubernetes.desk import WHO, Desk, previewed, versions
-from tests.probes.kubernetes.world import until
+from tests.probes.kubernetes.world import deployment, until
 
 pytestmark = pytest.mark.slow
 ALLOWED_FROM = "nginx.ingress.kubernetes.io/whitelist-source-range"
@@ -85,12 +88,42 @@ def test_a_node_is_drained_and_taken_back(desk: Desk) -> None:
     plan = previewed(desk, "kubernetes.drain", node=node)
     moved = [row for row in plan.document.actions[0].preview["rows"] if row["workload"] == "deployment/mover"]
     assert [row["held_back_now"] for row in moved] == [""]
-    done = desk.apply(plan)
+    mover = ("kubernetes.restart", {"workload": "deployment/mover"})
+    restart = desk.propose(mover)
+    for one in (plan, restart):
+        approval.approve(desk.settings, one.hash, WHO)
+        approval.apply(desk.settings, one.hash, WHO)
+    for held, asked in ((plan, restart), (restart, plan)):  # neither goes while the other does
+        with target_locks(desk.settings, held.document.targets) as free_now:
+            assert free_now
+            assert applier.run_once(desk.settings, asked.hash).state == "approved"
+    approval.reject(desk.settings, restart.hash, WHO)
+    done = applier.run_once(desk.settings, plan.hash)
     assert (done.state, plan.document.actions[0].authority) == ("verified", "L2")
     until(lambda: desk.world.deployment("mover").status.ready_replicas == 2, "the moved pod, ready elsewhere")
     assert node not in {pod.spec.node_name for pod in running(desk, "mover")}
     assert desk.undo(plan).state == "verified"
     assert not client.CoreV1Api(desk.world.api).read_node(node).spec.unschedulable
+
+
+def test_a_drain_that_would_move_more_than_was_previewed_is_void(desk: Desk) -> None:
+    node = running(desk, "mover")[0].spec.node_name
+    everything = [f"{desk.world.namespace}/deployment/{name}" for name in ("desk", "alone", "scaled-desk", "book")]
+    drain = make("kubernetes.drain", {"node": node, "outage_of": everything})
+    with plans.context(platforms.load(desk.settings, "crypto"), "recorder") as reading:
+        planned = drain.observe(reading).target
+        assert f"deployment/{desk.world.namespace}/mover" in planned.also
+        assert drift.changes(planned, drain.observe(reading).target) == []
+        late = deployment("late", 1)
+        late["spec"]["template"]["spec"]["nodeName"] = node
+        desk.world.apply(late)
+        try:
+            until(lambda: bool(running(desk, "late")), "a pod that came to the node later")
+            [told] = drift.changes(planned, drain.observe(reading).target)
+        finally:
+            client.AppsV1Api(desk.world.api).delete_namespaced_deployment("late", desk.world.namespace)
+            until(lambda: not desk.world.pods("late"), "the end of that pod")
+    assert told == f"deployment/{desk.world.namespace}/late would change with it now, and not when it was planned"
 
 
 def test_an_ingress_lets_only_some_through_and_everybody_again(desk: Desk) -> None:
