@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Collection, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ CONTAINERS = {"container": "", "state": "", "reason": "", "restarts": "", "last_
 _NOTHING = "–"
 _EMPTY = "none"
 _LONGEST = 160
+_DECIMAL = re.compile(r"-?[0-9,]+(\.[0-9]+)?")
+_DIGITS = 3  # that count in a figure
 _WHOLE = 24  # characters of a cell that stay in one line
 
 
@@ -118,7 +121,18 @@ def _column(values: Any) -> list[str]:
     moments = [value for value in values if isinstance(value, dt.datetime) and _there(value)]
     dates = {moment.date() for moment in moments}
     form = "%H:%M:%S" if len(dates) < 2 else "%Y-%m-%d %H:%M"
-    return [_cell(value, form) for value in values]
+    cells = [_cell(value, form) for value in values]
+    return _aligned(cells) if any(isinstance(value, float) for value in values) else cells
+
+
+def _aligned(cells: list[str]) -> list[str]:
+    """Figures with as many decimals as their column's most, where none gets more digits than count."""
+    figured = {cell for cell in cells if _DECIMAL.fullmatch(cell)}
+    most = max((len(cell.partition(".")[2]) for cell in figured), default=0)
+    filled = {cell: f"{cell}{'' if '.' in cell else '.'}".ljust(len(cell.partition(".")[0]) + 1 + most, "0")
+              for cell in figured}  # fmt: skip
+    fitting = most and all(len(text.replace(".", "").strip("-").lstrip("0")) <= _DIGITS for text in filled.values())
+    return [filled.get(cell, cell) for cell in cells] if fitting else cells
 
 
 def _cell(value: Any, form: str) -> str:

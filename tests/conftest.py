@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -23,6 +24,15 @@ pytest_plugins = ["tests.on_cluster"]
 
 # every process of the tests loads what one of them compiled; in its own `__pycache__` each checkout would do it twice
 os.environ.setdefault("NUMBA_CACHE_DIR", str(caches.compiled(Path.home() / ".cache" / "numba")))
+
+# how long an example takes says nothing beside other tests: of what is slow there are benchmarks
+hypothesis.settings.register_profile(
+    "beside-others",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("beside-others")
 
 _ON_A_CLUSTER = {"able", "kubeconfig", "of_the_sandbox"}  # the fixtures that stand for a Kubernetes of our own
 

@@ -18,6 +18,16 @@ def test_figures_have_the_digits_that_count_and_their_unit_above() -> None:
     assert table.numeric == (False, True, True)
 
 
+def test_figures_of_a_column_have_their_points_below_each_other() -> None:
+    frame = pd.DataFrame(
+        {"times": [1.07, 1.0, math.nan, -0.9], "us": [76.4, 1034.9, 5.0, 7.0], "n": [1.0, 2.0, math.nan, 3.0]}
+    )
+    table = tables.shown(frame)
+    assert [row[0] for row in table.rows] == ["1.07", "1.00", "–", "-0.90"]
+    assert [row[1] for row in table.rows] == ["76.4", "1,035", "5", "7"]  # no digit that was not measured
+    assert [row[2] for row in table.rows] == ["1", "2", "–", "3"]
+
+
 def test_what_is_not_there_is_a_dash() -> None:
     frame = pd.DataFrame({"x": [1.0, math.nan], "why": ["", "OOMKilled"], "at": [TIMES[0], pd.NaT], "left": math.inf})
     assert tables.shown(frame).rows == (("1", "–", "12:00:00", "–"), ("–", "OOMKilled", "–", "–"))

@@ -144,7 +144,7 @@ def processes_of(text: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                if text in (entry / "cmdline").read_text().replace("\0", " "):
+                if text in (entry / "cmdline").read_text("utf-8", "replace").replace("\0", " "):
                     found.append(int(entry.name))
             except (FileNotFoundError, ProcessLookupError):
                 continue
