@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from opslib.commands.output import err, printable
+from opslib.commands.output import err, in_letters_of_the_terminal, printable
 from opslib.errors import RunbookError, UsageError
 
 # Command -> (module under opslib.commands, attribute). Only the module of the command that is called is imported.
@@ -89,6 +89,7 @@ def _root() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit codes: 0 done, 1 failed or does not hold, 2 wrong usage or parameters."""
     structlog.configure(logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr))
+    in_letters_of_the_terminal()
     try:
         get_command(app)(args=list(arguments) if arguments is not None else None)
     except UsageError as error:

@@ -7,7 +7,6 @@ apart from one before, and nothing is done twice: an interrupted apply is examin
 from __future__ import annotations
 
 import datetime as dt
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +17,14 @@ from typing import Any
 
 import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 
 from opslib import platforms, store
 from opslib.actions import approval, carried, drift, guards, plans, policy, undoing
 from opslib.actions.action import Action, Check, Context, Observation
 from opslib.actions.catalogue import make
 from opslib.actions.documents import Plan, State
+from opslib.canonical import storable
 from opslib.errors import ActionFailed, ConfigurationError, PlanError, ProbeError, RecordError
 from opslib.record import journal, redaction
 from opslib.settings import Settings
@@ -77,6 +78,7 @@ class Apply:
         self.platform = platforms.load(settings, plan.platform)
         self.actions: list[Action] = [make(a.action, a.arguments) for a in plan.document.actions]
         self.result: dict[str, Any] = dict(plan.result or {})
+        self.redact = redaction.default(settings)
         with store.connect(settings) as connection:
             self._alerts = plans.alerts(settings, connection, plan.incident)
         self.log = _log.bind(incident=plan.incident, plan=plan.hash[:12])
@@ -108,7 +110,7 @@ class Apply:
             facts = {
                 "incident": plan.incident,
                 "platform": plan.platform,
-                "requested": json.dumps({"plan": plan.hash}),
+                "requested": Jsonb({"plan": plan.hash}),
                 "requested_by": self._requested_by(connection),
                 "worker": self.worker,
             }
@@ -119,8 +121,8 @@ class Apply:
                 "run": run["id"],
                 "number": run["number"],
                 "began_at": _now(),
-                "before": [one.as_json() for one in seen],
-                "check_before": check.as_json() if check else None,
+                "before": [carried.observation(self.redact, one) for one in seen],
+                "check_before": self.redact(check.as_json()) if check else None,
                 "steps": [],
             }
             self._save(connection)
@@ -132,11 +134,11 @@ class Apply:
 
     def _problems(self, connection: store.Connection, seen: list[Observation], check: Check | None) -> list[str]:
         """Why the plan may not be applied now."""
-        document, rules, redact = self.plan.document, policy.load(self.settings), redaction.default(self.settings)
+        document, rules = self.plan.document, policy.load(self.settings)
         problems = [
             f"{planned.target.key}: {line}"
             for planned, now in zip(document.actions, seen, strict=True)
-            for line in drift.changes(planned.target, carried.target(redact, now.target))
+            for line in drift.changes(planned.target, carried.target(self.redact, now.target))
         ]
         problems += self._not_wanted(connection, check)
         if not approval.sufficient(self.settings, connection, document):
@@ -170,7 +172,6 @@ class Apply:
 
     def do(self) -> None:
         """Make the changes, each written down before and after; stops at the first that fails or is on hold."""
-        redact = redaction.default(self.settings)
         with self._context() as context:
             for index, action in enumerate(self.actions):
                 step: dict[str, Any] = {"action": action.name, "state": "intended", "at": _now()}
@@ -183,11 +184,11 @@ class Apply:
                 self.beat()
                 context.approved = self.plan.document.actions[index].target
                 try:
-                    step["answer"] = redact(action.apply(context, f"{self.plan.hash}-{index}"))
+                    step["answer"] = self.redact(action.apply(context, f"{self.plan.hash}-{index}"))
                     step["state"] = "done"
                 except ActionFailed as error:
                     sent = getattr(error, "sent", True)
-                    step["error"], step["state"] = redact(str(error)), "failed"
+                    step["error"], step["state"] = self.redact(str(error)), "failed"
                     if sent:
                         step |= self._shows(context, index, step["error"])
                 self._save_own()
@@ -206,7 +207,7 @@ class Apply:
         try:
             done = self.actions[index].done(context, before)
         except (ProbeError, PlanError) as error:
-            unseen = f"{why}; whether it was done could not be seen: {error}"
+            unseen = f"{why}; whether it was done could not be seen: {self.redact(str(error))}"
             return {"state": "failed", "error": unseen, "unseen": True}
         told = f"{why}; the platform {'shows' if done else 'does not show'} the change"
         return {"state": "done" if done else "failed", "error": told}
@@ -234,13 +235,13 @@ class Apply:
                 waited = time.monotonic() - began
                 try:
                     check = self._check(context)
-                    self.result["check"] = check.as_json() if check else None
-                    self.result["missing"] = self._missing(context)
+                    self.result["check"] = self.redact(check.as_json()) if check else None
+                    self.result["missing"] = self.redact(self._missing(context))
                     self.result.pop("unseen", None)
                     calm = not self._fires(check) and not self.result["missing"]
                     calm_since = None if not calm else waited if calm_since is None else calm_since
                 except (ProbeError, PlanError) as error:
-                    self.result["unseen"] = str(error)
+                    self.result["unseen"] = self.redact(str(error))
                     calm_since = None
                 if waited >= within or (calm_since is not None and waited - calm_since >= calm_s):
                     break
@@ -249,9 +250,10 @@ class Apply:
                 self._beat_run()
             self.result["waited_s"] = round(waited, 3)
             try:
-                self.result["after"] = [action.observe(context).as_json() for action in self.actions]
+                after = [action.observe(context) for action in self.actions]
+                self.result["after"] = [carried.observation(self.redact, one) for one in after]
             except (ProbeError, PlanError) as error:
-                self.result["unseen"] = str(error)
+                self.result["unseen"] = self.redact(str(error))
         return True
 
     def outcome(self) -> tuple[State, str]:
@@ -387,7 +389,7 @@ class Apply:
             connection.execute(queries("actions").beat_run, {"run": self.result["run"], "worker": self.worker})
 
     def _save(self, connection: store.Connection) -> None:
-        facts = {"hash": self.plan.hash, "result": json.dumps(self.result)}
+        facts = {"hash": self.plan.hash, "result": Jsonb(storable(self.result))}
         connection.execute(queries("actions").set_result, facts)
 
     def _tell(self, connection: store.Connection, kind: str, body: dict[str, Any]) -> None:

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from opslib.actions.action import Observation
 from opslib.actions.documents import PlannedAction, Target, Undo
+from opslib.canonical import storable
 from opslib.errors import PlanError
 from opslib.record.redaction import Redactor
 from opslib.record.secret_shapes import DONE
@@ -54,3 +56,9 @@ def shown(redact: Redactor, planned: PlannedAction) -> PlannedAction:
 def target(redact: Redactor, seen: Target) -> Target:
     """A target as a plan holds it: two of them can be compared, since the same secret has the same token."""
     return seen.model_copy(update={"fields": redact(seen.fields)})
+
+
+def observation(redact: Redactor, seen: Observation) -> dict[str, Any]:
+    """What was seen as the record keeps it, for all to read; as with targets, two of them can be compared."""
+    told: dict[str, Any] = storable(redact(seen.as_json()))
+    return told

@@ -110,7 +110,7 @@ class WriteJsonArguments(ActionArguments):
 
     def shown_by(self, text: str) -> bool:
         """Whether a text is what the file shall hold."""
-        return text == self.text if self.content is None else bool(_read(text) == self.content)
+        return text == self.text if self.content is None else _spells(text, self.content)
 
 
 class WriteJson(_File):
@@ -158,6 +158,12 @@ def _read(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _spells(text: str, content: Any) -> bool:
+    """Whether a text is a value in JSON, to whom 1 and true are two things."""
+    found = _read(text)
+    return bool(found == content) and json.dumps(found, sort_keys=True) == json.dumps(content, sort_keys=True)
 
 
 def _way_back(path: str, before: str | None, was: Access | None = None) -> Undo:

@@ -165,6 +165,9 @@ def _hand_over(file: int, path: str, wanted: Access | None) -> None:
     if now.st_uid != wanted.owner and not (through_group or mode & stat.S_IROTH):
         message = f"{path} is of user {wanted.owner}, who could not read it after us; that user has to change it"
         raise ActionFailed(message, sent=False)
+    if now.st_gid != wanted.group and mode & stat.S_IRGRP and not mode & stat.S_IROTH:
+        message = f"{path} is for group {wanted.group}, who could not read it after us; its owner has to change it"
+        raise ActionFailed(message, sent=False)
     os.fchmod(file, mode)
 
 

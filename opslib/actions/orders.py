@@ -13,8 +13,10 @@ from pydantic import Field, field_validator
 
 from opslib.actions.action import Action, ActionArguments, Check, Context, Description, Observation
 from opslib.actions.documents import Bounds, Target, Undo
+from opslib.canonical import storable
 from opslib.errors import PlanError, ProbeError
 from opslib.record import redaction
+from opslib.record.redaction import Redactor
 
 _TOLD, _CANCELLED = "/api/orders", "/api/orders/cancel"
 _SHOWN = 5
@@ -49,8 +51,8 @@ class CancelWorking(Action):
 
     def observe(self, context: Context) -> Observation:
         """Which of the orders still work."""
-        all_ = self._working(context)
-        found = [all_[name] for name in self.arguments.orders if name in all_]
+        all_, redact = self._working(context), redaction.default()
+        found = [_plain(redact, all_[name]) for name in self.arguments.orders if name in all_]
         target = Target(
             kind="working-orders",
             name=self.arguments.system,
@@ -101,16 +103,19 @@ class CancelWorking(Action):
         return [name for name in self.arguments.orders if name in all_]
 
     def _working(self, context: Context) -> dict[str, dict[str, Any]]:
-        """The working orders by name, as far as a plan shows them."""
+        """The working orders by name."""
         try:
             told = context.get(self.arguments.system, _TOLD).json()
-            found = {str(row["order"]): {str(name): row[name] for name in row} for row in told}
+            return {str(row["order"]): {str(name): row[name] for name in row} for row in told}
         except (ValueError, KeyError, TypeError) as error:
             message = f"{_TOLD} of {self.arguments.system} of {context.platform} is no list of orders with their names"
             raise ProbeError(message) from error
-        return {name: {key: _plain(value) for key, value in row.items()} for name, row in found.items()}
 
 
-def _plain(value: Any) -> Any:
-    """A fact of an order as a plan shows it."""
-    return value if isinstance(value, int | float | bool) or value is None else redaction.default()(str(value))[:80]
+def _plain(redact: Redactor, order: dict[str, Any]) -> dict[str, Any]:
+    """The facts of an order as a plan shows them."""
+    plain: dict[str, Any] = storable(order)
+    return {
+        name: value if isinstance(value, int | float) or value is None else redact(str(value))[:80]
+        for name, value in plain.items()
+    }

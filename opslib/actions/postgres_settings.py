@@ -45,6 +45,7 @@ class SetSetting(Postgres):
     arguments: SettingArguments
 
     def _find(self, connection: client.Connection) -> dict[str, Any]:
+        one(connection, "without_ours", name=self.arguments.name)
         found = one(connection, "setting", name=self.arguments.name)
         if found is None:
             raise PlanError(f"there is no setting {self.arguments.name}, or our role may not see it")
@@ -142,6 +143,7 @@ class SetSetting(Postgres):
                 connection.execute(block("set_setting", name=identifier, value=sql.Literal(value)))
             connection.execute(block("reload"))
         with changing(context, "autocommit", statement_s=10.0) as connection:
+            one(connection, "without_ours", name=name)
             now = one(connection, "setting", name=name) or {}
         return {"setting": name, "now": now.get("shown"), "needs_restart": bool(now.get("pending_restart"))}
 

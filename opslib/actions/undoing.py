@@ -6,13 +6,16 @@ and the plan was done as a whole and had no effect in time. What reduces risk or
 
 from __future__ import annotations
 
+from typing import Any
+
 from opslib import platforms, store
-from opslib.actions import holds, plans
+from opslib.actions import carried, holds, plans
 from opslib.actions.action import Action, Context, Observation
 from opslib.actions.catalogue import ACTIONS, make
 from opslib.actions.documents import Document, Plan, State
 from opslib.errors import PlanError, RunbookError
-from opslib.record import journal
+from opslib.record import journal, redaction
+from opslib.record.redaction import Redactor
 from opslib.settings import Settings
 from opslib.sql import queries
 
@@ -32,15 +35,15 @@ def inverse(settings: Settings, plan: Plan, *, initiator: str, reason: str) -> D
     ProbeError
         When the platform cannot be examined.
     """
-    platform = platforms.load(settings, plan.platform)
+    platform, redact = platforms.load(settings, plan.platform), redaction.default(settings)
     with plans.context(platform, "recorder", incident=plan.incident) as reading:
-        made = [place for place in range(len(plan.document.actions)) if _made(reading, plan, place)]
+        made = [place for place in range(len(plan.document.actions)) if _made(redact, reading, plan, place)]
         if not made:
             raise PlanError("nothing of it was done, as far as the platform shows; there is nothing to take back")
         for action in (plan.document.actions[place] for place in made):
             if action.undo.kind != "inverse" or action.undo.action is None:
                 raise PlanError(f"{action.action} cannot be undone: {action.undo.reason}")
-        moved = [line for place in made for line in _moved(reading, plan, place, made)]
+        moved = [line for place in made for line in _moved(redact, reading, plan, place, made)]
     if moved:
         raise PlanError("; ".join(moved))
     back = [plan.document.actions[place].undo for place in reversed(made)]
@@ -66,7 +69,12 @@ def _before(plan: Plan, place: int) -> Observation:
     return Observation.of_json((plan.result or {})["before"][place])
 
 
-def _made(reading: Context, plan: Plan, place: int) -> bool:
+def _now(redact: Redactor, reading: Context, action: Action) -> dict[str, Any]:
+    """What an action leaves as it is now, to be compared with what a plan keeps, which has no secrets."""
+    return action.leaves(Observation.of_json(carried.observation(redact, action.observe(reading))))
+
+
+def _made(redact: Redactor, reading: Context, plan: Plan, place: int) -> bool:
     """Whether an action of a plan changed anything: it was done, or failed and left something else than was there."""
     steps = (plan.result or {}).get("steps", [])
     if place >= len(steps):
@@ -74,17 +82,17 @@ def _made(reading: Context, plan: Plan, place: int) -> bool:
     if steps[place]["state"] == "done":
         return True
     action = _action(plan, place)
-    return action.leaves(action.observe(reading)) != action.leaves(_before(plan, place))
+    return _now(redact, reading, action) != action.leaves(_before(plan, place))
 
 
-def _moved(reading: Context, plan: Plan, place: int, made: list[int]) -> list[str]:
+def _moved(redact: Redactor, reading: Context, plan: Plan, place: int, made: list[int]) -> list[str]:
     """What is no longer as an action left it, and what to do then; nothing where its inverse only stops new risk."""
     planned, action, result = plan.document.actions[place], _action(plan, place), plan.result or {}
     if ACTIONS[planned.undo.action or ""].stops_new_risk:
         return []
     after = result.get("after")
     left = action.leaves(Observation.of_json(after[place])) if after else {}
-    now = action.leaves(action.observe(reading))
+    now = _now(redact, reading, action)
     lines = [f"{name} was left {left[name]}, is now {now.get(name)}" for name in left if left[name] != now.get(name)]
     # What came after it on the same thing may hide it; what failed halfway does not show.
     alone = [plan.document.actions[one].target.key for one in made].count(planned.target.key) == 1

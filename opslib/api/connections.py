@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -22,7 +21,10 @@ _OWN = ("/api/v1/alerts", "/api/v2/alerts")  # deliveries, which have bounds of 
 
 
 class Connection(H11Protocol):
-    """A connection that is closed when the head of a request does not arrive in time."""
+    """A connection that is closed when the head of a request does not arrive in time.
+
+    So it is while nothing is being served: nor may what is left of a body that nobody wanted come drop by drop.
+    """
 
     head_s = HEAD_S
     _due: asyncio.TimerHandle | None = None
@@ -36,7 +38,7 @@ class Connection(H11Protocol):
         """A piece of a request; where it ends the head, nothing more is waited for here."""
         self._await_head()
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if self._serves():
             self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -44,8 +46,11 @@ class Connection(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def _serves(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _await_head(self) -> None:
-        if self._due is None and self.conn.their_state is h11.IDLE:
+        if self._due is None and not self._serves():
             self._due = self.loop.call_later(self.head_s, self.transport.close)
 
     def _stop_waiting(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import textwrap
@@ -18,9 +19,19 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def in_letters_of_the_terminal() -> None:
+    """Let what standard output cannot write, where it is not UTF-8, be shown as `?` instead of being a failure."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not _is_utf_8():
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _is_utf_8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
+
+
 def print_json(document: Any) -> None:
     """Print exactly one JSON document."""
-    sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=not _is_utf_8()) + "\n")
 
 
 def print_table(

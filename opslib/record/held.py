@@ -81,6 +81,8 @@ def _unfinished(entries: Iterable[dict[str, Any]], sealed: int) -> set[Any]:
     begun, closed, since = set(), set(), set()
     for entry in entries:
         run, kind = entry["body"].get("run"), entry["kind"]
+        if kind == "run-queued" or entry["body"].get("began") is False:
+            continue  # what never began has written nothing
         if kind in ("file", "apply-ended"):
             closed.add(run)
         elif kind in ("run-started", "apply-started", "evidence"):

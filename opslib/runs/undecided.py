@@ -46,6 +46,9 @@ def look_again(settings: Settings, *, after_s: float = AFTER_S) -> list[int]:
     with store.transaction(settings) as connection:
         values = {"after_s": after_s, "most_s": _MOST_S, "times": TIMES}
         for row in connection.execute(queries("runs").undecided, values).fetchall():
+            # The incident is ours only now: somebody may have had it run between the look and the lock.
+            if connection.execute(queries("runs").later, row).fetchone() is not None:
+                continue
             body = {"run": row["id"], "number": row["number"]}
             journal.append(connection, row["incident"], "look-again", body, actor=queue.ACTOR)
             run = queue.run_again(connection, row)

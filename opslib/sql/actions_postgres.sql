@@ -138,12 +138,18 @@ SELECT count(*) AS rows FROM {table} WHERE {column} < %(cutoff)s
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {column} < %(cutoff)s LIMIT %(batch)s))
     AND {column} < %(cutoff)s
 
+-- name: without_ours
+-- A setting that this session of ours has for itself, such as its time-outs, as other sessions have it.
+SELECT set_config(name, NULL, false) FROM pg_settings WHERE name = %(name)s AND source = 'session'
+
 -- name: setting
--- A setting as it is, what may be set, and whether the server's own file (postgresql.auto.conf) sets it or another.
+-- A setting as it is, what may be set, and whether the server's own file (postgresql.auto.conf) sets it or another;
+-- what hides the files from a session, such as a role's own value, hides whether they set it.
 SELECT name::text, setting, unit, context::text, vartype::text AS kind, min_val, max_val, enumvals::text[] AS choices,
        boot_val, reset_val, pending_restart, category::text AS category,
        current_setting(name) AS shown,
-       CASE WHEN source <> 'configuration file' THEN 'elsewhere' WHEN sourcefile IS NULL THEN 'unseen'
+       CASE WHEN source IN ('database', 'user', 'database user', 'client', 'session') THEN 'unseen'
+            WHEN source <> 'configuration file' THEN 'elsewhere' WHEN sourcefile IS NULL THEN 'unseen'
             WHEN sourcefile LIKE '%%postgresql.auto.conf' THEN 'own file' ELSE 'another file' END AS set_by
 FROM pg_settings WHERE name = %(name)s
 

@@ -212,6 +212,10 @@ WHERE runs.state = 'succeeded' AND runs.requested_by = 'alert' AND runs.mode IN 
     AND NOT EXISTS (SELECT FROM runs AS others WHERE others.state = 'waiting')
 FOR UPDATE OF incidents SKIP LOCKED
 
+-- name: later
+-- A run of an incident that came after a run of it.
+SELECT id FROM runs WHERE incident = %(incident)s AND number > %(number)s LIMIT 1
+
 -- name: retry
 -- The run that replaces a lost one.
 SELECT id FROM runs WHERE retry_of = %(run)s

@@ -35,9 +35,11 @@ class Kept:
         self._home = settings.home
         self._most = most
         self._idle: list[Connection] = []
+        self._over = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> Kept:
+        self._over = False
         _in_use.set((self, *_in_use.get()))
         return self
 
@@ -45,7 +47,9 @@ class Kept:
         _in_use.set(_in_use.get()[1:])
 
     def close(self) -> None:
-        """Close the connections; the next transaction opens another."""
+        """Close the connections, one still in use once it has been used; the next block opens others."""
+        with self._lock:
+            self._over = True
         while (connection := self._taken()) is not None:
             connection.close()
 
@@ -65,7 +69,7 @@ class Kept:
         if role != "worker" or settings.home != self._home or not _sound(connection):
             return False
         with self._lock:
-            if len(self._idle) >= self._most:
+            if self._over or len(self._idle) >= self._most:
                 return False
             self._idle.append(connection)
             return True

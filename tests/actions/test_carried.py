@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from opslib import store
-from opslib.actions import carried, drift, plans
+from opslib.actions import applier, approval, carried, drift, plans
+from opslib.actions.action import Observation
 from opslib.actions.documents import Bounds, Plan, PlannedAction, Target, Undo
 from opslib.errors import PlanError
 from opslib.record import redaction
@@ -33,6 +34,12 @@ def propose(world: World, name: str, reason: str = "test", **arguments: Any) -> 
         )
 
 
+def with_files(world: World, folder: Path) -> None:
+    place = world.settings.state / "sandbox" / "crypto.json"
+    endpoints = json.loads(place.read_text("utf-8"))["endpoints"] | {"files": folder.as_uri()}
+    place.write_text(json.dumps({"endpoints": endpoints}), "utf-8")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -45,9 +52,7 @@ def propose(world: World, name: str, reason: str = "test", **arguments: Any) -> 
     ],
 )
 def test_neither_a_secret_nor_its_token_is_written(world: World, tmp_path: Path, content: dict[str, Any]) -> None:
-    place = world.settings.state / "sandbox" / "crypto.json"
-    endpoints = json.loads(place.read_text("utf-8"))["endpoints"] | {"files": tmp_path.as_uri()}
-    place.write_text(json.dumps({"endpoints": endpoints}), "utf-8")
+    with_files(world, tmp_path)
     with pytest.raises(PlanError, match=r"files\.write-json: no plan carries what looks like a secret or stands for"):
         propose(world, "files.write-json", path="new.json", content=content)
     assert propose(world, "files.write-json", path="new.json", content={"rotated": "secret"}).state == "proposed"
@@ -57,6 +62,37 @@ def test_the_reason_of_a_plan_is_without_secrets(world: World) -> None:
     plan = propose(world, "crypto.emergency-reduce", f"seen at {ADDRESS}", kelly_fraction=0.1)
     assert plan.document.reason.startswith("seen at redis://reader:«redacted:")
     assert "correct-horse" not in plan.document.text
+
+
+@pytest.mark.parametrize("written", [f"stopped, see {ADDRESS}", f"stopped \x00 {ADDRESS}"], ids=["text", "NUL"])
+def test_what_is_seen_while_a_plan_is_applied_is_kept_without_secrets(
+    world: World, tmp_path: Path, written: str
+) -> None:
+    with_files(world, tmp_path)
+    switch = tmp_path / "KILL_SWITCH"
+    switch.write_text(written, "utf-8")
+    world.fire()
+    plan = propose(world, "files.kill-switch-off")
+    approval.approve(world.settings, plan.hash, world.person("cleo"))
+    approval.apply(world.settings, plan.hash, world.person("cleo"))
+    after = applier.run_once(world.settings, plan.hash)
+    assert (after.result or {})["before"][0]["facts"]["text"].startswith("stopped")
+    assert not switch.exists()
+    for told in (plan.document.text, json.dumps(after.result, ensure_ascii=False)):
+        assert "correct-horse" not in told
+        assert "«redacted:" in told
+
+
+def test_what_was_seen_can_be_compared_with_what_is_kept(redact: Redactor) -> None:
+    def seen(url: str) -> Observation:
+        target = Target(kind="datasource", name="x", uid="x", fields={"url": url})
+        return Observation(target, {"text": f"{url}\x00", "share": float("nan")})
+
+    kept = carried.observation(redact, seen(ADDRESS))
+    assert "correct-horse" not in json.dumps(kept)
+    assert (kept["facts"]["text"][-1], kept["facts"]["share"]) == ("\ufffd", None)
+    assert carried.observation(redact, Observation.of_json(kept)) == kept == carried.observation(redact, seen(ADDRESS))
+    assert carried.observation(redact, seen(ADDRESS.replace("horse", "staple"))) != kept
 
 
 @pytest.mark.parametrize(("needs_more", "kind"), [(True, "none"), (False, "restore")])

@@ -130,6 +130,37 @@ def test_a_file_that_its_owner_could_not_read_after_us_is_not_written(mode: int,
         assert [entry.name for entry in Path(place).iterdir()] == [path.name]  # nothing is left beside it
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o660])
+def test_a_file_that_its_group_could_not_read_after_us_is_not_written(mode: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file to somebody")
+    with tempfile.TemporaryDirectory() as place:  # tmp_path is closed to other users
+        Path(place).chmod(0o777)
+        path = Path(place, "limits.json")
+        path.write_text("{}", "utf-8")
+        os.chown(path, 65534, GROUP)  # ours, for a group that we are not in
+        path.chmod(mode)
+        action = make("files.write-json", {"path": "limits.json", "content": {"a": 1}})
+        with nobody(), context(Path(place), "applier") as changing, pytest.raises(ActionFailed) as failure:
+            action.apply(changing, "key-0")
+        assert f"limits.json is for group {GROUP}, who could not read it after us" in str(failure.value)
+        now = path.stat()
+        assert (path.read_text("utf-8"), now.st_gid, now.st_mode & 0o777) == ("{}", GROUP, mode)
+        assert [entry.name for entry in Path(place).iterdir()] == [path.name]
+
+
+def test_one_and_true_are_two_things(folder: Path) -> None:
+    path = folder / "config" / "position_override.json"
+    path.write_text('{"on": 1}', "utf-8")
+    given = {"path": "config/position_override.json", "content": {"on": True}}
+    action, seen, told = preview(folder, "files.write-json", **given)
+    assert told.summary == "Change config/position_override.json"
+    apply(folder, action, seen)
+    assert '"on": true' in path.read_text("utf-8")
+    with context(folder) as reading:
+        assert action.done(reading, seen)
+
+
 @contextmanager
 def nobody() -> Iterator[None]:
     """As somebody who is not root, and owns no file of these tests."""

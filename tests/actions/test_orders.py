@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -91,6 +92,14 @@ def test_it_needs_authority_and_waits_on_a_hold(desk: World) -> None:
     with pytest.raises(PlanError, match="on hold by ann: wait"):
         applied(desk, plan)
     assert left(desk) == ["A-1", "A-2", "B-1"]
+
+
+def test_many_orders_cost_no_time(desk: World) -> None:
+    desk.platform.orders = [{**ORDERS[0], "order": f"A-{number}"} for number in range(3000)]
+    began = time.thread_time()
+    plan = propose(desk, "A-1")
+    assert plan.document.actions[0].preview["of"] == 3000
+    assert time.thread_time() - began < 2.0
 
 
 def test_what_makes_no_sense_is_refused(desk: World) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -285,6 +286,33 @@ def test_a_setting_is_set_and_set_back(server: Server, admin: psycopg.Connection
     apply(server, again, before)
     back, before, _ = preview(server, "postgres.set-setting", name="work_mem", value=None)
     assert apply(server, back, before)["now"] == "4MB"
+
+
+@pytest.mark.parametrize("name", ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"])
+def test_a_bound_that_we_set_for_our_own_session_is_told_as_others_have_it(
+    server: Server, admin: psycopg.Connection, name: str
+) -> None:
+    action, seen, told = preview(server, "postgres.set-setting", name=name, value="7min")
+    assert (told.preview["before"], told.undo.arguments["value"]) == ("0", None)
+    assert apply(server, action, seen)["now"] == "7min"
+    with context(server) as reading:
+        assert action.done(reading, seen)
+    again, before, told = preview(server, "postgres.set-setting", name=name, value="8min")
+    assert (told.preview["before"], told.undo.arguments["value"]) == ("7min", "7min")
+    apply(server, again, before)
+    back, before, _ = preview(server, "postgres.set-setting", name=name, value=None)
+    assert apply(server, back, before)["now"] == "0"
+
+
+def test_what_a_role_has_for_itself_hides_what_the_file_says(server: Server, admin: psycopg.Connection) -> None:
+    role = urlsplit(server.reader).username
+    admin.execute(f"ALTER ROLE {role} SET work_mem = '5MB'")
+    try:
+        _, _, told = preview(server, "postgres.set-setting", name="work_mem", value="9MB")
+    finally:
+        admin.execute(f"ALTER ROLE {role} RESET work_mem")
+    assert told.undo.kind == "none"
+    assert "what the server's own file says is not known" in told.undo.reason
 
 
 def test_a_setting_that_needs_a_restart_says_so(server: Server, admin: psycopg.Connection) -> None:

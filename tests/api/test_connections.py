@@ -54,6 +54,13 @@ def heard(port: int, *pieces: str) -> str:
     return answer.decode()
 
 
+def drop_by_drop(line: socket.socket) -> None:
+    """Send on, for ten seconds at most."""
+    for _ in range(200):
+        line.sendall(b"x")
+        time.sleep(0.05)
+
+
 def test_the_server_bounds_what_it_waits_for(serving: Server) -> None:
     assert configuration(serving.app).http is Connection
     assert BoundedBodies in [one.cls for one in serving.app.user_middleware]
@@ -68,6 +75,15 @@ def test_the_head_of_a_next_request_that_never_ends_closes_the_connection(port: 
     answer = heard(port, HEAD + "Content-Length: 2\r\n\r\n{}", HEAD)
     assert answer.startswith("HTTP/1.1 200")
     assert answer.count("HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("path", ["/api/v1/size", "/nowhere"])
+def test_a_body_that_nobody_wants_does_not_keep_the_connection_drop_by_drop(port: int, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".encode())
+        assert line.recv(65536).startswith(b"HTTP/1.1 40")
+        with pytest.raises(OSError, match=r"reset|Broken pipe|aborted"):
+            drop_by_drop(line)
 
 
 @pytest.mark.parametrize("port", [0.5], indirect=True)

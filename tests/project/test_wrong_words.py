@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from opslib import people, store
 from opslib.errors import ConfigurationError
 from opslib.settings import Settings
+from tests.intake.bodies import alert, send
 
 RUNBOOK = str(Path(sys.executable).with_name("runbook"))
 
@@ -54,6 +56,21 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path, command: str) -> No
 def test_words_that_are_no_utf_8_are_refused(settings: Settings) -> None:
     for words in (["show", b"\xff\xfe"], ["people", "remove", b"\xff\xfe"]):
         assert re.search("is no UTF-8 text|a letter that cannot be stored", refused(words, 2))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_letters_gets_the_rest(settings: Settings, encoding: str) -> None:
+    one = alert()
+    one["labels"]["alertname"] = "Euro\N{EURO SIGN}"
+    send(settings, one)
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    table, document = (
+        subprocess.run([RUNBOOK, *words], env=environment, capture_output=True, timeout=120, check=True).stdout
+        for words in (["alerts"], ["alerts", "--json"])
+    )
+    shown = "\N{EURO SIGN}" if encoding == "utf-8" else "?"
+    assert f"Euro{shown} " in table.decode(encoding)
+    assert json.loads(document.decode(encoding))["alerts"][0]["labels"]["alertname"] == "Euro\N{EURO SIGN}"
 
 
 def test_nobody_gets_a_role_on_a_platform_that_is_not_there(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from opslib.record import journal, merkle, signing
 from opslib.record.client import environment
 from opslib.record.seal import seal
 from opslib.record.verify import verify
+from opslib.runs import queue
 from opslib.settings import Settings
 from opslib.store import processes
 
@@ -60,6 +61,23 @@ def statement(path: Path) -> dict:
 
 def leaves(settings: Settings) -> list[dict]:
     return [json.loads(line) for line in (settings.home / "log" / "leaves.jsonl").read_text().splitlines()]
+
+
+def test_a_run_that_never_began_has_no_files(desk: Settings, run_id: int) -> None:
+    note(desk, "one")
+    with store.transaction(desk) as connection:
+        row = connection.execute("UPDATE runs SET state = 'waiting' WHERE id = %s RETURNING *", (run_id,)).fetchone()
+        assert row is not None
+        journal.append(connection, INCIDENT, "run-queued", {"run": run_id, "number": row["number"]}, actor="ann")
+        queue.end_unbegun(connection, INCIDENT, row, "cancelled", "ann cancelled it", actor="ann", settings=desk)
+    page = desk.home / "2026-11-20" / INCIDENT / "01-var-breach.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("<p>All is well.</p>")
+    path = seal(desk, INCIDENT)
+    assert {item["name"] for item in statement(path)["subject"]} == {"journal.jsonl"}
+    with store.transaction(desk) as connection:
+        told = [entry["body"] for entry in journal.entries(connection, INCIDENT) if entry["kind"] == "record-altered"]
+    assert told == [{"file": page.name, "expected": None, "found": digest(page.read_bytes())}]
 
 
 def test_a_seal_names_every_file_and_what_it_came_from(desk: Settings, run_id: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -84,6 +86,22 @@ def test_the_reaper_does_it_once_whoever_looks(settings: Settings, examined: Exa
     for _ in range(3):
         reaper.attend(settings)
     assert [entry["kind"] for entry in entries(settings, incident)].count("look-again") == 1
+
+
+def test_it_is_once_also_where_many_look_at_the_same_moment(settings: Settings, examined: Examined) -> None:
+    for _ in range(10):
+        with ThreadPoolExecutor(8) as pool:
+            examined(UNDECIDED)
+            together = Barrier(8)
+
+            def look(together: Barrier = together) -> list[int]:
+                together.wait()
+                return undecided.look_again(settings)
+
+            found = [run for looked in [pool.submit(look) for _ in range(8)] for run in looked.result()]
+        assert len(found) == 1
+        with store.transaction(settings) as connection:
+            connection.execute("UPDATE runs SET state = 'failed', ended_at = now()")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,17 @@ def test_as_many_stay_open_as_are_asked_for(settings: Settings) -> None:
     assert len(set(first) & set(again)) == 2
 
 
+def test_one_in_use_is_closed_as_soon_as_that_is_over(settings: Settings, kept: store.Kept) -> None:
+    with kept:
+        with store.transaction(settings) as connection:
+            kept.close()  # as where a server ends and a thread of it goes on
+            assert connection.execute("SELECT 1 AS one").fetchone() == {"one": 1}
+        assert connection.closed
+    with kept:
+        first = backend(settings)
+        assert backend(settings) == first  # who begins anew keeps them again
+
+
 def test_blocks_of_several_tasks_do_not_mix(settings: Settings) -> None:
     async def one(own: store.Kept, number: int) -> set[int]:
         found = set()
