@@ -145,7 +145,7 @@ def index_for(ops: Ops, grown: pd.DataFrame | None, database: Mapping[str, str])
     query, size = str(grown.at[table, "query"]), float(grown.at[table, "bytes"])
     if not query or re.search(r"\bJOIN\b|SELECT\s+\*", query, re.IGNORECASE):
         return None
-    columns = ops.look("the table's columns", ops.postgres.named, "columns_of", {"table": table})
+    columns = ops.look("the table's columns", ops.postgres.named, "columns_of", table=table)
     indexes = ops.look("the table's indexes", ops.postgres.indexes, table)
     if columns is None or indexes is None or not has_room(ops, size, database):
         return None

@@ -159,7 +159,7 @@ def index_for(ops: Ops, lost: Mapping[str, Any] | None, database: Mapping[str, s
     if lost is None or not lost["unanswered"] or not database or re.search(r"\bJOIN\b", lost["query"], re.IGNORECASE):
         return {}
     table = lost["table"]
-    columns = ops.look("the table's columns", ops.postgres.named, "columns_of", {"table": table})
+    columns = ops.look("the table's columns", ops.postgres.named, "columns_of", table=table)
     if columns is None or not grown_tables.has_room(ops, lost["bytes"], database):
         return {}
     wanted = narrowing(lost["query"], list(columns["column"]))

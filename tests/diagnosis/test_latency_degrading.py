@@ -13,6 +13,7 @@ import pytest
 
 import engine
 from opslib.diagnosis import Diagnosis, Verdict, grown_tables, latency_degrading, lost_indexes, service_pods
+from opslib.probes.calls_postgres import Postgres
 from tests.diagnosis.derivatives_facts import (
     BEFORE,
     NAME,
@@ -45,16 +46,22 @@ class Looks:
     def __init__(self, free_mb: float, indexes: Sequence[str] = INDEXES, read: Any = ()) -> None:
         self._free_kb = int(free_mb * 1e6 / 1024)
         self.prometheus = SimpleNamespace(range=lambda *_: pd.DataFrame({"value": over_time(read)}))
-        self.postgres = SimpleNamespace(
-            named=lambda *_: pd.DataFrame({"column": COLUMNS}),
-            indexes=lambda *_: pd.DataFrame({"definition": list(indexes)}),
-        )
+        self.postgres = Postgres(self)  # type: ignore[arg-type]
+        self._indexes = list(indexes)
         self.kubernetes = SimpleNamespace(run=self._df)
 
     def _df(self, command: str, workload: str, folder: str) -> dict[str, str]:
         assert (command, workload, folder) == ("df", "statefulset/postgres", "/data")
         head = "Filesystem 1024-blocks Used Available Capacity Mounted on"
         return {"output": f"{head}\ntmpfs 229376 1000 {self._free_kb} 14% /data\n"}
+
+    def probe(self, name: str, **arguments: Any) -> pd.DataFrame:
+        """What the recorder is asked for."""
+        if name == "postgres.named":
+            assert arguments == {"query": "columns_of", "parameters": {"table": "option_trades"}, "limit": 1000}
+            return pd.DataFrame({"column": COLUMNS})
+        assert (name, arguments["table"]) == ("postgres.indexes", "option_trades")
+        return pd.DataFrame({"definition": self._indexes})
 
     def look(self, what: str, probe: Any, *arguments: Any, **named: Any) -> Any:
         assert what
