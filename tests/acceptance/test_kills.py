@@ -188,7 +188,7 @@ class Tree(Installation):
         assert runs[-1]["verdict"]["cause"] == CAUSE
         assert runs[-1]["verdict"]["confirmed"] is True
 
-    def gone(self, processes: list[tuple[int, int | None]]) -> None:
+    def gone(self, processes: list[tuple[int, int]]) -> None:
         """Nothing is left of these processes."""
         self.wait(
             f"the end of {processes}",
@@ -208,9 +208,10 @@ class Tree(Installation):
         return [process for process in every if process not in waiting]
 
 
-def tree_of(process: int) -> list[tuple[int, int | None]]:
-    """A process and all below it, each with its birth."""
-    return [(number, descendants.birth(number)) for number in (process, *descendants.below(process))]
+def tree_of(process: int) -> list[tuple[int, int]]:
+    """A process and all below it, each with its birth; what ended while this looked is none of them."""
+    born = ((number, descendants.birth(number)) for number in (process, *descendants.below(process)))
+    return [(number, birth) for number, birth in born if birth is not None]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +246,7 @@ def tree(planted: Tree) -> Iterator[Tree]:
             assert answer.status_code == 200
 
 
-def kill(process: int) -> list[tuple[int, int | None]]:
+def kill(process: int) -> list[tuple[int, int]]:
     """SIGKILL to a process; what it was and had below it."""
     hit = tree_of(process)
     os.kill(process, signal.SIGKILL)
