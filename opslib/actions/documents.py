@@ -26,8 +26,12 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
     "failed": ("undone",),
 }
 # Kinds of target of which two may mean the same thing under two names (patterns, descriptions of connections), or take
-# from each other what both rely on (the other nodes): all of a platform are one when it comes to applying.
-AS_ONE = {"redis-keys": "redis-keys", "redis-series": "redis-keys", "redis-clients": "redis-clients", "node": "nodes"}
+# from each other what both rely on (the other nodes, the instance that leads): all of a platform are one when it comes
+# to applying.
+AS_ONE = {
+    **dict.fromkeys(("redis-clients", "redis-instance", "redis-keys", "redis-series", "redis-setting"), "redis"),
+    "node": "nodes",
+}
 # Kinds of target that platforms of one cluster share, or that bear the names of their namespaces.
 OF_CLUSTER = frozenset(
     {

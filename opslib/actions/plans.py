@@ -207,8 +207,9 @@ def _decide_in_advance(settings: Settings, connection: store.Connection, documen
 
 
 def changes(connection: store.Connection, document: Document, planned: PlannedAction) -> dict[str, int]:
-    """How often the target of an action was changed within the last hour: `altogether` and `automatic`."""
-    facts = {"platform": document.platform, "hash": document.hash, "target": planned.target.key}
+    """How often an action's target, or what changes with it, was changed within the hour: `altogether`, `automatic`."""
+    keys = [planned.target.key, *planned.target.also]
+    facts = {"platform": document.platform, "hash": document.hash, "targets": keys}
     row = connection.execute(queries("actions").changes_of_target, facts).fetchone()
     return {"altogether": row["altogether"], "automatic": row["automatic"]} if row else {}
 

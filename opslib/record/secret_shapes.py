@@ -23,6 +23,7 @@ _SHORT = (
     r"(?<![A-Za-z])(?:(?:\w{1,40}_)?pwd|(?:db|pg|sql|redis|smtp|mail|proxy|admin|root|user|login|auth)[_-]pass)"
     r"(?!\\*[\"']?\s*[=:]\s*\\*[\"']?[/.~$])"
 )
+_SAID = r"is(?:\s+now)?|was|to|(?:(?:is|was)\s+)?(?:set|changed|reset)\s+to"
 _VALUE_BESIDE = r"\s*,?\s*\\*[\"']?value"
 _KEY = r"PRIVATE KEY(?: BLOCK)?-----"
 
@@ -100,6 +101,7 @@ SHAPES = [
         rf"\bcurl\b[^\n]{{0,300}}?\s(?:-u|--user)[\s=]*\\*[\"']?[^\s:\"']{{1,80}}:{_NOT}(?P<secret>[^\s\"']{{4,}})",
     ),
     _shape("redis-cli", rf"\bredis-cli\b[^\n]{{0,300}}?\s(?:-a|--pass)\s+[\"']?{_NOT}(?P<secret>[^\s\"']{{4,}})"),
+    _shape("mysql mariadb", rf"\b(?:mysql|mariadb)[\w-]*\b[^\n]{{0,300}}?\s-p{_NOT}(?P<secret>[^\s\"']{{4,}})"),
     _shape("setuser", rf"\bsetuser\b[^\n]{{0,300}}?[\s\"']>{_NOT}(?P<secret>[^\s\"']{{4,}})", re.IGNORECASE),
     _shape("%3a%2f%2f", rf"%3A%2F%2F[^\s%]{{0,200}}%3A{_NOT}(?P<secret>\S{{1,200}}?)%40", re.IGNORECASE),
     _shape("md5", r"\bmd5[0-9a-f]{32}\b"),  # what PostgreSQL keeps of a password
@@ -116,6 +118,18 @@ SHAPES = [
         rf"\b(?:requirepass|masterauth)[\"']?[\s=:]+[\"']?{_NOT}(?P<secret>[^\s\"']{{4,}})",
         re.IGNORECASE,
     ),
+    # In a sentence, where only what has a digit or a sign is taken for one.
+    _shape(
+        "passw passp",
+        rf"\b{_PHRASE}\s+(?:{_SAID})\s+[\"'`]?{_NOT}"
+        r"(?P<secret>(?=[^\s\"'`]*[\d!@#$%^&*+=])[^\s\"'`]{6,}?)(?=[\"'`.,;:!?)]*(?:\s|\Z))",
+        re.IGNORECASE,
+    ),
+    # A line of `.pgpass`.
+    _shape(
+        ":*: :54 :64",
+        rf"(?<!\S)[^\s:#]+:(?:\*|54\d\d|64\d\d):[^\s:]+:[^\s:]+:{_NOT}(?P<secret>\S{{4,}})",
+    ),
     _shape("cookie", rf"\bcookie{_IS}\\*[\"']?[^=;\s\"']{{1,80}}={_NOT}(?P<secret>[^;\s\"']{{8,}})", re.IGNORECASE),
     _shape("sig= signature=", rf"[?&;](?:sig|signature)={_NOT}(?P<secret>[A-Za-z0-9%+/=_-]{{16,}})", re.IGNORECASE),
 ]
@@ -131,7 +145,8 @@ OPEN_END = re.compile(
     rf"(?:(?:[=:]>?|,?{_GAP}\\*[\"']?value\\*[\"']?{_GAP}[=:]?){_GAP}(?:[|>][-+]?{_GAP})?|,{_GAP})?"
     rf"(?:b?\\*[\"'][^\"'\n]{{0,200}})?"
     rf"|<[\w:.-]*(?:{_PHRASE}|{_NAMES})>{_GAP}"
-    rf"|\bcurl\b[^\n]{{0,300}}|\bredis-cli\b[^\n]{{0,300}}|\bsetuser\b[^\n]{{0,300}})\Z",
+    rf"|\bcurl\b[^\n]{{0,300}}|\bredis-cli\b[^\n]{{0,300}}|\bsetuser\b[^\n]{{0,300}}"
+    rf"|\b(?:mysql|mariadb)[\w-]*\b[^\n]{{0,300}}|\b{_PHRASE}{_GAP}(?:\w+{_GAP}){{0,3}}[\"'`]?)\Z",
     re.IGNORECASE,
 )
 BEGIN_OF_KEY = re.compile(rf"-----BEGIN [A-Z0-9 ]*{_KEY}")

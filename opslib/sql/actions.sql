@@ -89,7 +89,7 @@ SELECT pg_try_advisory_lock(hashtextextended('apply ' || %(target)s, 0)) AS lock
 SELECT pg_advisory_unlock_all()
 
 -- name: changes_of_target
--- How often a target was changed within the last hour, altogether and by standing approvals.
+-- How often any of these targets was changed within the last hour, altogether and by standing approvals.
 SELECT count(*) AS altogether,
        count(*) FILTER (WHERE EXISTS (
            SELECT FROM decisions d WHERE d.plan = p.hash AND d.decision = 'approve' AND d.role = 'standing'
@@ -100,7 +100,8 @@ WHERE p.platform = %(platform)s AND p.hash <> %(hash)s
   AND p.changed_at > now() - interval '1 hour'
   AND EXISTS (
       SELECT FROM jsonb_array_elements(p.document::jsonb -> 'actions') AS action
-      WHERE (action -> 'target' ->> 'kind') || '/' || (action -> 'target' ->> 'name') = %(target)s
+      WHERE (action -> 'target' ->> 'kind') || '/' || (action -> 'target' ->> 'name') = ANY(%(targets)s::text[])
+         OR action -> 'target' -> 'also' ?| %(targets)s::text[]
   )
 
 -- name: episodes

@@ -76,11 +76,13 @@ def test_what_changes_with_a_target_is_locked_with_it(world: World) -> None:
         *((helm, scaler), (helm, drain), (scaler, drain), (drain, cordon)),
         *((helm, locks("crypto", "deployment", "desk/api")), (helm, locks("crypto", "secret", "desk/keys"))),
         (drain, locks("quant", "deployment", "desk/api")),  # another platform of the same cluster
+        (locks("crypto", "redis-setting", "maxmemory"), locks("crypto", "redis-instance", "the one that leads")),
     ):
         assert one & other
     for one, other in (
         *((helm, cordon), (scaler, locks("crypto", "deployment", "desk/web"))),
         *((helm, locks("crypto", "secret", "desk/other")), (helm, locks("crypto", "deployment", "quant/api"))),
+        (locks("crypto", "redis-keys", "a*"), locks("quant", "redis-keys", "a*")),
         (locks("crypto", "file", "KILL_SWITCH"), locks("quant", "file", "KILL_SWITCH")),
     ):
         assert not one & other

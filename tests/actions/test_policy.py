@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opslib.actions import applier, holds, policy, standing
+from opslib import store
+from opslib.actions import applier, holds, plans, policy, standing
 from opslib.actions.catalogue import ACTIONS, make
-from opslib.actions.documents import PlannedAction, Undo
+from opslib.actions.documents import Document, PlannedAction, Undo
 from opslib.errors import ConfigurationError, ParameterError
 from opslib.settings import Settings
 from tests.actions.world import World, edit_policy
@@ -188,6 +189,29 @@ def test_a_standing_approval_needs_a_firing_alert_bounds_budget_and_no_hold(worl
         world.platform.set_kelly(0.25)
     assert world.propose().state == "proposed"
     assert "was applied 2 times within the hour already" in world.last("plan-waits")["standing_approvals"][-1]
+
+
+def test_what_changes_with_a_target_counts_as_a_change_of_it(world: World) -> None:
+    proposed = world.propose().document
+
+    def of(name: str, *also: str) -> Document:
+        [planned] = proposed.actions
+        target = planned.target.model_copy(update={"kind": "deployment", "name": name, "also": also})
+        changed = {"nonce": name, "actions": (planned.model_copy(update={"target": target}),)}
+        return proposed.model_copy(update=changed)
+
+    api, web = "deployment/desk/api", "deployment/desk/web"
+    with store.connect(world.settings) as connection:
+        plans.keep(world.settings, connection, of("desk/release", api), actor="recorder")
+        connection.execute("UPDATE plans SET state = 'verified', changed_at = now()")
+
+        def spent(document: Document) -> int:
+            return plans.changes(connection, document, document.actions[0])["altogether"]
+
+        assert (spent(of("desk/api")), spent(of("desk/web"))) == (1, 0)
+        assert (spent(of("desk/scaler", api)), spent(of("desk/scaler", web))) == (1, 0)
+        assert spent(of("desk/other", "deployment/desk/release")) == 1
+        connection.rollback()
 
 
 def test_keys_are_made_and_entries_signed_by_command(world: World, tmp_path: Path, capsys: Any) -> None:

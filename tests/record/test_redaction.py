@@ -48,6 +48,12 @@ SHAPES = {
     "<db:password>hunter2-hunter3</db:password>": "hunter2-hunter3",
     "curl -s -u desk:hunter2-hunter3 https://venue.example/": "hunter2-hunter3",
     "redis-cli -h cache -a hunter2-hunter3 ping": "hunter2-hunter3",
+    "mysql -h db -udesk -phunter2-hunter3 trades": "hunter2-hunter3",
+    "mysqldump --single-transaction -phunter2-hunter3 trades": "hunter2-hunter3",
+    "db.desk:5432:*:desk:hunter2-hunter3": "hunter2-hunter3",
+    "*:*:trades:desk:hunter2-hunter3": "hunter2-hunter3",
+    "the password is hunter2-hunter3, tell nobody": "hunter2-hunter3",
+    "the desk's passphrase was changed to 'hunter2-hunter3'": "hunter2-hunter3",
     "ACL SETUSER desk on >hunter2-hunter3 ~*": "hunter2-hunter3",
     "md5c4ca4238a0b923820dcc509a6f75849b": "c4ca4238a0b923820dcc509a6f75849b",
 }
@@ -68,6 +74,8 @@ HARMLESS = [
     "- name: LOG_LEVEL\n  value: information",
     '{"name": "var_pct", "value": "1.9234567"}',
     "curl -s -u $USER https://venue.example/api, md5 of it: c4ca4238",
+    "the password is required, the passphrase was changed by ana, -p 5432, mysql -h db -P 3306",
+    "at 10:5432:3:x it was, [::1]:5432 and db.desk:5432 answer, 12:30:54:06:0123",
     "<keys>BTC-USD</keys>, the user >set, redis-cli -h cache info",
     "\x1b[31mVaR of BTC-USD\x1b[0m is \x1b[1m1.92 %\x1b[0m",
 ]  # fmt: skip
