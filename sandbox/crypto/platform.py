@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
 from sandbox.crypto.config import RiskParameters, RouterRules
+from sandbox.crypto.desk import RiskDesk, Task
 from sandbox.crypto.market import Market
 from sandbox.crypto.model_server import ModelServer, SteppedModelServer
 from sandbox.crypto.models import Doubt, Model, View, usual_models
@@ -28,7 +30,7 @@ from sandbox.crypto.parameters import (
     USUAL_VOLUME_USD,
     FloatArray,
 )
-from sandbox.crypto.risk import BreakerState, CircuitBreaker, RiskHarmoniser, VolatilityEstimator
+from sandbox.crypto.risk import BreakerState
 from sandbox.crypto.router import Router, Situation, Switch
 from sandbox.errors import ControlRefused
 
@@ -81,6 +83,8 @@ class Platform:
         Where the market starts [USD].
     server : ModelServer, optional
         What the models run on; by default one that is stepped with the platform.
+    desk : callable
+        Makes the risk desk, of a volatility and a time; by default one within the platform.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Platform:
         now_ms: int,
         prices: FloatArray | None = None,
         server: ModelServer | None = None,
+        desk: Callable[[FloatArray, int], RiskDesk] = RiskDesk,
     ) -> None:
         self.server = server or SteppedModelServer()
         self._rng = np.random.default_rng(seed)
@@ -101,9 +106,8 @@ class Platform:
         self.router = Router([self.models[symbol % len(self.models)] for symbol in range(N_SYMBOLS)], rules)
         self.aside: tuple[list[str], float] = ([], 0.0)  # models scored aside, and the work of a round [s]
         self.steps = 0
-        self.estimator = VolatilityEstimator(self.market.volatility)
-        self.breaker = CircuitBreaker(since_ms=now_ms - int(HISTORY_POINTS * STEP_S * 1000))
-        self.harmoniser = RiskHarmoniser(self.market.volatility)
+        self.desk = desk(self.market.volatility, now_ms - int(HISTORY_POINTS * STEP_S * 1000))
+        self.estimator, self.breaker, self.harmoniser = self.desk.estimator, self.desk.breaker, self.desk.harmoniser
         self.parameters = parameters
         self.kelly = parameters.kelly_fraction
         self.limits = np.array([parameters.position_limits_usd[name] for name in SYMBOLS])
@@ -121,6 +125,7 @@ class Platform:
         oldest = self.history[0].at_ms
         self.switches = deque((switch for switch in self.switches if switch.at_ms >= oldest), maxlen=1_000)
         self.fresh_switches.clear()
+        self.desk.go_live()
         self._live = True
 
     def step(self, now_ms: int, latency_ms: float) -> Record:
@@ -128,7 +133,6 @@ class Platform:
         ticks = self.market.step()
         moved = ticks.sum(axis=0)
         realised = (ticks * ticks).sum(axis=0) / STEP_DAYS
-        self.estimator.observe(realised, now_ms)
         seen = self.market.features()
         self.doubt.volume = self.market.volume
         for model in self.models:
@@ -138,20 +142,20 @@ class Platform:
             self._note_switch(switch)
         edges, confidence = self.chosen_calls()
         self.edge_blended = self.edge_blended + _EDGE_SMOOTHING * (edges * self.edge_gain - self.edge_blended)
-        growth = self.breaker.growth if self.trading else 0.0
-        self.harmoniser.size(
-            self.edge_blended,
-            confidence,
-            self.estimator.estimate,
-            self.kelly,
-            self.parameters.volatility_reference,
-            self.limits,
-            growth,
+        task = Task(
+            ticks=ticks,
+            realised=realised,
+            edge_bps=self.edge_blended,
+            confidence=confidence,
+            limits_usd=self.limits,
+            kelly=self.kelly,
+            volatility_reference=self.parameters.volatility_reference,
+            var_breaker_pct=self.parameters.var_breaker_pct,
+            trading=self.trading,
+            latency_ms=latency_ms,
+            now_ms=now_ms,
         )
-        self.harmoniser.measure_risk(ticks)
-        var = self.harmoniser.var_pct
-        limit = self.parameters.var_breaker_pct
-        if self.breaker.judge(float(var.max()), limit, latency_ms, self.harmoniser.trades, now_ms):
+        if self.desk.step(task):
             self._tell(
                 _risk_log, logging.WARNING, "Circuit breaker %s: %s", self.breaker.state.name, self.breaker.reason
             )
@@ -161,7 +165,7 @@ class Platform:
             np.sqrt(realised),
             self.edge_blended,
             self.harmoniser.positions,
-            var,
+            self.harmoniser.var_pct,
             self.market.volume * USUAL_VOLUME_USD,
             latency_ms,
         )
@@ -170,7 +174,7 @@ class Platform:
 
     def stress(self) -> None:
         """Simulate the stressed VaR of the book, in as many scenarios as are set; real work."""
-        self.harmoniser.stress(self.scenarios, self._rng)
+        self.desk.stress(self.scenarios, self._rng)
 
     def _situation(self) -> Situation:
         """What the router looks at; calls the models for the next step."""

@@ -6,10 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum
 from statistics import median
+from typing import Any
 
 import numpy as np
 
-from engine.risk import RiskMeasure, value_at_risk
+from engine.risk import value_at_risk
 from sandbox.crypto.parameters import (
     EDGE_REFERENCE_BPS,
     ESTIMATOR_DECAY,
@@ -60,6 +61,22 @@ class VolatilityEstimator:
         self._variance = np.asarray(weights @ np.array(self._recent) / weights.sum())
         self.updated_ms = [now_ms] * N_SYMBOLS
         self.running = True
+
+    def document(self) -> dict[str, Any]:
+        """All that it knows, as JSON holds it without loss."""
+        return {
+            "variance": self._variance.tolist(),
+            "recent": [one.tolist() for one in self._recent],
+            "running": self.running,
+            "updated_ms": list(self.updated_ms),
+        }
+
+    def adopt(self, document: dict[str, Any]) -> None:
+        """Be what a document tells."""
+        self._variance = _array(document["variance"])
+        self._recent = deque((_array(one) for one in document["recent"]), maxlen=self._recent.maxlen)
+        self.running = bool(document["running"])
+        self.updated_ms = [int(at) for at in document["updated_ms"]]
 
 
 class BreakerState(IntEnum):
@@ -126,6 +143,24 @@ class CircuitBreaker:
         """Go to `state`."""
         self.state, self.reason, self.since_ms, self.clean_trades = state, reason, now_ms, 0
 
+    def document(self) -> dict[str, Any]:
+        """All that it knows, as JSON holds it without loss."""
+        return {
+            "state": self.state.name,
+            "reason": self.reason,
+            "since_ms": self.since_ms,
+            "clean_trades": self.clean_trades,
+            "tripped_by": dict(self.tripped_by),
+            "latencies": list(self._latencies),
+        }
+
+    def adopt(self, document: dict[str, Any]) -> None:
+        """Be what a document tells."""
+        self.state, self.reason = BreakerState[document["state"]], str(document["reason"])
+        self.since_ms, self.clean_trades = int(document["since_ms"]), int(document["clean_trades"])
+        self.tripped_by = {str(name): float(value) for name, value in document["tripped_by"].items()}
+        self._latencies = deque((float(one) for one in document["latencies"]), maxlen=self._latencies.maxlen)
+
 
 class RiskHarmoniser:
     """Sizes positions from edge, confidence and volatility, and measures their value at risk."""
@@ -134,19 +169,20 @@ class RiskHarmoniser:
         self.positions = np.zeros(N_SYMBOLS)
         self.targets = np.zeros(N_SYMBOLS)
         self.covariance = np.diag(volatility**2 * STEP_DAYS)
-        self.measure: RiskMeasure | None = None
         self.trades = 0  # made in the last step
         self.stressed_var_pct = 0.0
+        self._standalone = np.zeros(N_SYMBOLS)  # value at risk per symbol, and of all together [USD]
+        self._total = 0.0
 
     @property
     def var_pct(self) -> FloatArray:
         """Value at risk per symbol, 1 day, 99 % [% of NAV]."""
-        return np.zeros(N_SYMBOLS) if self.measure is None else self.measure.standalone * (100.0 / NAV_USD)
+        return self._standalone * (100.0 / NAV_USD)
 
     @property
     def portfolio_var_pct(self) -> float:
         """Value at risk of all positions together [% of NAV]."""
-        return 0.0 if self.measure is None else self.measure.total * (100.0 / NAV_USD)
+        return self._total * (100.0 / NAV_USD)
 
     def size(
         self,
@@ -170,7 +206,7 @@ class RiskHarmoniser:
     def measure_risk(self, ticks: FloatArray) -> None:
         """Take in the ticks of a step and measure VaR from what the market really did lately."""
         self.covariance = VAR_DECAY * self.covariance + (1.0 - VAR_DECAY) * (ticks.T @ ticks)
-        self.measure = value_at_risk(
+        measure = value_at_risk(
             self.positions,
             covariance=self.covariance,
             interval=STEP_DAYS,
@@ -178,6 +214,7 @@ class RiskHarmoniser:
             confidence=VAR_CONFIDENCE,
             symbols=SYMBOLS,
         )
+        self._standalone, self._total = measure.standalone, measure.total
 
     def stress(self, scenarios: int, rng: np.random.Generator) -> None:
         """Simulate the book over a bad day, with fat tails, and take its 99 % loss [% of NAV]."""
@@ -190,3 +227,29 @@ class RiskHarmoniser:
             losses[first : first + count] = -(shocks @ self.positions) * scale
         rank = int(VAR_CONFIDENCE * (scenarios - 1))
         self.stressed_var_pct = float(np.partition(losses, rank)[rank]) * 100.0 / NAV_USD
+
+    def document(self) -> dict[str, Any]:
+        """All that it knows, as JSON holds it without loss."""
+        return {
+            "positions": self.positions.tolist(),
+            "targets": self.targets.tolist(),
+            "covariance": self.covariance.tolist(),
+            "standalone": self._standalone.tolist(),
+            "total": float(self._total),
+            "trades": self.trades,
+            "stressed_var_pct": self.stressed_var_pct,
+        }
+
+    def adopt(self, document: dict[str, Any]) -> None:
+        """Be what a document tells."""
+        self.positions, self.targets = _array(document["positions"]), _array(document["targets"])
+        self.covariance = _array(document["covariance"], (N_SYMBOLS, N_SYMBOLS))
+        self._standalone, self._total = _array(document["standalone"]), float(document["total"])
+        self.trades, self.stressed_var_pct = int(document["trades"]), float(document["stressed_var_pct"])
+
+
+def _array(values: Any, shape: tuple[int, ...] = (N_SYMBOLS,)) -> FloatArray:
+    found = np.asarray(values, dtype=np.float64)
+    if found.shape != shape:
+        raise ValueError(f"figures of shape {found.shape} where {shape} is meant")
+    return found
