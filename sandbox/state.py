@@ -13,7 +13,7 @@ from opslib.settings import Settings
 from sandbox import processes
 from sandbox.errors import NotUp
 
-__all__ = ["Endpoints", "State", "file", "folder", "load", "require", "save"]
+__all__ = ["Endpoints", "State", "cluster_mark", "file", "folder", "load", "on_cluster", "require", "save"]
 
 
 class Endpoints(BaseModel):
@@ -99,6 +99,17 @@ def load(path: Path) -> State | None:
         return State.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def cluster_mark(settings: Settings, platform: str) -> Path:
+    """The file that is there from before a platform is put on this home's cluster until after it has left."""
+    return settings.state / "sandbox" / f"{platform}.on-cluster"
+
+
+def on_cluster(settings: Settings, *, besides: str) -> bool:
+    """Whether another platform is on this home's cluster."""
+    folder = settings.state / "sandbox"
+    return any(found != cluster_mark(settings, besides) for found in folder.glob("*.on-cluster"))
 
 
 def require(settings: Settings, platform: str = "crypto") -> State:

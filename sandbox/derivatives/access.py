@@ -16,8 +16,8 @@ import redis
 from opslib import web
 from opslib.settings import Settings
 from sandbox import cluster, state
+from sandbox.cluster.kube import Kube
 from sandbox.derivatives.contents import MARK
-from sandbox.derivatives.kube import Kube
 from sandbox.derivatives.setup import NAMESPACE, Setup
 from sandbox.derivatives.sql import queries
 from sandbox.errors import NotOurs, NotUp
@@ -144,4 +144,6 @@ def reach(settings: Settings, found: State | None = None) -> Access:
         raise NotUp(f"the sandbox platform {NAMESPACE} does not run: start it with `runbook sandbox up {NAMESPACE}`")
     stores = [urlsplit(address or "") for address in (found.endpoints.postgres_admin, found.endpoints.redis_admin)]
     postgres, cache = ((part.hostname or "", part.port or 0) for part in stores)
-    return Access(Kube(running, folder), setup, found.endpoints.api, postgres, cache, found.endpoints.prometheus)
+    return Access(
+        Kube(running, folder, NAMESPACE), setup, found.endpoints.api, postgres, cache, found.endpoints.prometheus
+    )

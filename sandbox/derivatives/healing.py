@@ -11,9 +11,9 @@ import psycopg
 import redis
 from psycopg import sql
 
+from sandbox.cluster.kube import CLOSED, ready
 from sandbox.derivatives import contents, manifests, settle
 from sandbox.derivatives.access import Access
-from sandbox.derivatives.kube import CLOSED, ready
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
 from sandbox.derivatives.setup import EARLIER, RELEASE

@@ -19,12 +19,13 @@ import redis
 
 from opslib.settings import PROJECT, Settings
 from sandbox import cluster, history, processes, state
+from sandbox.cluster import workloads
+from sandbox.cluster.kube import Kube
 from sandbox.crypto.lifecycle import DEFAULT_WEBHOOK
 from sandbox.crypto.monitoring import available
 from sandbox.derivatives import manifests, monitoring, settle
 from sandbox.derivatives.access import Access, reach
 from sandbox.derivatives.identity import Identity
-from sandbox.derivatives.kube import Kube
 from sandbox.derivatives.setup import NAMESPACE, Setup
 from sandbox.errors import NotOurs, NotUp, StartFailed
 from sandbox.progress import Progress, quiet
@@ -70,6 +71,7 @@ def up(
         adopted = cluster.find(settings)
         settle.check_programs(own=adopted is not None and adopted.own)
         _clear(settings, adopted)
+        state.cluster_mark(settings, NAMESPACE).touch(mode=0o600)
         running = cluster.up(settings, progress=progress)
         folder = state.file(settings, NAMESPACE).with_suffix("")
         folder.mkdir(mode=0o700, parents=True)
@@ -81,12 +83,14 @@ def up(
 
 
 def down(settings: Settings, *, progress: Progress = quiet) -> bool:
-    """End the platform and its cluster; return whether anything ran. Harmless when nothing does."""
+    """End the platform, and the cluster unless another is on it; return whether anything ran."""
     with _alone(settings):
         running = cluster.find(settings)
-        # a cluster of ours ends with all that it holds
-        ran = _clear(settings, running if running is not None and running.own else None)
-        ran = cluster.down(settings, progress=progress) or ran
+        shared = state.on_cluster(settings, besides=NAMESPACE)
+        # a cluster of ours that nobody else is on ends with all that it holds
+        ran = _clear(settings, running if running is not None and (running.own or shared) else None)
+        if not shared:
+            ran = cluster.down(settings, progress=progress) or ran
     progress(f"{NAMESPACE} ended" if ran else f"{NAMESPACE} was not running")
     return ran
 
@@ -106,14 +110,14 @@ def _posting_to(webhook: str, settings: Settings, found: State, progress: Progre
 def _start(
     settings: Settings, running: cluster.Cluster, setup: Setup, webhook: str | None, progress: Progress
 ) -> State:
-    kube = Kube(running, setup.folder)
+    kube = Kube(running, setup.folder, NAMESPACE)
     if webhook is not None:  # whom Prometheus cannot be is told before anything is there
         Identity.read(running.kubeconfig, running.context, setup.folder)
     progress("preparing models, releases and compiled kernels")
     settle.prepare(setup)
     progress("starting PostgreSQL and Redis")
     running.apply([], NAMESPACE)  # makes the namespace, or refuses one that is another's
-    kube.send("apply", [manifests.namespace(setup)])
+    kube.send("apply", [workloads.namespace(NAMESPACE, setup.sandbox_id)])
     kube.send("apply", manifests.everything(setup))
     ports = {name: running.expose(NAMESPACE, name, port) for name, port in settle.PORTS.items()}
     access = Access(
@@ -239,20 +243,11 @@ def _clear(settings: Settings, running: cluster.Cluster | None) -> bool:
     processes.stop(known)
     if running is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ran = _delete_namespace(Kube(running, folder), running.sandbox_id) or ran
+        ran = Kube(running, folder, NAMESPACE).delete_namespace(running.sandbox_id) or ran
     path.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
+    state.cluster_mark(settings, NAMESPACE).unlink(missing_ok=True)
     return ran
-
-
-def _delete_namespace(kube: Kube, sandbox_id: str) -> bool:
-    """Delete the namespace where it is ours; return whether there was one."""
-    try:
-        kube.verify(sandbox_id)
-    except (NotUp, NotOurs):
-        return False
-    kube("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=90s")
-    return True
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sandbox.cluster import pods
 from sandbox.derivatives.objects import LABEL, Document, deployment, environment, object_, program, resources, secret
-from sandbox.derivatives.setup import DATABASE, NAMESPACE, RELEASE, Setup
+from sandbox.derivatives.setup import DATABASE, RELEASE, Setup
 from sandbox.derivatives.stores import DATA, VOLUME_MIB, everything, postgres, stateful
 from sandbox.gpu import description as gpu
 
@@ -19,7 +19,6 @@ __all__ = [
     "everything",
     "housekeeping",
     "migration",
-    "namespace",
     "postgres",
     "report",
     "stateful",
@@ -29,12 +28,6 @@ __all__ = [
 REPLICAS = 2
 CARD_SHARE_MIB = 512
 _HISTORY = {"2.2.0": "Release 2.2.0", "2.3.1": "Release 2.3.1: rates of the quarter", RELEASE: f"Release {RELEASE}"}
-
-
-def namespace(setup: Setup) -> Document:
-    """The namespace, with the mark of who made it."""
-    labels = {"sandbox-id": setup.sandbox_id, "environment": "sandbox"}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
 def workloads(setup: Setup, served: Collection[str]) -> list[Document]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.cluster import pods
+from sandbox.cluster import pods, workloads
+from sandbox.cluster.workloads import LABEL, Document, resources
 from sandbox.derivatives.setup import DATABASE, NAMESPACE, Setup
 
 __all__ = [
@@ -18,9 +19,6 @@ __all__ = [
     "secret",
     "stateful_set",
 ]
-
-Document = dict[str, Any]
-LABEL = "app"
 
 
 def program(
@@ -69,29 +67,15 @@ def secret(variable: str, key: str) -> Document:
 
 def deployment(name: str, pod: Document, replicas: int) -> Document:
     """A Deployment; `pod` is the specification of its pods."""
-    return object_("apps/v1", "Deployment", name, spec=_controlled(name, pod, replicas))
+    return object_("apps/v1", "Deployment", name, spec=workloads.controlled(name, pod, replicas))
 
 
 def stateful_set(name: str, pod: Document) -> Document:
     """A StatefulSet of one pod."""
-    spec = {"serviceName": name, "podManagementPolicy": "Parallel", **_controlled(name, pod, 1)}
+    spec = {"serviceName": name, "podManagementPolicy": "Parallel", **workloads.controlled(name, pod, 1)}
     return object_("apps/v1", "StatefulSet", name, spec=spec)
-
-
-def _controlled(name: str, pod: Document, replicas: int) -> Document:
-    pod = {"automountServiceAccountToken": False, "enableServiceLinks": False, **pod}
-    template = {"metadata": {"labels": {LABEL: name}}, "spec": pod}
-    return {"replicas": replicas, "selector": {"matchLabels": {LABEL: name}}, "template": template}
 
 
 def object_(version: str, kind: str, name: str, **content: Any) -> Document:
     """An object of the platform, in its namespace."""
-    metadata: Document = {"name": name, "labels": {LABEL: name, "platform": NAMESPACE}}
-    if not kind.startswith("Cluster"):
-        metadata["namespace"] = NAMESPACE
-    return {"apiVersion": version, "kind": kind, "metadata": metadata, **content}
-
-
-def resources(cpu: str, cpu_most: str, memory: str, memory_most: str) -> Document:
-    """What a container asks for, and what it may have: CPU, memory."""
-    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu_most, "memory": memory_most}}
+    return workloads.object_(NAMESPACE, version, kind, name, **content)

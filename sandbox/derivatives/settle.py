@@ -13,9 +13,9 @@ from psycopg import sql
 from opslib import web
 from opslib.settings import PROJECT
 from sandbox.cluster import missing
+from sandbox.cluster.kube import ready
 from sandbox.derivatives import contents, manifests
 from sandbox.derivatives.access import Access
-from sandbox.derivatives.kube import ready
 from sandbox.derivatives.service.models import Models, write_store
 from sandbox.derivatives.service.release import Release, write
 from sandbox.derivatives.setup import DATABASE, EARLIER, NAMESPACE, RELEASE, Setup

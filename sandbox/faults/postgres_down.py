@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 
+from sandbox.cluster.kube import ready
 from sandbox.derivatives import manifests
 from sandbox.derivatives.access import Access
-from sandbox.derivatives.kube import ready
 from sandbox.derivatives.sql import queries
 from sandbox.derivatives.stores import DATA
 from sandbox.faults.fault import Fault

@@ -19,10 +19,10 @@ from psycopg import sql
 from opslib import probes, web
 from opslib.diagnosis import grown_tables, lost_indexes
 from opslib.probes import Target
+from sandbox.cluster.kube import Kube
 from sandbox.derivatives import contents
 from sandbox.derivatives import sql as files
 from sandbox.derivatives.access import Access
-from sandbox.derivatives.kube import Kube
 from sandbox.derivatives.sql import queries
 from sandbox.errors import NotOurs
 from sandbox.faults import latency_degrading
@@ -42,7 +42,7 @@ def access(plain: Plain, tmp_path: Path) -> Access:
     cluster = SimpleNamespace(run=lambda *words: subprocess.CompletedProcess(words, 0, namespace, ""))
     parts = (urlsplit(address) for address in (plain.postgres_url, plain.redis_url))
     database, cache = ((part.hostname or "", part.port or 0) for part in parts)
-    kube = Kube(cluster, tmp_path)  # type: ignore[arg-type]
+    kube = Kube(cluster, tmp_path, "derivatives")  # type: ignore[arg-type]
     return Access(kube, Here(tmp_path, ID, {}, "", plain), plain.api, database, cache)
 
 

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from sandbox.cluster import objects
+from sandbox.cluster.kube import CLOSED, Kube
 from sandbox.derivatives import healing, manifests, monitoring, settle
 from sandbox.derivatives.identity import Identity
-from sandbox.derivatives.kube import CLOSED, Kube
 from sandbox.derivatives.setup import Setup
 from sandbox.errors import CannotRun
 
@@ -183,7 +183,9 @@ def test_what_belongs_to_no_namespace_carries_our_mark(tmp_path: Path) -> None:
 )
 def test_guards_are_of_the_versions_that_the_server_offers(tmp_path: Path, served: str, expected: list[str]) -> None:
     told = "\n".join(["apps/v1", *served.split(), "v1"]) + "\n"
-    kube = Kube(SimpleNamespace(run=lambda *words: subprocess.CompletedProcess(words, 0, told, "")), tmp_path)  # type: ignore[arg-type]
+    kube = Kube(
+        SimpleNamespace(run=lambda *words: subprocess.CompletedProcess(words, 0, told, "")), tmp_path, "derivatives"
+    )  # type: ignore[arg-type]
     documents = manifests.workloads(Setup.new(tmp_path, "abc"), kube.versions())
     assert [one["apiVersion"] for one in documents if one["apiVersion"] != "apps/v1"] == expected
 
@@ -208,7 +210,7 @@ class Nodes:
 @pytest.mark.parametrize(("own", "opened"), [(True, ["ours"]), (False, ["ours", "theirs", "operators"])])
 def test_healing_opens_the_nodes_that_the_sandbox_closed(tmp_path: Path, own: bool, opened: list[str]) -> None:
     nodes, restored = Nodes(own), list[str]()
-    kube = Kube(nodes, tmp_path)  # type: ignore[arg-type]
+    kube = Kube(nodes, tmp_path, "derivatives")  # type: ignore[arg-type]
     healing._nodes(SimpleNamespace(kube=kube, setup=Setup.new(tmp_path, "abc")), restored)  # type: ignore[arg-type]
     assert [words[1] for words in nodes.asked if words[0] == "uncordon"] == opened
     assert restored == [f"node {name} takes pods again" for name in opened]

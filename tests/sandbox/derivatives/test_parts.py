@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from opslib.settings import PROJECT
-from sandbox.derivatives import healing, kube, manifests, monitoring, report
+from sandbox.cluster import kube, workloads
+from sandbox.derivatives import healing, manifests, monitoring, report
 from sandbox.derivatives.feed import Exchange, Market
 from sandbox.derivatives.hedger import Book, Mark
 from sandbox.derivatives.load import Demand, _Client, _Load, shape
@@ -94,7 +95,7 @@ def test_manifests_name_what_the_seed_names(tmp_path) -> None:
     pod = manifests.api(setup)["spec"]["template"]["spec"]
     assert pod["containers"][0]["name"] == "api"
     assert pod["containers"][0]["resources"]["limits"]["cpu"] == "100m"
-    assert manifests.namespace(setup)["metadata"]["labels"]["sandbox-id"] == "abc"
+    assert workloads.namespace("derivatives", setup.sandbox_id)["metadata"]["labels"]["sandbox-id"] == "abc"
     for one in documents:
         assert "production" not in str(one["metadata"])
     setup.save()
@@ -170,7 +171,7 @@ def test_what_a_controller_wrote_at_the_same_moment_is_sent_again(tmp_path, monk
             return subprocess.CompletedProcess(words, Busy.asked < 3, "", told)
 
     monkeypatch.setattr(kube, "_AGAIN_S", 0.0)
-    one = kube.Kube(Busy(), tmp_path)  # type: ignore[arg-type]
+    one = kube.Kube(Busy(), tmp_path, "derivatives")  # type: ignore[arg-type]
     one.send("replace", [{}])
     assert (Busy.asked, list(tmp_path.iterdir())) == (3, [])
     Busy.asked = -100

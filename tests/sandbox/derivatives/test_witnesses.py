@@ -19,9 +19,9 @@ import psycopg
 import pytest
 
 from opslib import web
+from sandbox.cluster.kube import Kube
 from sandbox.derivatives import contents, healing
 from sandbox.derivatives.access import Access
-from sandbox.derivatives.kube import Kube
 from sandbox.derivatives.market import UNDERLYINGS, ladder
 from sandbox.derivatives.service.release import Release
 from sandbox.derivatives.setup import RELEASE
@@ -75,7 +75,7 @@ def access(plain: Plain, tmp_path: Path) -> Iterator[Access]:
     """The plain platform, as faults and `heal` reach it; healed afterwards, whatever a test left."""
     parts = (urlsplit(address) for address in (plain.postgres_url, plain.redis_url))
     database, store = ((part.hostname or "", part.port or 0) for part in parts)
-    kube = Kube(Machine(plain), tmp_path)  # type: ignore[arg-type]
+    kube = Kube(Machine(plain), tmp_path, "derivatives")  # type: ignore[arg-type]
     found = Access(kube, Here(plain.folder, "sandbox-test", {}, "", plain), plain.api, database, store)
     healing._outside(found)
     healing._cache(found, [])

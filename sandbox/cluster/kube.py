@@ -1,4 +1,4 @@
-"""The cluster, asked by kubectl in the platform's namespace, once it is known to be the sandbox's own."""
+"""The cluster, asked by kubectl in a platform's namespace, once it is known to be the sandbox's own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.cluster import Cluster
-from sandbox.derivatives.setup import NAMESPACE
+from sandbox.cluster.cluster import Cluster
 from sandbox.errors import ControlRefused, NotOurs, NotUp
 
 __all__ = ["CLOSED", "Kube", "ready"]
@@ -24,17 +23,19 @@ _AGAIN_S = 0.5
 
 @dataclass(frozen=True)
 class Kube:
-    """kubectl for the namespace of the platform.
+    """kubectl for the namespace of a platform.
 
     Attributes
     ----------
     cluster : Cluster
     folder : Path
         Where documents are put for kubectl to read.
+    namespace : str
     """
 
     cluster: Cluster
     folder: Path
+    namespace: str
 
     def __call__(self, *words: str, allowed_to_fail: bool = False) -> str:
         """What `kubectl WORDS` prints.
@@ -44,7 +45,7 @@ class Kube:
         ControlRefused
             With what it said.
         """
-        done: subprocess.CompletedProcess[str] = self.cluster.run("kubectl", "--namespace", NAMESPACE, *words)
+        done: subprocess.CompletedProcess[str] = self.cluster.run("kubectl", "--namespace", self.namespace, *words)
         if done.returncode != 0 and not allowed_to_fail:
             raise ControlRefused(f"kubectl {' '.join(words)[:200]}: {done.stderr.strip()[:1000]}")
         return done.stdout
@@ -102,11 +103,20 @@ class Kube:
         NotUp, NotOurs
         """
         try:
-            labels = self.document("get", "namespace", NAMESPACE)["metadata"].get("labels", {})
+            labels = self.document("get", "namespace", self.namespace)["metadata"].get("labels", {})
         except ControlRefused as problem:
             raise NotUp(f"the cluster of the sandbox does not answer ({problem})") from problem
         if labels.get("sandbox-id") != sandbox_id:
             raise NotOurs()
+
+    def delete_namespace(self, sandbox_id: str) -> bool:
+        """Delete the namespace, and all in it, where it is this sandbox's; return whether there was one."""
+        try:
+            self.verify(sandbox_id)
+        except (NotUp, NotOurs):
+            return False
+        self("delete", "namespace", self.namespace, "--wait=true", "--timeout=90s")
+        return True
 
 
 def ready(pod: dict[str, Any]) -> bool:
