@@ -41,19 +41,25 @@ def up(
     webhook: Annotated[str | None, typer.Option(help="Where Alertmanager posts; default: the local intake.")] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Use a cluster of your own.", exists=True)] = None,
     context: Annotated[str | None, typer.Option(help="Which of the kubeconfig; goes with --kubeconfig.")] = None,
+    deployed: Annotated[
+        bool, typer.Option("--deployed", help="The platform crypto as Deployments of the sandbox's Kubernetes.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Start platforms on real servers. Harmless where they run already."""
     from opslib.people import ensure_sandbox_people  # the store is loaded only by the command that needs it
 
     wanted = [find(name) for name in dict.fromkeys(platforms or _USUAL)]
+    if deployed and all(platform.name != "crypto" for platform in wanted):
+        raise UsageError("--deployed is of the platform crypto: derivatives is on Kubernetes anyway")
     settings = Settings()
     lines: list[str] = []
     with _progress() as say:
         if kubeconfig is not None or context is not None:
             _adopt(settings, kubeconfig, context, say)
         for platform in wanted:
-            where = platform.up(settings, progress=say, monitored=monitoring, webhook=webhook)
+            more = {"deployed": True} if deployed and platform.name == "crypto" else {}
+            where = platform.up(settings, progress=say, monitored=monitoring, webhook=webhook, **more)
             lines.append(f"{platform.name} is up at {where}")
         say("making demo-l1 to demo-l4, who may act in the sandbox alone")
         ensure_sandbox_people(settings)

@@ -46,7 +46,7 @@ async def _carry(
         writer.close()
 
 
-async def _serve(to_port: int, delay_s: float, jitter_s: float) -> None:
+async def _serve(port: int, to_port: int, delay_s: float, jitter_s: float) -> None:
     rng = random.Random(to_port)
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +58,7 @@ async def _serve(to_port: int, delay_s: float, jitter_s: float) -> None:
         ways = (_carry(reader, back, delay_s, jitter_s, rng), _carry(onward, writer, delay_s, jitter_s, rng))
         await asyncio.gather(*ways)
 
-    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    server = await asyncio.start_server(join, "127.0.0.1", port)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     async with server:
         await server.serve_forever()
@@ -67,7 +67,8 @@ async def _serve(to_port: int, delay_s: float, jitter_s: float) -> None:
 def main() -> None:
     """Be the path until ended."""
     facts = json.loads(sys.stdin.readline())
-    asyncio.run(_serve(facts["to_port"], facts["delay_ms"] / 1000.0, facts["jitter_ms"] / 1000.0))
+    delay_s, jitter_s = facts["delay_ms"] / 1000.0, facts["jitter_ms"] / 1000.0
+    asyncio.run(_serve(facts.get("port", 0), facts["to_port"], delay_s, jitter_s))
 
 
 if __name__ == "__main__":

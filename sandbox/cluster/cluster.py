@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from sandbox.gpu import description as gpu
 __all__ = ["Cluster"]
 
 _RUN_S = 300.0
+_MIRRORED = range(20_000, 30_000)  # no connection starts from there, on the host or within, and no service is there
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,23 @@ class Cluster:
         """A port on the host's loopback that leads to an address inside, for example that of a kubelet."""
         return self._expose([host, port])
 
+    def mirror(self) -> int:
+        """A port on the host's loopback that leads to the one of the same number on the loopback of the nodes.
+
+        So a server of a pod that shares the network of its node has one address, within as without.
+
+        Raises
+        ------
+        ControlRefused
+            For a cluster of the user's own, whose nodes are elsewhere.
+        """
+        if self.own:
+            raise ControlRefused("the loopback of the nodes of a cluster of your own is not ours to enter")
+        with _listener() as listener:
+            port: int = listener.getsockname()[1]
+            control.ask(self.control, {"to": ["127.0.0.1", port]}, listener)
+        return port
+
     def _expose(self, to: list[str | int]) -> int:
         known = control.ask(self.control, {"to": to})["port"]
         if known is None:
@@ -202,3 +221,13 @@ class Cluster:
             keeper=int(document["keeper"]),
             built=None if built is None else Path(built),
         )
+
+
+def _listener() -> socket.socket:
+    """A listening socket of the host's loopback on a free port of those that are mirrored."""
+    for port in random.SystemRandom().sample(_MIRRORED, 200):
+        try:
+            return socket.create_server(("127.0.0.1", port), backlog=512)
+        except OSError:
+            continue  # somebody listens there
+    raise ControlRefused(f"no port of {_MIRRORED.start} to {_MIRRORED.stop - 1} is free on this machine")

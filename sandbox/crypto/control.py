@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,9 +23,10 @@ from sandbox.crypto.platform import Platform
 from sandbox.crypto.status import status
 from sandbox.errors import ControlRefused, NotOurs, NotUp, SandboxError
 
-__all__ = ["ask", "serve"]
+__all__ = ["ask", "serve", "within_reach"]
 
 _TIMEOUT_S = 15.0
+_LONGEST_NAME = 100  # bytes; the kernel takes 107
 
 
 async def serve(heart: Heart, path: Path) -> asyncio.Server:
@@ -41,9 +44,11 @@ async def serve(heart: Heart, path: Path) -> asyncio.Server:
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(converse, path, limit=65_536)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with within_reach(path) as name:
+        listener.bind(name)
     path.chmod(0o600)
-    return server
+    return await asyncio.start_unix_server(converse, sock=listener, limit=65_536)
 
 
 def ask(path: str, sandbox_id: str, do: str, **facts: Any) -> dict[str, Any]:
@@ -62,7 +67,8 @@ def ask(path: str, sandbox_id: str, do: str, **facts: Any) -> dict[str, Any]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
             line.settimeout(_TIMEOUT_S)
-            line.connect(path)
+            with within_reach(Path(path)) as name:
+                line.connect(name)
             line.sendall(request)
             with line.makefile("rb") as source:
                 answer: dict[str, Any] = json.loads(source.readline() or b"{}")
@@ -73,6 +79,19 @@ def ask(path: str, sandbox_id: str, do: str, **facts: Any) -> dict[str, Any]:
     if not answer.get("ok"):
         _refuse(answer)
     return answer
+
+
+@contextmanager
+def within_reach(path: Path) -> Iterator[str]:
+    """A name of the socket that is short enough for the kernel, as long as its folder's own may be (Linux)."""
+    if len(os.fsencode(path)) <= _LONGEST_NAME:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _refuse(answer: dict[str, Any]) -> NoReturn:

@@ -61,15 +61,12 @@ class Front:
         Takes what nginx says of itself.
     behind : str
         Address of the platform.
-
-    Attributes
-    ----------
     port : int
-        Where it listens; 0 before `start`.
+        Where it listens; `start` chooses one.
     """
 
-    def __init__(self, folder: Path, log: Path, behind: str) -> None:
-        self.port = 0
+    def __init__(self, folder: Path, log: Path, behind: str, port: int = 0) -> None:
+        self.port = port
         self._folder, self._shown = folder / "nginx", folder / "conf" / "tls"
         self._log, self._behind = log, behind
         for made in (self._folder, self._shown):
@@ -101,7 +98,7 @@ class Front:
         command = [program, "-p", str(self._folder), "-c", "nginx.conf"]
         for _ in range(_TRIES):
             self.port = processes.free_port()
-            self._write()
+            self.write()
             environment = {"PATH": os.defpath, "LC_ALL": "C"}
             self._process = processes.spawn(command, self._log, self._folder, environment)
             running["nginx"] = self._process
@@ -121,12 +118,13 @@ class Front:
         """
         if self._process is None:
             return
-        self._write()
+        self.write()
         self._process.send_signal(signal.SIGHUP)
         if not self._ready(_HANDED_OVER_S):
             raise StartFailed(f"nginx did not take its configuration and certificate; {self._last_words()}")
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write configuration and a new certificate; a running nginx takes them over by SIGHUP."""
         template = Template((Path(__file__).parent / "nginx.conf").read_text("utf-8"))
         text = template.substitute(user=_user(), here=f"{_HOST}:{self.port}", behind=self._behind)
         (self._folder / "nginx.conf").write_text(text, "utf-8")
@@ -139,13 +137,14 @@ class Front:
         deadline = time.monotonic() + _READY_S
         since = None
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            since = (since or time.monotonic()) if self._serves() else None
+            since = (since or time.monotonic()) if self.serves() else None
             if since is not None and time.monotonic() - since >= steady_s:
                 return True
             time.sleep(0.02)
         return False
 
-    def _serves(self) -> bool:
+    def serves(self) -> bool:
+        """Whether the certificate on the disk is the one that is served."""
         trusted = ssl.create_default_context(cafile=str(self._shown / _AUTHORITY))
         try:
             with (

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import yaml
 
 from sandbox.crypto.config import PRISTINE, ConfigurationRefused, RiskParameters, RouterRules, load
 from sandbox.crypto.dashboards import Dashboards
+from sandbox.crypto.desk import RiskDesk
 from sandbox.crypto.front import Front
 from sandbox.crypto.model_server import ThreadedModelServer
-from sandbox.crypto.parameters import N_SYMBOLS, STEP_S
+from sandbox.crypto.parameters import N_SYMBOLS, STEP_S, FloatArray
 from sandbox.crypto.platform import Platform
 from sandbox.crypto.publisher import RELOAD, Publisher
 from sandbox.crypto.store import Store
@@ -43,11 +45,19 @@ class Heart:
     dashboards : Dashboards
     sandbox_id : str
     front : Front, optional
-        Where nginx is installed.
+        Where nginx is installed, and a process of the platform's own.
+    desk : callable
+        Makes the risk desk of a platform.
     """
 
     def __init__(
-        self, folder: Path, store: Store, dashboards: Dashboards, sandbox_id: str, front: Front | None = None
+        self,
+        folder: Path,
+        store: Store,
+        dashboards: Dashboards,
+        sandbox_id: str,
+        front: Front | None = None,
+        desk: Callable[[FloatArray, int], RiskDesk] = RiskDesk,
     ) -> None:
         self.lock = threading.RLock()
         self.sandbox_id = sandbox_id
@@ -58,6 +68,7 @@ class Heart:
         self.store = store
         self.dashboards = dashboards
         self.front = front
+        self._desk = desk
         self._connect()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
@@ -179,6 +190,7 @@ class Heart:
             self.now_ms(),
             None if before is None else before.market.prices,
             self._server,
+            self._desk,
         )
 
     def _live(self) -> None:

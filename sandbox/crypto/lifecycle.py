@@ -20,12 +20,13 @@ from opslib import web
 from opslib.settings import PROJECT, Settings
 from sandbox import history, processes, state
 from sandbox.crypto import front, monitoring
+from sandbox.crypto.deployed import lifecycle as on_cluster
 from sandbox.crypto.publisher import MARKER
 from sandbox.errors import NotOurs, NotUp, StartFailed
 from sandbox.progress import Progress, quiet
 from sandbox.state import State
 
-__all__ = ["DEFAULT_WEBHOOK", "down", "platform_status", "up", "verify"]
+__all__ = ["DEFAULT_WEBHOOK", "down", "platform_status", "until_it_answers", "up", "verify"]
 
 DEFAULT_WEBHOOK = "http://127.0.0.1:8600/api/v1/alerts"
 START_S = 40.0
@@ -36,6 +37,7 @@ def up(
     *,
     monitored: bool | None = None,
     webhook: str = DEFAULT_WEBHOOK,
+    deployed: bool = False,
     progress: Progress = quiet,
 ) -> State:
     """Start the crypto platform, or find the one that runs.
@@ -48,6 +50,8 @@ def up(
         With Prometheus and Alertmanager; by default where their binaries are.
     webhook : str
         Where Alertmanager posts, with the token in `HOME/.state/intake-token`.
+    deployed : bool
+        As Deployments of the sandbox's own Kubernetes, in place of processes; one that is deployed stays so.
     progress : callable
         Takes a line for the person who waits.
 
@@ -66,17 +70,24 @@ def up(
         found = state.load(state.file(settings))
         if found is not None and found.whole and _answers(found):
             as_wanted = monitored is None or (found.endpoints.prometheus is not None) == wanted
+            as_wanted = as_wanted and (found.endpoints.kubernetes_admin is not None or not deployed)
             if as_wanted and found.webhook in (None, webhook):
                 progress(f"crypto already runs at {found.endpoints.api}")
                 return found
-        _clear(settings)
+        if deployed:
+            on_cluster.check(settings)
+        _clear(settings, progress)
         progress("starting redis-server and the crypto platform" + (" with Prometheus, Alertmanager" if wanted else ""))
         if wanted and history.promtool() is None:
             progress(history.LACKING)
         nginx = front.available()
         if nginx is None:
             progress(front.LACKING)
-        started = _launch(settings, webhook if wanted else None, nginx)
+        posting = webhook if wanted else None
+        if deployed:
+            started = on_cluster.up(settings, webhook=posting, nginx=nginx, progress=progress)
+        else:
+            started = _launch(settings, posting, nginx)
         progress(f"crypto runs at {started.endpoints.api}")
         return started
 
@@ -84,7 +95,7 @@ def up(
 def down(settings: Settings, *, progress: Progress = quiet) -> bool:
     """End the platform and remove what it kept; return whether anything ran. Harmless when nothing does."""
     with _alone(settings):
-        ran = _clear(settings)
+        ran = _clear(settings, progress)
     progress("crypto ended" if ran else "crypto was not running")
     return ran
 
@@ -109,6 +120,25 @@ def verify(found: State) -> None:
         raise NotUp(f"Redis of the sandbox does not answer ({problem}): run `runbook sandbox up crypto`") from problem
     if marker != found.sandbox_id or shown != found.sandbox_id:
         raise NotOurs()
+
+
+def until_it_answers(found: State) -> None:
+    """Wait for a platform whose parts may just have been started.
+
+    Raises
+    ------
+    NotUp, NotOurs
+        It does not answer in time.
+    """
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            verify(found)
+            return
+        except (NotUp, NotOurs):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def platform_status(found: State) -> dict[str, Any]:
@@ -176,9 +206,13 @@ def _launch(settings: Settings, webhook: str | None, nginx: str | None = None) -
     )
 
 
-def _clear(settings: Settings) -> bool:
-    """End whatever is left of a platform and remove its files; return whether a process ran."""
+def _clear(settings: Settings, progress: Progress) -> bool:
+    """End whatever is left of a platform and remove its files; return whether anything ran."""
     path = state.file(settings)
+    if on_cluster.clear(settings, progress=progress):
+        path.unlink(missing_ok=True)
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+        return True
     known: list[tuple[int, str]] = []
     try:
         launched = json.loads(_launch_file(settings).read_bytes())

@@ -11,6 +11,7 @@ from opslib.settings import Settings
 from sandbox import state
 from sandbox.crypto import control, lifecycle
 from sandbox.crypto.decoys import decoys as steps_of_noise
+from sandbox.crypto.deployed import lifecycle as on_cluster
 from sandbox.crypto.steps import Step, make
 from sandbox.errors import NotVisible
 from sandbox.progress import Progress, quiet
@@ -24,10 +25,16 @@ _HEALTHY_SHARE = 0.8  # of the warning level: VaR below it counts as healed
 
 
 def up(
-    settings: Settings, *, progress: Progress = quiet, monitored: bool | None = None, webhook: str | None = None
+    settings: Settings,
+    *,
+    progress: Progress = quiet,
+    monitored: bool | None = None,
+    webhook: str | None = None,
+    deployed: bool = False,
 ) -> str:
     """Start the platform, or find the one that runs; return where its API answers."""
-    found = lifecycle.up(settings, monitored=monitored, webhook=webhook or lifecycle.DEFAULT_WEBHOOK, progress=progress)
+    posting = webhook or lifecycle.DEFAULT_WEBHOOK
+    found = lifecycle.up(settings, monitored=monitored, webhook=posting, deployed=deployed, progress=progress)
     return found.endpoints.api
 
 
@@ -51,6 +58,7 @@ def status(settings: Settings) -> dict[str, Any] | None:
         "redis_replica_admin": endpoints.redis_replica_admin,
         "dashboards": endpoints.dashboards,
         "files": endpoints.files,
+        "kubernetes_admin": endpoints.kubernetes_admin,
         "prometheus": endpoints.prometheus,
         "alertmanager": endpoints.alertmanager,
         "sandbox_id": found.sandbox_id,
@@ -64,7 +72,10 @@ def verify(settings: Settings) -> None:
     ------
     NotUp, NotOurs
     """
-    lifecycle.verify(state.require(settings))
+    found = state.require(settings)
+    if _deployed(found):
+        on_cluster.verify(settings)
+    lifecycle.verify(found)
 
 
 def decoys(rng: random.Random, count: int) -> list[Callable[[Settings], None]]:
@@ -99,8 +110,14 @@ def heal(settings: Settings, *, progress: Progress = quiet) -> dict[str, Any]:
         The platform did not become healthy in time.
     """
     found = state.require(settings)
+    deployed = _deployed(found)
+    if deployed:
+        on_cluster.mend(settings)
+        lifecycle.until_it_answers(found)
     lifecycle.verify(found)
     control.ask(found.control, found.sandbox_id, "restore")
+    if deployed:
+        on_cluster.renew_certificate(settings)
     begun = time.monotonic()
     deadline = begun + _HEALTHY_S
     while not _healthy(document := lifecycle.platform_status(found), time.monotonic() - begun > _PATIENT_S):
@@ -118,6 +135,10 @@ def heal(settings: Settings, *, progress: Progress = quiet) -> dict[str, Any]:
 def var_pct(document: dict[str, Any]) -> dict[str, float]:
     """VaR of each symbol in the document of `/api/status` [% of NAV]."""
     return {name: symbol["var_pct"] for name, symbol in document["symbols"].items()}
+
+
+def _deployed(found: state.State) -> bool:
+    return found.endpoints.kubernetes_admin is not None
 
 
 def _healthy(document: dict[str, Any], patient: bool) -> bool:

@@ -17,7 +17,7 @@ import redis
 from sandbox import processes
 from sandbox.errors import StartFailed
 
-__all__ = ["RECORDER_RULES", "Passwords", "RedisServer", "binary", "start"]
+__all__ = ["RECORDER_RULES", "Passwords", "RedisServer", "RunningRedis", "binary", "configuration", "start"]
 
 _TRIES = 3
 _READY_S = 5.0
@@ -51,19 +51,17 @@ class Passwords:
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """A running redis-server.
+    """A redis-server on loopback.
 
     Attributes
     ----------
     name : str
-    process : subprocess.Popen
     port : int
     passwords : Passwords
         Never in arguments, logs or the environment.
     """
 
     name: str
-    process: subprocess.Popen[bytes]
     port: int
     passwords: Passwords
 
@@ -76,6 +74,13 @@ class RedisServer:
         """Its address for `admin`, who may do everything, or `recorder`, who only reads; over another port if given."""
         who = f":{self.passwords.admin}" if identity == "admin" else f"recorder:{self.passwords.recorder}"
         return f"redis://{who}@127.0.0.1:{port or self.port}/0"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRedis(RedisServer):
+    """One that is a child of this process."""
+
+    process: subprocess.Popen[bytes]
 
 
 def binary() -> str:
@@ -103,7 +108,7 @@ def start(
     *,
     name: str = "redis",
     replica_of: int | None = None,
-) -> RedisServer:
+) -> RunningRedis:
     """Start redis-server on a free loopback port and wait until it answers.
 
     Parameters
@@ -125,28 +130,32 @@ def start(
     """
     executable = binary()
     passwords = passwords or Passwords.fresh()
-    configuration, work = folder / f"{name}.conf", folder / name
+    file, work = folder / f"{name}.conf", folder / name
     work.mkdir(exist_ok=True)
     log = logs / f"{name}.log"
-    template = (Path(__file__).parent / "redis.conf").read_text(encoding="utf-8")
-    follow = "" if replica_of is None else f"replicaof 127.0.0.1 {replica_of}\n"
     for _ in range(_TRIES):
         port = processes.free_port()
-        _write_private(
-            configuration,
-            f"{template}port {port}\ndir {work}\n{follow}masteruser replica\nmasterauth {passwords.replica}\n"
-            f"user default on #{_hashed(passwords.admin)} ~* &* +@all\n"
-            f"user recorder on #{_hashed(passwords.recorder)} {RECORDER_RULES}\n"
-            f"user replica on #{_hashed(passwords.replica)} {_REPLICA_RULES}\n",
-        )
-        process = processes.spawn([executable, str(configuration)], log, work, {"PATH": os.defpath, "LC_ALL": "C"})
-        server = RedisServer(name, process, port, passwords)
+        _write_private(file, configuration(port, work, passwords, replica_of=replica_of))
+        process = processes.spawn([executable, str(file)], log, work, {"PATH": os.defpath, "LC_ALL": "C"})
+        server = RunningRedis(name, port, passwords, process)
         if _ready(process, server.url()):
             return server
         process.kill()
         process.wait()
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
     raise StartFailed(f"redis-server did not become ready; the end of {log} says:\n{tail}")
+
+
+def configuration(port: int, work: str | Path, passwords: Passwords, *, replica_of: int | None = None) -> str:
+    """The configuration of an instance that works in a folder; `replica_of` is the port of the one that it follows."""
+    template = (Path(__file__).parent / "redis.conf").read_text(encoding="utf-8")
+    follow = "" if replica_of is None else f"replicaof 127.0.0.1 {replica_of}\n"
+    return (
+        f"{template}port {port}\ndir {work}\n{follow}masteruser replica\nmasterauth {passwords.replica}\n"
+        f"user default on #{_hashed(passwords.admin)} ~* &* +@all\n"
+        f"user recorder on #{_hashed(passwords.recorder)} {RECORDER_RULES}\n"
+        f"user replica on #{_hashed(passwords.replica)} {_REPLICA_RULES}\n"
+    )
 
 
 def _ready(process: subprocess.Popen[bytes], url: str) -> bool:

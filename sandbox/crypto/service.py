@@ -1,7 +1,7 @@
 """The service process of the crypto platform: `python -m sandbox.crypto.service --state FILE`.
 
 It owns every server of the platform (redis-server, nginx, Prometheus, Alertmanager): they end when it ends, however it
-ends.
+ends. With `--deployed` it is itself the pod `strategist`, and the servers are others.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import asyncio
 import logging
 import logging.handlers
 import os
-import secrets
 import signal
-import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -23,13 +22,12 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from sandbox import processes
-from sandbox.crypto import api, control, monitoring, redis_server
+from sandbox.crypto import api, control
 from sandbox.crypto.dashboards import Dashboards
-from sandbox.crypto.front import Front
+from sandbox.crypto.deployed.parts import deployed
 from sandbox.crypto.heart import Heart
-from sandbox.crypto.store import Jobs, Store
-from sandbox.state import Endpoints, State, save
+from sandbox.crypto.parts import local
+from sandbox.state import State, save
 
 __all__ = ["main"]
 
@@ -42,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="sandbox.crypto.service", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="state file to write once everything answers")
     parser.add_argument("--control", type=Path, required=True, help="path of the control socket")
+    parser.add_argument("--deployed", action="store_true", help="every other part is a pod; the state's folder has it")
     parser.add_argument("--nginx", help="start this nginx in front, with a certificate")
     parser.add_argument("--webhook", help="start Prometheus and Alertmanager, which posts to this address")
     parser.add_argument("--token-file", type=Path, help="bearer token that Alertmanager sends")
@@ -49,10 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
     os.umask(0o077)
     # Until the server takes the signals over, they end the process as an exit does, so that no child stays.
     signal.signal(signal.SIGTERM, _leave)
-    folder = options.state.with_suffix("")
+    folder = options.state.parent if options.deployed else options.state.with_suffix("")
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    _set_up_logs(logs)
+    _set_up_logs(logs, aloud=options.deployed)
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         _run(options, folder, logs, children)
@@ -69,52 +68,37 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[str, subprocess.Popen[bytes]]) -> None:
-    sandbox_id = f"sandbox-{secrets.token_hex(8)}"
-    passwords = redis_server.Passwords.fresh()
-    primary = redis_server.start(folder, logs, passwords)
-    children["redis"] = primary.process
-    replica = redis_server.start(folder, logs, passwords, name="redis-replica", replica_of=primary.port)
-    children["redis-replica"] = replica.process
-    jobs = Jobs(folder, logs / "redis-users.log")
-    store = Store({"primary": primary, "replica": replica}, jobs)
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    front = None
-    if options.nginx:
-        front = Front(folder, logs / "nginx.log", address)
-        front.start(options.nginx, children)
-    watchers = monitoring.Servers(None, None)
-    if options.webhook:
-        watchers = monitoring.start(folder, logs, address, options.webhook, options.token_file, children)
-    dashboards = Dashboards(folder, primary, watchers.prometheus)
-    heart = Heart(folder, store, dashboards, sandbox_id, front)
+    if options.deployed:
+        parts = deployed(folder, logs)
+    else:
+        parts = local(
+            folder,
+            logs,
+            children,
+            nginx=options.nginx,
+            webhook=options.webhook,
+            token_file=options.token_file,
+        )
+    store = parts.store
+    dashboards = Dashboards(folder, store.servers["primary"], parts.prometheus)
+    heart = Heart(folder, store, dashboards, parts.sandbox_id, parts.front, parts.desk)
     heart.start()
     store.start()
     dashboards.start()
-    pids = {"service": os.getpid(), **{name: child.pid for name, child in children.items()}}
     state = State(
         platform="crypto",
-        sandbox_id=sandbox_id,
-        pids=pids,
-        starts={name: processes.started(pid) or "" for name, pid in pids.items()},
-        endpoints=Endpoints(
-            api=address,
-            web=None if front is None else front.address,
-            **store.endpoints(),
-            dashboards=f"{address}/grafana",
-            files=(folder / "conf").as_uri(),
-            prometheus=watchers.prometheus,
-            alertmanager=watchers.alertmanager,
-        ),
+        sandbox_id=parts.sandbox_id,
+        pids=parts.pids,
+        starts=parts.starts,
+        endpoints=parts.endpoints(folder),
         control=str(options.control),
-        webhook=options.webhook,
+        webhook=parts.webhook,
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 
     def repointed() -> None:
         heart.reconnect()
-        now_at = state.endpoints.model_copy(update=store.endpoints())
-        save(options.state, state.model_copy(update={"endpoints": now_at}).model_dump())
+        save(options.state, state.model_copy(update={"endpoints": parts.endpoints(folder)}).model_dump())
 
     store.changed = repointed
 
@@ -122,7 +106,7 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         channel = await control.serve(heart, options.control)
         save(options.state, state.model_dump())
-        logging.getLogger("trading-system").info("Platform started, listening on %s", address)
+        logging.getLogger("trading-system").info("Platform started, listening on %s", parts.address)
         yield
         channel.close()
         heart.stop()
@@ -132,24 +116,28 @@ def _run(options: argparse.Namespace, folder: Path, logs: Path, children: dict[s
     app = api.build(heart)
     app.router.lifespan_context = lifespan
     settings = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="on")
-    asyncio.run(uvicorn.Server(settings).serve(sockets=[listener]))
+    asyncio.run(uvicorn.Server(settings).serve(sockets=[parts.listener]))
 
 
 def _leave(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-def _set_up_logs(folder: Path) -> None:
+def _set_up_logs(folder: Path, *, aloud: bool) -> None:
+    """Write each log into its file, and to standard output where that is what is asked for first."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in _LOGS:
         handler = logging.handlers.TimedRotatingFileHandler(
             folder / f"{name}.log", when="midnight", backupCount=_DAYS_KEPT, encoding="utf-8"
         )
         handler.setFormatter(form)
+        spoken = logging.StreamHandler(sys.stdout)
+        spoken.setFormatter(form)
         log = logging.getLogger(name)
         log.setLevel(logging.INFO)
         log.propagate = False
-        log.addHandler(handler)
+        for taker in (handler, spoken) if aloud else (handler,):
+            log.addHandler(taker)
 
 
 if __name__ == "__main__":

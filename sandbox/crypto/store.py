@@ -100,6 +100,10 @@ class Store:
         By name, `primary` and `replica`.
     jobs : Jobs
         Where its watch and other users run.
+    in_use : str
+        Name of the instance in use at first.
+    path_port : int
+        Where a path with a delay begins; 0 for any port.
 
     Attributes
     ----------
@@ -111,9 +115,12 @@ class Store:
         Called after another instance or path came into use.
     """
 
-    def __init__(self, servers: dict[str, RedisServer], jobs: Jobs) -> None:
+    def __init__(
+        self, servers: dict[str, RedisServer], jobs: Jobs, *, in_use: str = "primary", path_port: int = 0
+    ) -> None:
         self.servers = servers
-        self.in_use = "primary"
+        self.in_use = in_use
+        self._path_port = path_port
         self.figures: dict[str, Any] = {}
         self.changed: Callable[[], None] = lambda: None
         self._jobs = jobs
@@ -171,7 +178,8 @@ class Store:
 
     def lead_over(self, delay_ms: float, jitter_ms: float, *, everyone: bool) -> None:
         """Lead the platform to the instance in use over a path with a delay each way [ms]; the on-call too if told."""
-        facts = {"to_port": self.servers[self.in_use].port, "delay_ms": delay_ms, "jitter_ms": jitter_ms}
+        port = self.servers[self.in_use].port
+        facts = {"port": self._path_port, "to_port": port, "delay_ms": delay_ms, "jitter_ms": jitter_ms}
         relay = self._jobs.start("relay", facts)
         self._others.append(relay)
         told = relay.stdout.readline() if relay.stdout is not None else b""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +14,8 @@ from typing import Any
 import psycopg
 import redis
 
-from opslib.settings import PROJECT, Settings
-from sandbox import cluster, history, processes, state
+from opslib.settings import Settings
+from sandbox import cluster, history, processes, state, watchers
 from sandbox.cluster import workloads
 from sandbox.cluster.kube import Kube
 from sandbox.crypto.lifecycle import DEFAULT_WEBHOOK
@@ -33,7 +30,6 @@ from sandbox.state import Endpoints, State
 
 __all__ = ["down", "up"]
 
-_WATCHERS_S = 40.0
 _ANSWER_S = 120.0
 
 
@@ -140,9 +136,9 @@ def _start(
         progress("starting Prometheus and Alertmanager")
         if history.promtool() is None:
             progress(history.LACKING)
-        watchers = _watch(settings, setup, running, webhook)
-        pids["monitoring"], starts["monitoring"] = watchers["pid"], watchers["start"]
-        endpoints = endpoints.model_copy(update={name: watchers[name] for name in ("prometheus", "alertmanager")})
+        watching = _watch(settings, setup, running, webhook)
+        pids["monitoring"], starts["monitoring"] = watching["pid"], watching["start"]
+        endpoints = endpoints.model_copy(update={name: watching[name] for name in ("prometheus", "alertmanager")})
     pids["cluster"] = running.keeper or os.getpid()
     starts["cluster"] = processes.started(pids["cluster"]) or ""
     found = State(
@@ -177,31 +173,9 @@ def _endpoints(access: Access, running: cluster.Cluster) -> Endpoints:
 
 def _watch(settings: Settings, setup: Setup, running: cluster.Cluster, webhook: str) -> dict[str, Any]:
     """Start the watchers, detached, and wait until they answer."""
-    token_file = settings.state / "intake-token"
-    given = {"webhook": webhook, "token_file": str(token_file)}
+    given = {"webhook": webhook, "token_file": str(settings.state / "intake-token")}
     given |= {"kubeconfig": str(running.kubeconfig), "context": running.context}
-    state.save(setup.folder / "watch.json", given)
-    log = setup.folder / "monitoring.out"
-    with log.open("ab") as sink:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "sandbox.derivatives.monitoring", str(setup.folder)],
-            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(PROJECT)},
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-        )
-    state.save(setup.folder / "launch.json", {"pid": child.pid, "start": processes.started(child.pid)})
-    deadline = time.monotonic() + _WATCHERS_S
-    path = setup.folder / monitoring.WATCHERS
-    while not path.exists():
-        if child.poll() is not None or time.monotonic() > deadline:
-            tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-8:])
-            raise StartFailed(f"Prometheus and Alertmanager did not become ready; the end of {log} says:\n{tail}")
-        time.sleep(0.1)
-    child.returncode = 0  # it outlives this process; whether it runs is told by pid and start time
-    found: dict[str, Any] = json.loads(path.read_bytes())
-    return found
+    return watchers.begin("sandbox.derivatives.monitoring", setup.folder, given)
 
 
 def _eventually(holds: Any, what: str, access: Access) -> None:
@@ -232,15 +206,7 @@ def _clear(settings: Settings, running: cluster.Cluster | None) -> bool:
     """End the watchers, delete the namespace where it is in a cluster that goes on, and remove the platform's files."""
     path = state.file(settings, NAMESPACE)
     folder = path.with_suffix("")
-    known: list[tuple[int, str]] = []
-    for name in ("launch.json", monitoring.WATCHERS):
-        try:
-            launched = json.loads((folder / name).read_bytes())
-            known.append((int(launched["pid"]), str(launched["start"])))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            continue  # none was started, or its start was cut off
-    ran = any(processes.alive(pid, start) for pid, start in known)
-    processes.stop(known)
+    ran = watchers.end(folder)
     if running is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ran = Kube(running, folder, NAMESPACE).delete_namespace(running.sandbox_id) or ran

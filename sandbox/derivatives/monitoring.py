@@ -7,7 +7,6 @@ the kubeconfig reaches serves. They end with this process, however it ends.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import httpx
 
 from opslib import web
 from opslib.settings import PROJECT
-from sandbox import history, processes
+from sandbox import history, watchers
 from sandbox.crypto.monitoring import alertmanager_configuration, available, launch, write
 from sandbox.derivatives.history import healthy
 from sandbox.derivatives.identity import Identity
@@ -29,9 +28,8 @@ from sandbox.derivatives.setup import EARLIER, NAMESPACE
 from sandbox.errors import StartFailed
 from sandbox.gpu import description as gpu
 
-__all__ = ["WATCHERS", "earlier", "main", "nodes_of", "prometheus_configuration", "write_targets"]
+__all__ = ["earlier", "main", "nodes_of", "prometheus_configuration", "write_targets"]
 
-WATCHERS = "watchers.json"
 TARGETS = "targets.json"
 _FOLLOW_S = 1.5
 _PROXY = f"/api/v1/namespaces/{NAMESPACE}"
@@ -189,7 +187,7 @@ def post_to(webhook: str, token_file: Path, folder: Path, alertmanager: str) -> 
 def main() -> None:
     """Run both until SIGTERM; tell where they answer in `watchers.json`."""
     folder = Path(sys.argv[1])
-    given = json.loads((folder / "watch.json").read_text("utf-8"))
+    given = watchers.given(folder)
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     binaries = available()
@@ -233,23 +231,11 @@ def main() -> None:
             ],
             children,
         )
-        found = {"prometheus": prometheus, "alertmanager": alertmanager}
-        temporary = folder / f".{WATCHERS}"
-        temporary.write_text(
-            json.dumps({**found, "pid": os.getpid(), "start": processes.started(os.getpid())}), "utf-8"
-        )
-        temporary.replace(folder / WATCHERS)
+        watchers.tell(folder, prometheus, alertmanager)
         _follow(folder, client)
     finally:
         leaving.close()
-        for child in children.values():
-            child.terminate()
-        for child in children.values():
-            try:
-                child.wait(timeout=10.0)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        watchers.end_children(children.values())
 
 
 def _leave(_number: int, _frame: object) -> None:

@@ -27,7 +27,7 @@ from sandbox.crypto.deployed.requests import ANSWERS, QUESTIONS, Asker
 from sandbox.crypto.desk import RiskDesk
 from sandbox.crypto.platform import Platform
 from sandbox.crypto.publisher import MARKER
-from sandbox.crypto.redis_server import RedisServer
+from sandbox.crypto.redis_server import RunningRedis
 from sandbox.errors import NotUp
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ class Pair:
     """Two instances, of which one leads, and the harmoniser beside them."""
 
     folder: Path
-    servers: dict[str, RedisServer]
+    servers: dict[str, RunningRedis]
     in_use: str = "primary"
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
