@@ -175,3 +175,11 @@ def test_all_figures_are_one_query() -> None:
     assert asked.count('"figure"') == len(service_pods.FIGURES)
     assert "$" not in asked
     assert '[20s]' in asked  # fmt: skip
+
+
+def test_a_pod_that_computed_nothing_yet_has_no_average() -> None:
+    assert greeks_latency.average({"greeks_engine": {"average_time_microseconds": 15.2}}) == (
+        "One pod: 15 us on average, in half a minute."
+    )
+    for none in ({}, {"greeks_engine": None}, {"greeks_engine": {"average_time_microseconds": None}}):
+        assert greeks_latency.average(none) == "One pod: computed nothing in half a minute."
