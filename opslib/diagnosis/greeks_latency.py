@@ -247,6 +247,13 @@ def latest(rule: Mapping[str, Any] | None, stats: Mapping[str, Any] | None) -> t
     return (None, "") if own is None else (float(own), "the pod that answered")
 
 
+def average(stats: Mapping[str, Any]) -> str:
+    """What one pod says of its average; one that has just come, or is asked nothing, has none."""
+    own = (stats.get("greeks_engine") or {}).get("average_time_microseconds")
+    told = "computed nothing" if own is None else f"{float(own):.0f} us on average,"
+    return f"One pod: {told} in half a minute."
+
+
 def fixes(
     causes: Sequence[str],
     *,

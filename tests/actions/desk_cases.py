@@ -19,7 +19,7 @@ from opslib.actions import holds, plans
 from opslib.actions.action import Check, Observation
 from opslib.actions.documents import Document, Plan, PlannedAction, Target, Undo
 from opslib.sql import queries
-from tests.actions.policy_cases import REDUCE, REFRESH, SET, STOP, Modules, full, plan, planned, signed, utc
+from tests.actions.policy_facts import REDUCE, REFRESH, SET, STOP, Modules, full, plan, planned, signed, utc
 from tests.actions.world import World, begin_run
 
 REASON = {"reason": "test"}

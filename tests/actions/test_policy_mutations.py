@@ -18,7 +18,8 @@ from opslib import store
 from opslib.actions import applying, approval, guards, policy, standing, undoing
 from tests.actions import desk_cases, undo_cases
 from tests.actions.mutants import Mutant, loaded, mutants
-from tests.actions.policy_cases import CASES, Modules, Raw, answer, answers, full, shipped, signed
+from tests.actions.policy_cases import CASES, answer, answers
+from tests.actions.policy_facts import Modules, Raw, full, shipped, signed
 from tests.actions.world import World
 
 Where = tuple[str | int, ...]

@@ -12,7 +12,7 @@ from opslib.actions.documents import Plan, Undo
 from opslib.record import journal
 from tests.actions import desk_cases
 from tests.actions.desk_cases import CALM, FIRING, FIX, Case, Desk
-from tests.actions.policy_cases import REDUCE, REFRESH, SET, STOP, Modules, plan, planned, utc
+from tests.actions.policy_facts import REDUCE, REFRESH, SET, STOP, Modules, plan, planned, utc
 
 
 def _applied(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 import pytest
 
-from opslib.diagnosis import Verdict, api_error_rate, api_errors, api_release, database
+from opslib.diagnosis import api_error_rate, api_errors, api_release, database
 from opslib.errors import ProbeError
 from opslib.probes.seen import Seen
 from tests.diagnosis.api_error_facts import API, CASES, DATABASE, SERVICE, STORE, Facts, ago, bad_release
+from tests.diagnosis.verdicts import likely
 
 if TYPE_CHECKING:
     from opslib import Ops
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 NOT_AT_ONCE = {("database-down", other) for other in ("pool-exhausted", "slow-database")} | {
     ("pool-exhausted", "slow-database")
 }
-
-
-def likely(verdict: Verdict) -> set[str]:
-    return {item.key for item in verdict.causes if item.likelihood > 0.5}
 
 
 def broken(*causes: str, facts: Facts | None = None) -> Facts:

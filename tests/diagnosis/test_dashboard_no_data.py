@@ -3,88 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from opslib.diagnosis import Diagnosis, Verdict, dashboard_no_data, dashboard_picture
-
-NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
-REDIS, REPLICA, OTHER = "127.0.0.1:6379", "127.0.0.1:6380", "127.0.0.1:6390"
-USUAL = 1000
-
-
-class Facts:
-    """What the probes told; a platform whose panels all have data, until something is changed."""
-
-    def __init__(self) -> None:
-        self.points = [USUAL, USUAL, 300]
-        self.queries = [["hgetall"], ["hgetall"], ["promql"]]
-        self.errors = ["", "", ""]
-        self.url = f"redis://{REDIS}/0"
-        self.held = (22, USUAL, 1.0)
-        self.writer: dict[str, Any] | None = {"running": True, "last_write_ms": (NOW.timestamp() - 1) * 1000}
-        self.modules: dict[str, Any] | None = {"time_series": False}
-        self.census_seen = self.status_seen = True
-        self.prometheus_answers = False
-        self.gone: list[str] = []
-        self.refused = ""
-
-    def writer_down(self, age_s: float = 60.0, *, said: bool = True) -> Facts:
-        self.points[:2] = [0, 0]
-        self.held = (22, USUAL, age_s)
-        self.writer = {"running": not said, "last_write_ms": (NOW.timestamp() - age_s) * 1000}
-        return self
-
-    def redis_empty(self, points: int = 0) -> Facts:
-        self.points[:2] = [0, 0]
-        self.held = (5 if points else 0, points, 1.0)
-        return self
-
-    def module_missing(self) -> Facts:
-        self.points[:2] = [0, 0]
-        self.queries[:2] = [["ts.range"], ["ts.range"]]
-        self.errors[:2] = ["unknown command 'ts.range', with args beginning with: 'var_pct'"] * 2
-        return self
-
-    def datasource_wrong(self, url: str = f"redis://{OTHER}/0", error: str = "Connection refused") -> Facts:
-        self.points[:2] = [0, 0]
-        self.errors[:2] = [error] * 2
-        self.url = url
-        return self
-
-    @property
-    def panels(self) -> pd.DataFrame:
-        titles, sources = ("VaR", "edge", "switches"), ("redis", "redis", "prometheus")
-        panels = [
-            {"dashboard": "edge-risk", "title": title, "points": points, "datasource": uid, "queries": asks, "error": e}
-            for title, points, uid, asks, e in zip(titles, self.points, sources, self.queries, self.errors, strict=True)
-        ]
-        addresses = [{"uid": "redis", "url": self.url}, {"uid": "prometheus", "url": "http://127.0.0.1:9090"}]
-        return dashboard_no_data.table({"panels": panels}, addresses)
-
-    def diagnose(self) -> Verdict:
-        case = Diagnosis(SimpleNamespace(unseen=[]), dashboard_no_data.CAUSES)
-        panels, (keys, points, age_s) = self.panels, self.held
-        empty = int((panels["points"] == 0).sum())
-        case.confirm(empty > 0, f"{empty} panels show no data", panels)
-        census = pd.DataFrame({"keys": [keys], "largest_elements": [float(points)]}) if self.census_seen else None
-        series = None
-        if points > 0.05 * USUAL:
-            times = pd.to_datetime([NOW.timestamp() - age_s - 1, NOW.timestamp() - age_s], unit="s", utc=True)
-            series = pd.DataFrame({"A": [1.0, 1.0]}, index=times)
-        held = dashboard_no_data.held(census, series, NOW)
-        instances = {"primary": REDIS, "replica": REPLICA}
-        elsewhere = dashboard_no_data.leads_elsewhere(panels, instances, "primary") if self.status_seen else None
-        case.examine("writer-down", held=held, writer=self.writer, now=NOW, stale_s=10.0, refused=self.refused)
-        over = dashboard_no_data.overwritten(panels)
-        case.examine("redis-empty", held=held, usual_points=USUAL, gone=self.gone, overwritten=over)
-        case.examine("module-missing", panels=panels, modules=self.modules)
-        seen = {"panels": panels, "elsewhere": elsewhere, "held": held}
-        case.examine("datasource-wrong", **seen, prometheus=self.prometheus_answers, stale_s=10.0)
-        return case.verdict()
+from opslib.diagnosis import Verdict, dashboard_no_data, dashboard_picture
+from tests.diagnosis.dashboard_facts import NOW, REDIS, REPLICA, Facts
 
 
 def likelihoods(verdict: Verdict) -> dict[str, float]:
@@ -152,124 +77,6 @@ def test_what_could_not_be_seen_lowers_the_confidence_and_is_told() -> None:
     because = {item.key: item.because for item in blind.causes}
     for cause in ("writer-down", "redis-empty", "datasource-wrong"):
         assert because[cause].startswith("could not be examined: "), because
-
-
-def plan(cause: str, facts: Facts, **given: Any) -> list[tuple[str, dict[str, Any]]]:
-    seen: dict[str, Any] = {
-        "versions": None,
-        "elsewhere": None,
-        "clients": None,
-        "commands": None,
-        "memory": None,
-        **given,
-    }
-    own = {"dashboard": "edge-risk", "address": REDIS, "platform_clients": ["trading-platform"]}
-    return dashboard_no_data.fixes([cause], **own, **seen)
-
-
-def test_each_fix_is_aimed_and_no_wider_than_its_cause() -> None:
-    assert plan("writer-down", Facts()) == [("crypto.set-series-writer", {"running": True})]
-    versions = [
-        {"version": 4, "queries": ["ts.range"]},
-        {"version": 3, "queries": ["ts.range"]},
-        {"version": 2, "queries": ["hgetall"]},
-        {"version": 1, "queries": ["hgetall"]},
-    ]
-    restored = plan("module-missing", Facts(), versions=versions)
-    assert restored == [("dashboards.restore-version", {"uid": "edge-risk", "version": 2})]
-    facts = Facts().datasource_wrong()
-    elsewhere = dashboard_no_data.leads_elsewhere(facts.panels, {"primary": REDIS})
-    assert plan("datasource-wrong", facts, elsewhere=elsewhere) == [
-        ("dashboards.set-datasource", {"uid": "redis", "url": f"redis://{REDIS}/0"})
-    ]
-
-
-def test_only_who_removes_the_series_loses_its_connection() -> None:
-    client = {"kind": "normal", "active": 1, "connections": 1}
-    clients = pd.DataFrame(
-        [
-            {**client, "name": "cleanup", "command": "unlink"},
-            {**client, "name": "trading-platform", "command": "del"},
-            {**client, "name": "web", "command": "hgetall"},
-            {**client, "name": "", "command": "del"},
-        ]
-    )
-    found = plan("redis-empty", Facts(), clients=clients, memory={"maxmemory": 0, "used_memory": 5})
-    assert [(action, given["name"]) for action, given in found] == [("redis.kill-clients", "cleanup")]
-    full = {"maxmemory": 40_000_000, "used_memory": 39_000_000}
-    found = plan("redis-empty", Facts(), clients=clients, memory=full)
-    assert [(action, given["value"]) for action, given in found] == [("redis.set-configuration", "80000000")]
-
-
-def test_a_fix_that_cannot_be_aimed_is_not_proposed() -> None:
-    assert plan("module-missing", Facts(), versions=[{"version": 1, "queries": ["ts.range"]}]) == []
-    assert plan("datasource-wrong", Facts()) == []
-    assert plan("redis-empty", Facts()) == []
-
-
-def test_who_only_looks_for_keys_keeps_its_connection() -> None:
-    client = {"kind": "normal", "active": 1, "connections": 1, "command": "scan"}
-    clients = pd.DataFrame([{**client, "name": name} for name in ("inventory", "cleanup", "trading-platform")])
-    assert plan("redis-empty", Facts(), clients=clients) == []
-    sent = [("inventory", "scan"), ("inventory", "type"), ("cleanup", "scan"), ("trading-platform", "del")]
-    watched = pd.DataFrame([{"kind": "normal", "name": name, "command": verb, "seen": 9} for name, verb in sent])
-    assert plan("redis-empty", Facts(), clients=clients, commands=watched) == []
-    watched.loc[len(watched)] = {"kind": "normal", "name": "cleanup", "command": "unlink", "seen": 1}
-    found = plan("redis-empty", Facts(), clients=clients, commands=watched)
-    assert found == [("redis.kill-clients", {"name": "cleanup", "until": "dashboard-data"})]
-    watched.loc[len(watched)] = {"kind": "normal", "name": "locks", "command": "del", "seen": 4}
-    assert plan("redis-empty", Facts(), clients=clients, commands=watched) == []
-    found_both = dashboard_no_data.removers(clients, watched, ["trading-platform"])
-    assert found_both == [{"name": "cleanup"}, {"name": "locks"}]
-    assert dashboard_no_data.told(found_both) == "cleanup, locks"
-
-
-def sending(*sent: tuple[str, str]) -> pd.DataFrame:
-    client = {"kind": "normal", "host": "10.0.0.7", "user": "etl", "seen": 9}
-    return pd.DataFrame([{**client, "name": name, "command": verb} for name, verb in sent])
-
-
-@pytest.mark.parametrize("verb", ["del", "flushall", "rename", "expire", "pexpireat", "hdel", "getex"])
-def test_whoever_takes_keys_away_in_whatever_way_is_stopped(verb: str) -> None:
-    watched = sending(("tidy", "scan"), ("tidy", verb), ("trading-platform", "hdel"), ("web", "hgetall"))
-    closed = [("redis.kill-clients", {"name": "tidy", "until": "dashboard-data"})]
-    assert plan("redis-empty", Facts(), commands=watched) == closed
-
-
-@pytest.mark.parametrize("verb", ["eval", "evalsha", "fcall", "exec"])
-def test_who_hides_what_it_runs_is_stopped_only_while_keys_are_removed(verb: str) -> None:
-    watched = sending(("tidy", verb), ("trading-platform", "hset"), ("web", "hgetall"))
-    closed = [("redis.kill-clients", {"name": "tidy", "until": "dashboard-data"})]
-    assert plan("redis-empty", Facts(), commands=watched, ran=["DEL", "HSET", "KEYS"]) == closed
-    assert plan("redis-empty", Facts(), commands=watched, ran=["HSET", "HGETALL"]) == []
-    plain = pd.concat([watched, sending(("retention", "unlink"))])
-    assert plan("redis-empty", Facts(), commands=plain, ran=["UNLINK"])[0][1]["name"] == "retention"
-    two = pd.concat([watched, sending(("locks", verb))])
-    assert plan("redis-empty", Facts(), commands=two, ran=["DEL"]) == []
-    assert dashboard_no_data.ran({"server": {"mean_ms": {"HSET": 0.1, "DEL": 0.2}}}) == ["DEL", "HSET"]
-    assert dashboard_no_data.ran(None) == dashboard_no_data.ran({"server": None}) == []
-
-
-def test_a_remover_without_a_name_is_told_by_its_place() -> None:
-    watched = sending(("", "del"), ("trading-platform", "hset"))
-    place = {"name": "", "host": "10.0.0.7", "user": "etl"}
-    assert plan("redis-empty", Facts(), commands=watched) == [
-        ("redis.kill-clients", {**place, "until": "dashboard-data"})
-    ]
-    assert dashboard_no_data.told([place]) == "a program without a name at 10.0.0.7 (user etl)"
-    assert dashboard_no_data.told([]) == "nobody"
-
-
-def test_something_else_in_the_place_of_the_series_is_an_empty_redis() -> None:
-    facts = Facts()
-    facts.points[:2], facts.errors[:2] = [0, 0], ["WRONGTYPE Operation against a key"] * 2
-    assert dashboard_no_data.overwritten(facts.panels)
-    assert not dashboard_no_data.overwritten(Facts().redis_empty().panels)
-    assert facts.diagnose().cause == "redis-empty"
-    watched = sending(("importer", "set"), ("web", "hgetall"))
-    assert plan("redis-empty", facts, commands=watched) == []
-    closed = [("redis.kill-clients", {"name": "importer", "until": "dashboard-data"})]
-    assert plan("redis-empty", facts, commands=watched, overwritten=True) == closed
 
 
 @pytest.mark.parametrize("error", ["Timeout reading from socket", "Error 104 connecting to 127.0.0.1:6379."])
@@ -355,14 +162,6 @@ def test_a_prometheus_that_is_down_is_no_wrong_datasource() -> None:
     verdict = of_prometheus(True).diagnose()
     assert verdict.cause == "datasource-wrong"
     assert "while Prometheus answers us" in verdict.causes[0].because
-
-
-def test_the_datasource_of_another_scheme_is_set_right() -> None:
-    facts = Facts().datasource_wrong("http://127.0.0.1:6379/")
-    elsewhere = dashboard_no_data.leads_elsewhere(facts.panels, {"primary": REDIS})
-    assert plan("datasource-wrong", facts, elsewhere=elsewhere) == [
-        ("dashboards.set-datasource", {"uid": "redis", "url": f"redis://{REDIS}/0"})
-    ]
 
 
 def test_the_instance_that_stands_by_is_not_blamed_for_what_nobody_writes() -> None:

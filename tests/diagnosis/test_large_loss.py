@@ -9,16 +9,13 @@ import pandas as pd
 import pytest
 
 from engine import pricing
-from opslib.diagnosis import Verdict, large_loss
+from opslib.diagnosis import large_loss
 from sandbox.derivatives.market import UNDERLYINGS
 from sandbox.derivatives.service.release import Release
 from tests.diagnosis.book import BAND, LIMIT, NOW, WINDOW_S, Desk, Happening, happening, play
+from tests.diagnosis.verdicts import likely
 
 CAUSES = ("wrong-greeks", "stale-market-data", "market-move-hedged", "market-move-hedge-missed")
-
-
-def likely(verdict: Verdict) -> set[str]:
-    return {item.key for item in verdict.causes if item.likelihood > 0.5}
 
 
 @pytest.mark.parametrize("seed", range(4))

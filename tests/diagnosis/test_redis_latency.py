@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from opslib.diagnosis import Diagnosis, Verdict, redis_latency, redis_latency_fixes
+from tests.diagnosis.verdicts import likely
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
 MB = 1_000_000
@@ -129,10 +130,6 @@ CASES = {
     "network": far_away,
     "too-many-clients": crowded,
 }
-
-
-def likely(verdict: Verdict) -> set[str]:
-    return {item.key for item in verdict.causes if item.likelihood > 0.5}
 
 
 @pytest.mark.parametrize("cause", CASES)

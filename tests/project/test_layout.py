@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "bench": {"bench", "opslib", "engine"},
 }
 OURS = {"opslib", "engine", "sandbox", "bench", "notebooks", "tests"}
+MOST_LINES = 400  # of a module, a test's too
 NOTEBOOKS = sorted(PROJECT.glob("notebooks/**/*.ipynb"))
 
 
@@ -41,6 +42,13 @@ def test_imports_go_one_way(package: str) -> None:
     for file in files:
         wrong = (imported(ast.parse(file.read_text("utf-8"))) & OURS) - MAY_IMPORT[package]
         assert not wrong, f"{file.relative_to(PROJECT)} imports {wrong}"
+
+
+def test_no_module_is_long() -> None:
+    files = [file for package in OURS for file in (PROJECT / package).rglob("*.py")]
+    assert {file.relative_to(PROJECT).parts[0] for file in files} == {*MAY_IMPORT, "tests"}
+    lines = {str(file.relative_to(PROJECT)): len(file.read_text("utf-8").splitlines()) for file in files}
+    assert not {name: count for name, count in lines.items() if count > MOST_LINES}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

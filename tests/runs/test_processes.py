@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
 import pytest
 
@@ -64,12 +63,10 @@ def test_a_forker_that_does_not_end_is_killed(offline: Settings) -> None:
         assert made._forker is not None
         while not made._ready:
             await asyncio.sleep(0.05)
-        await made.close()
+        await asyncio.wait_for(made.close(), 120)  # a bound of waiting: left alone, it would end by itself after 600 s
         return await made._forker.wait()
 
-    began = time.monotonic()
-    assert asyncio.run(scene()) == -9
-    assert time.monotonic() - began < 15
+    assert asyncio.run(scene()) == -9  # killed, it did not end by itself
 
 
 @pytest.mark.slow
