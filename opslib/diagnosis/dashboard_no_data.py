@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CAUSES", "PANELS", "Held", "clock", "cut_off_from_prometheus", "datasource_wrong", "fixes", "gone", "held",
     "late", "leads_elsewhere", "module_missing", "overwritten", "ran", "redis_empty", "refused", "removers",
-    "series_gone", "slow_at_the_right_place", "symptom", "table", "told", "unexplained", "writer_down",
+    "series_gone", "slow_at_the_right_place", "symptom", "table", "thin", "told", "unexplained", "writer_down",
 ]  # fmt: skip
 
 _LAST = re.compile(r"[^:.]+$")  # what differs within a pattern of keys
@@ -256,6 +256,28 @@ def redis_empty(held: Held, usual_points: int, gone: Sequence[str] = (), overwri
         return [Reason(f"Redis holds none of {', '.join(gone)}, which the panels without data ask", 3.0)]
     text = f"Redis holds {held.keys} series of at most {held.points} points (usual: {usual_points:,})"
     return [reason(text, held.points / usual_points, threshold=0.05, decisive=0.01)]
+
+
+def thin(panels: pd.DataFrame | None, held: Held, usual_points: int, removing: Sequence[Mapping[str, str]]) -> str:
+    """What is said where every panel shows something, though Redis holds next to nothing; empty where one is empty.
+
+    What is removed again and again is written again in between: a panel that is asked then has its few points.
+
+    Parameters
+    ----------
+    panels : DataFrame or None
+    held : Held
+        Of which `redis_empty` says that it is next to nothing.
+    usual_points : int
+    removing : sequence of mapping
+        Who was seen to remove keys, as `removers` gives it.
+    """
+    if panels is None or (panels["points"] == 0).any():
+        return ""
+    return (
+        f"Yet Redis holds {held.keys} series of at most {held.points} points (usual: {usual_points:,}), so panels show "
+        f"next to nothing and may be empty the next moment; seen to remove keys: {told(removing)}"
+    )
 
 
 def module_missing(panels: pd.DataFrame, modules: Mapping[str, Any]) -> list[Reason]:

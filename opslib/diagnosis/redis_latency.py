@@ -227,7 +227,8 @@ def slow_commands(own: Mapping[str, Any], slow: pd.DataFrame) -> list[Reason]:
         first = slow.iloc[0]
         who = first["client"] or "a client without a name"
         lately = f"{percent(logged, 1)} of the time since these began"
-        text = f"{first['command']} {first['key']} of {who} is first in the slow log, {lately}"
+        what = f"{first['command']} {first['key']}".rstrip()
+        text = f"{what} of {who} is first in the slow log, {lately}"
     reasons = [reason(text, logged / waited, threshold=0.01, decisive=0.04)]
     if server is None:
         return [*reasons, reason("", float("nan"), threshold=0.0, decisive=1.0, missing=NO_INFO)]

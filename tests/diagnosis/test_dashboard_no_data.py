@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from opslib.diagnosis import Verdict, dashboard_no_data, dashboard_picture
-from tests.diagnosis.dashboard_facts import NOW, REDIS, REPLICA, Facts
+from tests.diagnosis.dashboard_facts import NOW, REDIS, REPLICA, USUAL, Facts
 
 
 def likelihoods(verdict: Verdict) -> dict[str, float]:
@@ -207,3 +207,18 @@ def test_what_the_panels_are_told_is_in_the_symptom_and_no_panel_is_no_health() 
     assert dashboard_no_data.symptom(Facts().panels, "edge-risk")[0] is False
     none = dashboard_no_data.table({"panels": []}, [])
     assert dashboard_no_data.symptom(none, "edge-risk") == (None, "no panel of edge-risk was found")
+
+
+def test_series_that_are_removed_as_soon_as_written_are_told_though_each_panel_has_a_few_points() -> None:
+    facts = Facts()
+    held = dashboard_no_data.Held(keys=9, points=3, age_s=float("nan"))
+    facts.points[:2] = [3, 5]
+    removing = [{"name": "cleaner", "host": "10.0.0.9", "user": "default"}]
+    told = dashboard_no_data.thin(facts.panels, held, USUAL, removing)
+    assert told == (
+        "Yet Redis holds 9 series of at most 3 points (usual: 1,000), so panels show next to nothing and may be empty "
+        "the next moment; seen to remove keys: cleaner"
+    )
+    facts.points[0] = 0  # then the alert is true, and the cause says it
+    assert dashboard_no_data.thin(facts.panels, held, USUAL, removing) == ""
+    assert dashboard_no_data.thin(None, held, USUAL, removing) == ""

@@ -383,3 +383,13 @@ def test_what_redis_did_itself_is_told_where_no_cause_is_named() -> None:
     waits = redis_latency.blocked(facts.frames()["events"], facts.own, NOW, 60)
     assert redis_latency.other_waits(waits) == "Redis itself kept all waiting by fork 3.0 % of the last minute"
     assert redis_latency.other_waits(redis_latency.blocked(None, None, NOW, 60)) == ""
+
+
+def test_a_slow_command_without_a_key_is_told_without_a_gap() -> None:
+    facts = Facts().slow(40.0)
+    facts.server["slow"] = [{"command": "EVAL", "calls": 8, "mean_ms": 70.0, "share": 0.3}]
+    facts.server.update({"cpu_share": 0.3, "command_share": 0.3})
+    facts.slowlog = [(age, 70.0, "EVAL local t=0 0", "") for age in range(0, 40)]
+    verdict = facts.diagnose()
+    assert likely(verdict) == {"slow-commands"}
+    assert "EVAL of a client without a name is first in the slow log" in verdict.causes[0].because
