@@ -45,6 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     operations.up(settings, deployed=True)
     yield settings
     operations.down(settings)
+    cluster.down(settings)  # a test that failed may have left it
 
 
 @pytest.fixture
