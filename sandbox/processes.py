@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["alive", "free_port", "spawn", "started", "stop", "which"]
+__all__ = ["alive", "ending_with_this", "free_port", "spawn", "started", "stop", "which"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -56,13 +56,10 @@ def stop(processes: Sequence[tuple[int, str]], grace_s: float = 5.0) -> None:
             time.sleep(0.02)
 
 
-def spawn(
-    command: Sequence[str], log: Path, folder: Path, environment: dict[str, str], *, piped: bool = False
-) -> subprocess.Popen[bytes]:
-    """Start a child that is ended by the kernel when this process ends, however it ends (Linux).
+def ending_with_this() -> Callable[[], None]:
+    """What a child calls before it becomes its program, so that the kernel ends it when this process ends (Linux).
 
-    Call it from a thread that lives as long: the kernel watches the thread that started the child. Where it is `piped`,
-    its standard input and output are ours; its errors go to the log always.
+    Start the child from a thread that lives as long: the kernel watches the thread that started it.
     """
     parent = os.getpid()
     prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
@@ -73,6 +70,16 @@ def spawn(
             if os.getppid() != parent:
                 os._exit(1)
 
+    return end_with_parent
+
+
+def spawn(
+    command: Sequence[str], log: Path, folder: Path, environment: dict[str, str], *, piped: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start a child that is ended by the kernel when this process ends, however it ends (`ending_with_this`).
+
+    Where it is `piped`, its standard input and output are ours; its errors go to the log always.
+    """
     with log.open("ab") as sink:
         return subprocess.Popen(
             list(command),
@@ -81,7 +88,7 @@ def spawn(
             stderr=sink,
             cwd=folder,
             env=environment,
-            preexec_fn=end_with_parent,
+            preexec_fn=ending_with_this(),
         )
 
 

@@ -17,6 +17,7 @@ import httpx
 from opslib import web
 from opslib.record.client import environment
 from opslib.settings import Settings
+from sandbox import processes
 from sandbox.errors import SandboxError, StartFailed
 from sandbox.processes import free_port
 
@@ -53,7 +54,7 @@ class Service:
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, workers: int = 1, more: Mapping[str, str] | None = None) -> None:
+    def start(self, *, workers: int = 1, more: Mapping[str, str] | None = None, ends_with_us: bool = False) -> None:
         """Start it on its port, or on a free one where that is taken, and wait until it takes alerts.
 
         Parameters
@@ -61,6 +62,8 @@ class Service:
         workers : int
         more : mapping, optional
             Environment variables beside those of the settings.
+        ends_with_us : bool
+            Whether it ends when this process does, however that ends; call it from the main thread then.
 
         Raises
         ------
@@ -78,6 +81,7 @@ class Service:
                 stderr=log,
                 env={**environment(self.settings), **(more or {})},
                 start_new_session=True,
+                preexec_fn=processes.ending_with_this() if ends_with_us else None,
             )
         self.wait("the service", self.ready, _READY_S)
 

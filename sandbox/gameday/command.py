@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ def gameday(
         if len(waiting) < len(planned):
             line.note(f"going on with the game day of {kept.begun_at}; --anew begins again")
         on = sorted(set(of_platform.values()))
+        signal.signal(signal.SIGTERM, _leave)  # what was started is ended, as at an interrupt
         with stage.stage(settings, on, line.tell) as desk:
             desk.forget(on)
             day = GameDay(settings, desk, kept, decoys, line.tell)
@@ -81,6 +83,10 @@ def gameday(
 
         report.publish(PROJECT / "docs", [document])
     _tell(document, json_)
+
+
+def _leave(_number: int, _frame: object) -> None:
+    raise SystemExit(1)
 
 
 def _seeds(seed: int | None, seeds: str | None) -> list[int]:

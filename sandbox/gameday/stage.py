@@ -40,7 +40,7 @@ def stage(settings: Settings, names: Iterable[str], say: Progress) -> Iterator[D
     try:
         say("starting `runbook serve` with one worker")
         # Every round is to be examined, also when it is about what was examined a moment ago.
-        service.start(more={"RUNBOOK_COOLDOWN_S": "0"})
+        service.start(more={"RUNBOOK_COOLDOWN_S": "0"}, ends_with_us=True)
         people.ensure_sandbox_people(settings)
         for platform in wanted:
             say(f"bringing up {platform.name}")
